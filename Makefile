@@ -1,0 +1,75 @@
+# `make demo` and `make test` set up .venv by themselves and skip what is already there.
+# Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1
+
+PYTHON ?= python3
+REQUIRE := cython,numba,scipy,ml_dtypes
+DEMO_NEEDS := scipy scikit-learn matplotlib
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input
+SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.pyx adapters/*/__init__.py)
+
+# $(call quietly,line to say,command): the command's own output is shown only where it fails.
+quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
+
+.PHONY: demo test test-all lint bench compare clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.built $(VENV)/.demo
+	@$(BIN)/python examples/train_digits.py $(ARGS)
+
+test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+	FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+	FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -m "" $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+
+bench: $(VENV)/.dev $(VENV)/.built
+	$(BIN)/asv --config benchmarks/asv.conf.json run --environment existing:$(BIN)/python \
+	    --set-commit-hash "$$(git rev-parse HEAD)" $(ARGS)
+
+compare: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find fastlogits -name '*.so' -delete
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "fastlogits needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "* creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The build requirements are read from pyproject.toml, their one place.
+$(VENV)/.build-needs: pyproject.toml | $(VENV)/.created
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	    > $(VENV)/build-requires.txt
+	$(call quietly,installing what the build needs,$(PIP) -r $(VENV)/build-requires.txt)
+	@touch $@
+
+$(VENV)/.built: $(SOURCES) $(VENV)/.build-needs
+	@test -n "$(FASTLOGITS_SKIP_EXTENSION)" || command -v $(firstword $(CC)) > /dev/null || { \
+	    echo "No C compiler ($(CC)): install GCC or Clang, or do without: make FASTLOGITS_SKIP_EXTENSION=1 $(MAKECMDGOALS)"; exit 1; }
+	$(call quietly,compiling fastlogits,$(PIP) --no-build-isolation -e .)
+	@touch $@
+
+$(VENV)/.demo: Makefile | $(VENV)/.created
+	$(call quietly,installing $(DEMO_NEEDS),$(PIP) $(DEMO_NEEDS))
+	@touch $@
+
+$(VENV)/.frameworks: requirements-dev.txt | $(VENV)/.created
+	$(call quietly,installing torch (its size makes this slow the first time),$(PIP) $$(grep ^torch== requirements-dev.txt))
+	$(call quietly,installing TensorFlow and JAX,$(PIP) -r requirements-dev.txt)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.built
+	$(call quietly,installing the test tools,$(PIP) "fastlogits[dev]")
+	@touch $@

@@ -1,0 +1,272 @@
+"""Every error message of the package. A check returns the value made ready for use, or raises."""
+
+import math
+import operator
+
+import numpy as np
+
+INSTRUCTION_SETS = ("auto", "generic", "v2", "v3", "v4")
+FLOATS = "float32, float64, float16 or bfloat16"
+INT64_MAX = 2**63 - 1
+# 1 / temperature, and x / softcap, must neither overflow nor vanish in float32.
+SCALE_RANGE = (1e-37, 1e37)
+
+
+# Arrays
+
+
+def as_array(name, values):
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array, got a masked one; pass its .data, and where=~mask")
+    return np.asarray(values)
+
+
+def promoted(name, dtype):
+    """The dtype that stands in for one that is not supported itself."""
+    if dtype.kind in "biu":
+        return np.dtype(np.float64)
+    raise TypeError(f"{name}: expected {FLOATS} (integers and bool become float64), got {dtype}")
+
+
+def no_adapter(array, framework):
+    return TypeError(
+        f"{type(array).__module__}.{type(array).__qualname__}: served by fastlogits.{framework}, "
+        "which is not installed; convert it to a NumPy array to go without"
+    )
+
+
+def axis(value):
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(map(one_axis, value))
+    return one_axis(value)
+
+
+def one_axis(value):
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"axis: expected an integer, got {value!r}") from None
+
+
+def axes(value, ndim):
+    """Axes as a tuple of indices in [0, ndim), in ascending order."""
+    values = range(ndim) if value is None else value if isinstance(value, tuple) else (value,)
+    for each in values:
+        if not -ndim <= each < ndim:
+            raise np.exceptions.AxisError(each, ndim)
+    distinct = {each % ndim for each in values}
+    if len(distinct) != len(values):
+        raise ValueError(f"axis: repeated axis in {value}")
+    return tuple(sorted(distinct))
+
+
+def some_classes(array, axis):
+    if not array.shape[axes(axis, array.ndim)[0]]:
+        raise ValueError(f"logits: expected at least one class, got shape {array.shape} and axis {axis}")
+
+
+def alike(name, array, other_name, other):
+    if array.shape != other.shape:
+        raise ValueError(f"{name}: expected the shape of {other_name}, {other.shape}, got {array.shape}")
+    if array.dtype != other.dtype:
+        raise TypeError(f"{name}: expected the dtype of {other_name}, {other.dtype}, got {array.dtype}")
+
+
+def where(value, shape):
+    value = np.asarray(value)
+    if value.dtype != bool:
+        raise TypeError(f"where: expected bool, got {value.dtype}")
+    try:
+        return np.broadcast_to(value, shape)
+    except ValueError:
+        raise ValueError(f"where: expected a shape that broadcasts to {shape}, got {value.shape}") from None
+
+
+def out(value, shape, dtype, *, over, apart):
+    """`value` may be one of the arrays `over` (the very same elements), and must not touch those `apart`."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"out: expected an ndarray, got {type(value).__name__}")
+    if value.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {value.shape}")
+    if value.dtype != dtype:
+        raise TypeError(f"out: expected {dtype}, got {value.dtype}")
+    if not value.flags.writeable:
+        raise ValueError("out: expected a writeable array, got a read-only one")
+    if _overlaps_itself(value):
+        raise ValueError(f"out: expected separate elements, got overlapping ones (strides {value.strides})")
+    for name, array in over.items():
+        if (
+            value is not array
+            and np.may_share_memory(value, array)
+            and not _same_elements(value, array)
+            and np.shares_memory(value, array)
+        ):
+            raise ValueError(f"out: expected {name} itself or other memory, got a different view of {name}")
+    for name, array in apart.items():
+        if isinstance(array, np.ndarray) and np.shares_memory(value, array):
+            raise ValueError(f"out: expected memory apart from {name}, got memory that it shares")
+
+
+def _overlaps_itself(array):
+    # Sufficient for every view that slicing, transposing and broadcasting can make.
+    if array.flags.c_contiguous or array.flags.f_contiguous:
+        return False
+    span = array.itemsize
+    for stride, n in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < span:
+            return True
+        span += stride * (n - 1)
+    return False
+
+
+def _same_elements(one, other):
+    return (
+        one.__array_interface__["data"][0] == other.__array_interface__["data"][0]
+        and one.shape == other.shape
+        and one.dtype == other.dtype
+        and all(s == t for s, t, n in zip(one.strides, other.strides, one.shape, strict=True) if n > 1)
+    )
+
+
+# Numbers
+
+
+def real(name, value):
+    if type(value) is float:
+        return value
+    if isinstance(value, (str, bytes)) or np.ndim(value) or np.iscomplexobj(value) or value is None:
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    return float(value)
+
+
+def finite(name, value):
+    number = real(name, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return number
+
+
+def scale(name, value):
+    number = real(name, value)
+    low, high = SCALE_RANGE
+    if not low <= number <= high:
+        raise ValueError(f"{name}: expected a number above 0 (from {low} to {high}), got {value}")
+    return number
+
+
+def fraction(name, value):
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
+    return number
+
+
+def thread_count(name, value):
+    try:
+        count = int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    return count
+
+
+def one_of(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+# Cross-entropy
+
+
+def labels_are_targets(labels, logits, batch_shape):
+    """Whether `labels` are a distribution, not class indices."""
+    if labels.shape == batch_shape and (labels.dtype.kind in "iu" or labels.size == 0):
+        return False
+    if labels.shape == logits.shape and labels.dtype.kind not in "biu":
+        return True
+    if labels.shape not in (batch_shape, logits.shape):
+        raise ValueError(
+            f"labels: expected class indices of shape {batch_shape} or a distribution of shape "
+            f"{logits.shape}, got shape {labels.shape}"
+        )
+    expected = "integer class indices" if labels.shape == batch_shape else "a floating-point distribution"
+    raise TypeError(f"labels: expected {expected} for shape {labels.shape}, got {labels.dtype}")
+
+
+def bad_label(labels, classes, ignore_index):
+    labels = np.asarray(labels)
+    bad = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
+    position = tuple(map(int, np.unravel_index(np.argmax(bad), labels.shape)))
+    return IndexError(
+        f"labels: expected values in [0, {classes}) or ignore_index={int(ignore_index)}, "
+        f"got {labels[position]} at {position}"
+    )
+
+
+def ignore_index(value, *, default, soft):
+    if value is default:
+        return int(value)
+    if soft:
+        raise ValueError("ignore_index: applies to class indices, but labels are a distribution")
+    number = operator.index(value)
+    if not -INT64_MAX <= number <= INT64_MAX:
+        raise ValueError(f"ignore_index: expected a 64-bit integer, got {value}")
+    return number
+
+
+def loss_options(label_smoothing, z_loss, softcap, logit_scale):
+    """The four in the form and order in which a backend takes them."""
+    return (
+        fraction("label_smoothing", label_smoothing),
+        finite("z_loss", z_loss),
+        0.0 if softcap is None else scale("softcap", softcap),
+        finite("logit_scale", logit_scale),
+    )
+
+
+def weights(name, values, shape, dtype):
+    values = as_array(name, values)
+    if values.dtype.kind not in "biuf" or values.itemsize > 8:
+        raise TypeError(f"{name}: expected float32 or float64, got {values.dtype}")
+    if values.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {values.shape}")
+    return np.require(values, dtype, "A")
+
+
+def grad_loss(value, batch_shape, reduction):
+    """(number, None), or (1.0, array) where each row has its own."""
+    if np.ndim(value) == 0:
+        return real("grad_loss", value), None
+    if reduction != "none":
+        raise ValueError(f"grad_loss: expected a number beside {reduction!r}, got shape {np.shape(value)}")
+    return 1.0, weights("grad_loss", value, batch_shape, np.float64)
+
+
+def normalizer(value, reduction):
+    if reduction != "mean":
+        raise ValueError(f'normalizer: only reduction="mean" divides, got {reduction!r}')
+    number = finite("normalizer", value)
+    if number <= 0:
+        raise ValueError(f"normalizer: expected a number above 0, got {value}")
+    return number
+
+
+# Compiled kernels
+
+
+def instruction_set(value):
+    if value not in INSTRUCTION_SETS:
+        raise ValueError(f"FASTLOGITS_ISA: expected one of {', '.join(INSTRUCTION_SETS)}, got {value!r}")
+    return value
+
+
+def missing_instruction_set(name, built):
+    has = f"only {', '.join(built)} can be used" if built else "none were built"
+    return ImportError(
+        f"there are no compiled kernels for instruction set {name!r} that run on this processor ({has}); "
+        "set FASTLOGITS_ISA=auto, or build fastlogits here from source"
+    )

@@ -1,0 +1,202 @@
+"""Any array and class axis -> (outer, classes, inner), and back.
+
+Element (o, c, i) lies `o * stride + c * inner + i` elements after the first, and row `r = o * inner + i` is
+one softmax. Which axes make up outer and inner follows the memory: the axes are taken from the largest stride
+to the smallest, so that C and Fortran order, channels-first arrays and row-gapped views all need no copy.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastlogits import _checks
+
+# Supported dtypes -> the dtype that the kernels compute in. bfloat16 joins when its first array comes.
+COMPUTE = {
+    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(np.float64): np.dtype(np.float64),
+    np.dtype(np.float16): np.dtype(np.float32),
+}
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def floats(array, name):
+    """`array` as an aligned ndarray of a native supported dtype; itself where it is one."""
+    if type(array) is not np.ndarray:
+        array = _checks.as_array(name, array)
+    dtype = array.dtype
+    if dtype in COMPUTE and array.flags.aligned:
+        return array
+    native = dtype.newbyteorder("=")
+    if native.name == "bfloat16":
+        COMPUTE.setdefault(native, np.dtype(np.float32))
+    if native not in COMPUTE:
+        native = _checks.promoted(name, dtype)
+    return np.require(array, native, "A")
+
+
+def rounded(values, dtype):
+    """`values` in `dtype`; what is too large becomes inf."""
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
+
+
+def selected(array, where):
+    """A copy of `array` with -inf wherever `where` is false; what stands there is not read."""
+    where = _checks.where(where, array.shape)
+    masked = np.full_like(array, -np.inf)
+    np.copyto(masked, array, where=where)
+    return masked, where
+
+
+def scalar(value, dtype):
+    """`value`, a float, as a NumPy scalar; what is too large becomes inf."""
+    return dtype.type(value) if abs(value) < FLOAT32_MAX else rounded(np.float64(value), dtype)
+
+
+def deliver(result, out):
+    """`result` in `out`, where there is one."""
+    if out is None:
+        return result if result.ndim else result[()]
+    if result is not out:
+        np.copyto(out, result)
+    return out
+
+
+class Layout(NamedTuple):
+    """How the rows of an array lie. "Batch" are the axes that are not class axes."""
+
+    shape: tuple
+    axis: object  # as asked for: int, tuple or None
+    axes: tuple  # the class axes
+    order: tuple | None  # all axes by descending stride; None where that is the order they have
+    batch_shape: tuple
+    batch_order: tuple | None  # the same for the batch axes among themselves
+    outer: int
+    classes: int
+    inner: int
+    stride: int | None  # None: the memory of this array cannot be walked so
+    rows: int
+
+    @property
+    def kept_shape(self):
+        return tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
+
+    def empty(self, dtype):
+        """A new array of this shape, packed, in this memory order."""
+        if self.order is None:
+            return np.empty(self.shape, dtype)
+        return _untransposed(np.empty([self.shape[i] for i in self.order], dtype), self.order)
+
+    def stride_of(self, array):
+        """The stride of another array of this shape; None where it lies otherwise."""
+        other = of(array, self.axis)
+        return other.stride if other[3:9] == self[3:9] and array.flags.aligned else None
+
+    def bring(self, array):
+        """(array, stride): the array itself where it lies like this one, else a packed copy that does."""
+        stride = self.stride_of(array)
+        if stride is not None:
+            return array, stride
+        if self.order is not None:
+            array = array.transpose(self.order)
+        return np.array(array, order="C"), self.classes * self.inner
+
+    def destination(self, out, dtype):
+        """(array, stride) to write a result to: `out` where it lies like this array, else a new array."""
+        if out is not None:
+            stride = self.stride_of(out)
+            if stride is not None:
+                return out, stride
+        return self.empty(dtype), self.classes * self.inner
+
+    def flatten(self, values):
+        """Batch-shaped values as one contiguous array in row order."""
+        if self.batch_order is not None:
+            values = values.transpose(self.batch_order)
+        return values.ravel()
+
+    def unflatten(self, values):
+        """Values in row order as a batch-shaped array."""
+        if self.batch_order is None:
+            return values.reshape(self.batch_shape)
+        values = values.reshape([self.batch_shape[i] for i in self.batch_order])
+        return _untransposed(values, self.batch_order)
+
+
+def of(array, axis):
+    """The layout of `array` with the class axis (int), axes (tuple) or all axes (None)."""
+    if type(axis) is not int:
+        axis = _checks.axis(axis)
+    return _analyse(array.shape, array.strides, array.itemsize, axis)
+
+
+@functools.lru_cache(maxsize=4096)
+def _analyse(shape, strides, itemsize, axis):
+    ndim = len(shape)
+    axes = _checks.axes(axis, ndim)
+    before, among, after = _by_stride(shape, strides, axes)
+    order = (*before, *among, *after)
+    batch = [i for i in range(ndim) if i not in axes]
+    batch_order = tuple(batch.index(i) for i in (*before, *after))
+    outer, classes, inner = (math.prod(shape[i] for i in part) for part in (before, among, after))
+    step_inner = _step(shape, strides, after, itemsize)
+    step_class = _step(shape, strides, among, inner * itemsize)
+    stride = _step(shape, strides, before, classes * inner * itemsize)
+    packed = step_inner == itemsize and step_class == inner * itemsize
+    walkable = packed and stride is not None and stride >= 0 and stride % itemsize == 0
+    return Layout(
+        shape=shape,
+        axis=axis,
+        axes=axes,
+        order=None if order == tuple(range(ndim)) else order,
+        batch_shape=tuple(shape[i] for i in batch),
+        batch_order=None if batch_order == tuple(range(len(batch))) else batch_order,
+        outer=outer,
+        classes=classes,
+        inner=inner,
+        stride=stride // itemsize if walkable else None,
+        rows=outer * inner,
+    )
+
+
+def _by_stride(shape, strides, axes):
+    """The axes outside, among and inside the class axes, slowest first.
+
+    The stride of an axis of length 1 means nothing; one of 0 (a broadcast) must not end up innermost.
+    """
+    wide = [i for i in range(len(shape)) if shape[i] != 1]
+    wide.sort(key=lambda i: -abs(strides[i]) if strides[i] else -math.inf)
+    narrow = [i for i in range(len(shape)) if shape[i] == 1]
+    narrow_batch = [i for i in narrow if i not in axes]
+    places = [place for place, i in enumerate(wide) if i in axes]
+    if not places:
+        return [*narrow_batch, *wide], [*axes], []
+    first, last = places[0], places[-1] + 1
+    if last - first != len(places):
+        # Batch axes lie between the class axes: such an array is copied, with its classes together.
+        return [*narrow_batch, *(i for i in wide if i not in axes)], [*axes], []
+    narrow_classes = [i for i in narrow if i in axes]
+    return [*narrow_batch, *wide[:first]], [*narrow_classes, *wide[first:last]], wide[last:]
+
+
+def _step(shape, strides, axes, packed):
+    """The one stride in bytes that visits `axes` in order; `packed` for one element, None without one."""
+    step = extent = None
+    for i in reversed(axes):
+        if shape[i] == 1:
+            continue
+        if step is None:
+            step = strides[i]
+        elif strides[i] != extent:
+            return None
+        extent = strides[i] * shape[i]
+    return packed if step is None else step
+
+
+def _untransposed(array, order):
+    return array.transpose(sorted(range(len(order)), key=order.__getitem__))

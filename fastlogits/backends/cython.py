@@ -1,0 +1,53 @@
+"""The kernels compiled ahead of time by Cython, in the build for this processor's instruction set."""
+
+import os
+from pathlib import Path
+
+from fastlogits import _checks, kernels
+from fastlogits.backends import _cpu
+
+LEVELS = ("v2", "v3", "v4")
+
+
+def _choose():
+    """The folder of compiled kernels to use: FASTLOGITS_ISA, or the best one that was built and runs here."""
+    folder = Path(kernels.__file__).parent
+    best = _cpu.best()
+    able = LEVELS[: LEVELS.index(best) + 1] if best in LEVELS else (best,)
+    built = [name for name in able if any((folder / name).glob("softmax.*"))]
+    asked = _checks.instruction_set(os.environ.get("FASTLOGITS_ISA", "auto"))
+    if asked != "auto" and asked not in built:
+        raise _checks.missing_instruction_set(asked, built)
+    if not built:
+        raise _checks.missing_instruction_set(best, built)
+    return folder / (built[-1] if asked == "auto" else asked)
+
+
+_folder = _choose()
+isa = _folder.name
+kernels.__path__ = [str(_folder), *kernels.__path__]
+
+from fastlogits.backends._cython import (  # noqa: E402 - the path above decides which kernels it is linked to
+    argmax,
+    count_labels,
+    cross_entropy,
+    log_softmax,
+    log_softmax_backward,
+    logsumexp,
+    max_threads,
+    softmax,
+    softmax_backward,
+)
+
+__all__ = [
+    "argmax",
+    "count_labels",
+    "cross_entropy",
+    "isa",
+    "log_softmax",
+    "log_softmax_backward",
+    "logsumexp",
+    "max_threads",
+    "softmax",
+    "softmax_backward",
+]

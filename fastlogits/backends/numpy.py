@@ -1,0 +1,221 @@
+"""The readable reference, every operation as plain vectorised NumPy; and the fallback without a compiler.
+
+Arrays come as (outer, classes, inner), see `fastlogits._layout`; z is one block of them, in the dtype that is
+computed in, and sums over classes (axis 1) are double. Per row: m the maximum, r the sum of exp(z - m) over
+all classes but one maximum, s = 1 + r, so that log s = log1p(r) keeps its relative accuracy for s near 1.
+There are no threads here: `threads` is taken because every backend takes it.
+"""
+
+import functools
+
+import numpy as np
+
+BLOCK = 1 << 16  # logits at a time: temporaries stay in cache
+
+
+def _quiet(function):
+    """Infinities and NaN are results here, not accidents."""
+
+    @functools.wraps(function)
+    def quiet(*args):
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return quiet
+
+
+def _blocks(outer, classes, inner):
+    """Index pairs (outer, inner) that cut the rows into blocks."""
+    inner_step = max(1, min(inner, BLOCK // classes))
+    outer_step = max(1, BLOCK // (classes * inner_step))
+    for o in range(0, outer, outer_step):
+        for i in range(0, inner, inner_step):
+            yield slice(o, o + outer_step), slice(i, i + inner_step)
+
+
+def _view(array, outer, classes, inner, stride):
+    strides = (stride * array.itemsize, inner * array.itemsize, array.itemsize)
+    return np.lib.stride_tricks.as_strided(array, (outer, classes, inner), strides)
+
+
+def _compute_dtype(array):
+    return np.float64 if array.dtype == np.float64 else np.float32
+
+
+def _load(view, block):
+    o, i = block
+    return view[o, :, i].astype(_compute_dtype(view), copy=False)
+
+
+def _store(view, block, values):
+    """Rounds once; what is below the smallest normal number of the computing dtype becomes 0."""
+    o, i = block
+    tiny = np.finfo(_compute_dtype(view)).tiny
+    view[o, :, i] = np.where(np.abs(values) < tiny, 0, values)
+
+
+def _normalizer(z, scale=1.0):
+    """z - m (times scale), its exp, and r."""
+    shifted = z - z.max(axis=1, keepdims=True)
+    if scale != 1.0:
+        shifted = shifted.astype(np.float64) * scale
+    e = np.exp(shifted)
+    others = e.copy()
+    np.put_along_axis(others, z.argmax(axis=1, keepdims=True), 0, axis=1)
+    r = others.sum(axis=1, keepdims=True, dtype=np.float64)
+    # The maximum of a row with NaN, or of all -inf, or with +inf, is no number to set aside.
+    r = np.where(np.isnan(e).any(axis=1, keepdims=True), np.nan, r)
+    return shifted, e, r
+
+
+@_quiet
+def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
+    xs, ys = _view(x, outer, classes, inner, x_stride), _view(y, outer, classes, inner, y_stride)
+    for block in _blocks(outer, classes, inner):
+        _, e, r = _normalizer(_load(xs, block), scale)
+        _store(ys, block, e / (1 + r))
+
+
+@_quiet
+def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
+    xs, ys = _view(x, outer, classes, inner, x_stride), _view(y, outer, classes, inner, y_stride)
+    for o, i in _blocks(outer, classes, inner):
+        shifted, _, r = _normalizer(_load(xs, (o, i)), scale)
+        ys[o, :, i] = shifted - np.log1p(r)
+
+
+@_quiet
+def logsumexp(x, lse, outer, classes, inner, x_stride, threads):
+    xs, lse = _view(x, outer, classes, inner, x_stride), lse.reshape(outer, inner)
+    for o, i in _blocks(outer, classes, inner):
+        z = _load(xs, (o, i))
+        m = z.max(axis=1)
+        _, _, r = _normalizer(z)
+        lse[o, i] = np.where(np.isinf(m), m, m + np.log1p(r[:, 0]))
+
+
+@_quiet
+def argmax(x, indices, outer, classes, inner, x_stride, threads):
+    xs, indices = _view(x, outer, classes, inner, x_stride), indices.reshape(outer, inner)
+    for o, i in _blocks(outer, classes, inner):
+        indices[o, i] = _load(xs, (o, i)).argmax(axis=1)
+
+
+@_quiet
+def softmax_backward(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads):
+    gs, ps = _view(g, outer, classes, inner, g_stride), _view(p, outer, classes, inner, p_stride)
+    outs = _view(out, outer, classes, inner, out_stride)
+    for block in _blocks(outer, classes, inner):
+        grad, probs = _load(gs, block), _load(ps, block).astype(np.float64)
+        _store(outs, block, probs * (grad - (grad * probs).sum(axis=1, keepdims=True)))
+
+
+@_quiet
+def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_stride, out_stride, threads):
+    gs, ps = _view(g, outer, classes, inner, g_stride), _view(log_p, outer, classes, inner, log_p_stride)
+    outs = _view(out, outer, classes, inner, out_stride)
+    for block in _blocks(outer, classes, inner):
+        grad, log_probs = _load(gs, block), _load(ps, block)
+        total = grad.sum(axis=1, keepdims=True, dtype=np.float64)
+        _store(outs, block, grad - np.exp(log_probs) * total)
+
+
+def count_labels(labels, weight, sample_weight, classes, ignore_index):
+    """(first label outside [0, classes) that is not ignored or -1, sum of the weights of the valid rows)."""
+    valid = labels != ignore_index
+    bad = valid & ((labels < 0) | (labels >= classes))
+    if bad.any():
+        return int(bad.argmax()), 0.0
+    counted = np.ones(np.count_nonzero(valid)) if sample_weight is None else sample_weight[valid]
+    if weight is not None:
+        counted = counted * weight[labels[valid]]
+    return -1, float(counted.sum())
+
+
+@_quiet
+def cross_entropy(
+    x, grad, labels, targets, weight, sample_weight, grad_loss, losses,
+    outer, classes, inner, x_stride, grad_stride, target_stride,
+    ignore_index, label_smoothing, z_loss, softcap, logit_scale, grad_scale, threads,
+):
+    # With q_c = weight_c * ((1 - label_smoothing) * target_c + label_smoothing / C) and Q their sum,
+    #     loss       = sum_c q_c (lse - z_c) + z_loss lse^2
+    #     d loss/dz_c = Q p_c - q_c + 2 z_loss lse p_c
+    #                 = p_c (Q - q_c) - q_c (1 - p_c) + 2 z_loss lse p_c
+    # The last form cancels nowhere: for a hard label Q - q_c is 0 or Q, and 1 - p is the others' sum.
+    xs = _view(x, outer, classes, inner, x_stride)
+    if grad is not None:
+        grads = _view(grad, outer, classes, inner, grad_stride)
+    if targets is not None:
+        targets = _view(targets, outer, classes, inner, target_stride)
+    per_row = (outer, inner)
+    losses = losses.reshape(per_row)
+    class_weight = 1.0 if weight is None else weight.astype(np.float64).reshape(1, classes, 1)
+
+    def row_values(values, block, default=1.0):
+        return default if values is None else values.reshape(per_row)[block]
+
+    for block in _blocks(outer, classes, inner):
+        o, i = block
+        z, slope = _transformed(_load(xs, block), softcap, logit_scale)
+        if targets is None:
+            label = labels.reshape(per_row)[block][:, None]
+            ignored = label == ignore_index
+            target = np.arange(classes).reshape(1, classes, 1) == label
+        else:
+            ignored = np.zeros((1, 1, 1), bool)
+            target = _load(targets, block).astype(np.float64)
+        q = class_weight * ((1 - label_smoothing) * target + label_smoothing / classes)
+
+        shifted, e, r = _normalizer(z)
+        m, log_s = z.max(axis=1, keepdims=True).astype(np.float64), np.log1p(r)
+        nll = log_s - shifted
+        # 0 * log 0 = 0: a class that cannot occur and is not expected costs nothing.
+        terms = np.where((q == 0) & np.isneginf(z), 0, q * nll)
+        loss = terms.sum(axis=1, keepdims=True)
+        if z_loss:
+            loss += z_loss * (m + log_s) ** 2
+        row_weight = row_values(sample_weight, block)
+        losses[block] = np.where(ignored[..., 0, :], 0, loss[:, 0] * row_weight)
+        if grad is None:
+            continue
+
+        p = e / (1 + r)
+        others = 1 - p
+        np.put_along_axis(others, z.argmax(axis=1, keepdims=True), r / (1 + r), axis=1)
+        total = q.sum(axis=1, keepdims=True)
+        grad_z = p * (total - q) - q * others
+        if z_loss:
+            grad_z += 2 * z_loss * (m + log_s) * p
+        coefficient = np.asarray(grad_scale * row_values(grad_loss, block) * row_weight)
+        coefficient = coefficient[:, None] if coefficient.ndim else coefficient
+        _store(grads, block, np.where(ignored, 0, coefficient * slope * grad_z))
+
+
+def _transformed(x, softcap, logit_scale):
+    """z = logit_scale * softcap * tanh(x / softcap), and dz/dx."""
+    if softcap == 0.0 and logit_scale == 1.0:
+        return x, 1.0
+    x = x.astype(np.float64)
+    if softcap == 0.0:
+        return logit_scale * x, logit_scale
+    u = x / softcap
+    return logit_scale * softcap * np.tanh(u), logit_scale / np.cosh(u) ** 2
+
+
+@_quiet
+def weighted_logsumexp(a, b, axes, keepdims):
+    """(log |sum(b exp(a))|, its sign) over `axes`; not a kernel, since no other backend has it."""
+    a = np.where(b == 0, -np.inf, a)
+    m = a.max(axis=axes, keepdims=True, initial=-np.inf)
+    at_max = a == m
+    # The maxima, apart from the others as r is above. Infinite ones of both signs have no sum: inf - inf.
+    lead = np.where(at_max, np.where(np.isposinf(a), b * np.inf, b), 0).sum(axis=axes, keepdims=True)
+    rest = np.where(at_max, 0, b * np.exp(a - m)).sum(axis=axes, keepdims=True)
+    total = np.where(np.isneginf(m), 0, lead + rest)
+    ratio = rest / lead
+    log_total = np.where(abs(ratio) < 1, np.log(abs(lead)) + np.log1p(ratio), np.log(abs(total)))
+    values, sign = np.where(total == 0, -np.inf, m + log_total), np.sign(total)
+    if keepdims:
+        return values, sign
+    return values.squeeze(axes), sign.squeeze(axes)

@@ -1,0 +1,255 @@
+"""The loss family."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastlogits import _checks, _layout, config, dispatch
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class _Default(int):
+    """The default of ignore_index, which can be told from an explicit -100."""
+
+
+IGNORE_INDEX = _Default(-100)
+
+
+class CrossEntropy(NamedTuple):
+    """What `cross_entropy_with_grad` returns."""
+
+    loss: Any
+    grad_logits: Any
+
+
+@dispatch.by_array
+def cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    reduction: str = "mean",
+    normalizer: float | None = None,
+) -> Any:
+    """Cross-entropy of `labels` under ``softmax(logits)``, without forming the probabilities.
+
+    With ``z = logit_scale * softcap * tanh(logits / softcap)`` and ``lse = logsumexp(z)``, the loss of a row
+    is ``sample_weight * (weight[label] * (lse - z[label]) + z_loss * lse**2)``. Options mean what they mean
+    in PyTorch, where it has them.
+
+    Parameters
+    ----------
+    logits : array_like of float32, float64, float16 or bfloat16, shape (..., C)
+        Unnormalised log-probabilities. Integers become float64.
+    labels : array_like
+        Class indices, integers of any width and shape (...); or a distribution, floats of the shape of
+        `logits`, taken as it is, whatever its sum.
+    axis : int, default -1
+        The class axis.
+    weight : array_like of float32 or float64, shape (C,), optional
+        Weight of each class.
+    sample_weight : array_like of float32 or float64, shape (...), optional
+        Weight of each row.
+    ignore_index : int, default -100
+        Rows with this label are not read, and their loss is 0. For class indices only.
+    label_smoothing : float in [0, 1], default 0.0
+        Share of the loss that goes to the uniform distribution, that is, to
+        ``sum(weight * (lse - z)) / C``.
+    z_loss : float, default 0.0
+        Factor of the ``lse**2`` penalty.
+    softcap : float, optional
+        Above 0; no soft cap by default.
+    logit_scale : float, default 1.0
+        Multiplies the logits after the soft cap.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        "mean" divides by the sum of ``sample_weight * weight[label]`` over the rows that are not ignored;
+        with a distribution, by the sum of `sample_weight`.
+    normalizer : float, optional
+        Above 0. What "mean" divides by instead.
+
+    Returns
+    -------
+    scalar, or ndarray of shape (...) for "none"
+        Of the dtype of `logits`; a mean or sum over half-precision logits is float32. The mean of no rows
+        is NaN.
+
+    Raises
+    ------
+    IndexError
+        If a label is neither in [0, C) nor `ignore_index`; the first is named.
+
+    Notes
+    -----
+    Sums over classes and rows are formed in double precision. A label at a logit of -inf gives +inf; a row
+    with NaN, or of nothing but -inf, gives NaN.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> float(fastlogits.cross_entropy([[1000.0, 1000.0], [1000.0, 0.0]], [0, 1], reduction="sum"))
+    1000.6931471805599
+    """
+    options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
+    loss, _ = _evaluate(
+        logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer
+    )
+    return loss
+
+
+@dispatch.by_array
+def cross_entropy_with_grad(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    reduction: str = "mean",
+    normalizer: float | None = None,
+    grad_loss: ArrayLike | None = None,
+    out: np.ndarray | None = None,
+) -> CrossEntropy:
+    """`cross_entropy` and its gradient with respect to the logits, in one pass over them.
+
+    Parameters
+    ----------
+    logits, labels, **options
+        As of `cross_entropy`.
+    grad_loss : array_like, optional
+        Gradient arriving at the returned loss: a number (default 1), or for "none" also an array of
+        shape (...).
+    out : ndarray, optional
+        Where to write the gradient; `logits` itself for in place. Otherwise it must overlap no argument.
+
+    Returns
+    -------
+    CrossEntropy
+        The named tuple (loss, grad_logits); the gradient has the shape, dtype and memory order of `logits`,
+        and is exactly 0 in ignored rows.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> fastlogits.cross_entropy_with_grad([[0.0, 0.0]], [1]).grad_logits
+    array([[ 0.5, -0.5]])
+    """
+    options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
+    loss, grad = _evaluate(
+        logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
+        with_grad=True, grad_loss=grad_loss, out=out,
+    )
+    return CrossEntropy(loss, grad)
+
+
+def _evaluate(
+    logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
+    with_grad=False, grad_loss=None, out=None,
+):
+    x = _layout.floats(logits, "logits")
+    dtype = x.dtype
+    layout = _layout.of(x, _checks.one_axis(axis))
+    if type(labels) is not np.ndarray:
+        labels = _checks.as_array("labels", labels)
+    soft = _checks.labels_are_targets(labels, x, layout.batch_shape)
+    ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
+    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+    divisor = None if normalizer is None else _checks.normalizer(normalizer, reduction)
+    if out is not None:
+        apart = {"labels": labels, "weight": weight, "sample_weight": sample_weight, "grad_loss": grad_loss}
+        _checks.out(out, x.shape, dtype, over={"logits": x}, apart=apart)
+
+    indices = targets = None
+    target_stride = 0
+    if soft:
+        x, targets = _promoted(x, _layout.floats(labels, "labels"))
+        layout = _layout.of(x, axis)
+        targets, target_stride = layout.bring(targets)
+    if weight is not None:
+        weight = _checks.weights("weight", weight, (layout.classes,), _layout.COMPUTE[x.dtype]).ravel()
+    if sample_weight is not None:
+        sample_weight = _checks.weights("sample_weight", sample_weight, layout.batch_shape, np.float64)
+        sample_weight = layout.flatten(sample_weight)
+    grad_scale = 1.0
+    if grad_loss is not None:
+        grad_scale, grad_loss = _checks.grad_loss(grad_loss, layout.batch_shape, reduction)
+        if grad_loss is not None:
+            grad_loss = layout.flatten(grad_loss)
+
+    backend = config.backend()
+    first_bad, total = -1, 0.0
+    if soft:
+        total = layout.rows if sample_weight is None else float(np.add.reduce(sample_weight))
+    elif layout.rows:
+        indices = layout.flatten(_int64(labels, ignore_index))
+        first_bad, total = backend.count_labels(
+            indices, weight, sample_weight, layout.classes, ignore_index
+        )
+    if first_bad >= 0:
+        raise _checks.bad_label(labels, layout.classes, ignore_index)
+    if divisor is None:
+        divisor = total if reduction == "mean" else 1.0
+
+    stride = layout.stride
+    if stride is None:
+        x, stride = layout.bring(x)
+    grad, grad_stride = None, 0
+    if with_grad:
+        # Nothing counted, nothing to learn: without this, 0 / 0 would be the gradient of rows of weight 0.
+        grad_scale = grad_scale / divisor if divisor else 0.0
+        grad, grad_stride = layout.destination(out if x.dtype == dtype else None, x.dtype)
+    losses = np.empty(layout.rows)
+    if x.size:
+        backend.cross_entropy(
+            x, grad, indices, targets, weight, sample_weight, grad_loss, losses,
+            layout.outer, layout.classes, layout.inner, stride, grad_stride, target_stride,
+            ignore_index, *options, grad_scale, config.threads(x.size),
+        )
+    else:
+        losses.fill(0.0)
+    if with_grad:
+        grad = _layout.deliver(_layout.rounded(grad, dtype), out)
+
+    if reduction == "none":
+        return _layout.rounded(layout.unflatten(losses), dtype)[()], grad
+    loss = float(np.add.reduce(losses))
+    # IEEE division: 0 / 0 is NaN.
+    loss = loss / divisor if divisor else loss * math.inf
+    return _layout.scalar(loss, _layout.COMPUTE[dtype]), grad
+
+
+def _promoted(x, targets):
+    """Both in the wider of their dtypes: a float64 distribution beside float32 logits loses nothing."""
+    if x.dtype == targets.dtype:
+        return x, targets
+    if x.itemsize == targets.itemsize:
+        wider = np.float32  # float16 and bfloat16
+    else:
+        wider = max(x.dtype, targets.dtype, key=lambda dtype: dtype.itemsize)
+    return x.astype(wider, copy=False), targets.astype(wider, copy=False)
+
+
+def _int64(labels, ignore_index):
+    if labels.dtype == np.int64 and labels.flags.aligned:
+        return labels
+    indices = labels.astype(np.int64)
+    if labels.dtype.kind == "u" and labels.itemsize == 8:
+        # What does not fit must not wrap around into ignore_index.
+        indices[labels > _checks.INT64_MAX] = -1 if ignore_index != -1 else -2
+    return indices

@@ -1,0 +1,50 @@
+"""Which adapter serves an array. Never imports a framework: a tensor at hand means that it is loaded."""
+
+import functools
+import importlib
+import sys
+
+import numpy as np
+
+from fastlogits import _checks
+
+# JAX defines its concrete arrays in jaxlib.
+FRAMEWORKS = {"torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "dask": "dask"}
+
+
+def adapter(array):
+    """The uniform functions for the library that `array` belongs to; None where NumPy serves it.
+
+    `fastlogits.<framework>` speaks its framework's language; its attribute `uniform` (a module or any
+    namespace) offers the functions of `fastlogits` under the same names and signatures.
+    """
+    for cls in type(array).__mro__:
+        framework = FRAMEWORKS.get(cls.__module__.partition(".")[0])
+        if framework in sys.modules:
+            break
+    else:
+        return None
+    name = f"fastlogits.{framework}"
+    try:
+        return importlib.import_module(name).uniform
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        # Converting in silence would return another library's array, cut autograd or compute a lazy graph.
+        raise _checks.no_adapter(array, framework) from None
+
+
+def by_array(function):
+    """Let the adapter of the first argument's library answer in place of `function`."""
+    first = function.__code__.co_varnames[0]
+
+    @functools.wraps(function)
+    def dispatched(*args, **kwargs):
+        array = args[0] if args else kwargs.get(first)
+        if type(array) is not np.ndarray:
+            uniform = adapter(array)
+            if uniform is not None:
+                return getattr(uniform, function.__name__)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return dispatched

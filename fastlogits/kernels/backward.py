@@ -1,0 +1,60 @@
+"""Gradients of softmax and log-softmax of rows, in the steps of softmax.py: reduce, settle, write.
+
+With p = softmax(z): dp_j/dz_k = p_j (delta_jk - p_k), so grad_z = p (g - sum_k g_k p_k).
+With l = log_softmax(z): dl_j/dz_k = delta_jk - exp(l_k), so grad_z = g - exp(l) sum_k g_k.
+"""
+
+from fastlogits.kernels import primitives
+
+
+def reduce(g, g_at, p, p_at, classes, log, state, first, last, work, storage):
+    """sum_b = sum g_j p_j over block b; sum g_j where p holds log-probabilities."""
+    for block in range(first, last):
+        start = block * primitives.BLOCK
+        size = min(primitives.BLOCK, classes - start)
+        grads = primitives.load(g, g_at + start, size, primitives.slot(work, 0), storage)
+        if not log:
+            probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
+            products = primitives.slot(work, 2)
+            for j in range(size):
+                products[j] = grads[j] * probs[j]
+            grads = products
+        fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
+        state[fields + primitives.BLOCK_SUM] = primitives.total(grads, size)
+
+
+def settle(classes, state):
+    """REST = the sum over the blocks."""
+    total = 0.0
+    for block in range((classes + primitives.BLOCK - 1) // primitives.BLOCK):
+        total += state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_SUM]
+    state[primitives.REST] = total
+
+
+def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work, storage):
+    """out_j = p_j (g_j - REST), or g_j - exp(p_j) REST where p holds log-probabilities."""
+    total = primitives.cast(state[primitives.REST], work)
+    for block in range(first, last):
+        start = block * primitives.BLOCK
+        size = min(primitives.BLOCK, classes - start)
+        grads = primitives.load(g, g_at + start, size, primitives.slot(work, 0), storage)
+        probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
+        result = primitives.slot(work, 2)
+        if log:
+            for j in range(size):
+                result[j] = grads[j] - primitives.exp(probs[j]) * total
+        else:
+            for j in range(size):
+                result[j] = primitives.flush(probs[j] * (grads[j] - total))
+        primitives.store(out, out_at + start, size, result, storage)
+
+
+def backward_rows(g, g_stride, p, p_stride, out, out_stride, classes, log, state, work, storage, start, stop):
+    """The gradient of softmax, or of log-softmax, for the rows [start, stop)."""
+    blocks = (classes + primitives.BLOCK - 1) // primitives.BLOCK
+    for row in range(start, stop):
+        g_at = row * g_stride
+        p_at = row * p_stride
+        reduce(g, g_at, p, p_at, classes, log, state, 0, blocks, work, storage)
+        settle(classes, state)
+        write(g, g_at, p, p_at, out, row * out_stride, classes, log, state, 0, blocks, work, storage)

@@ -1,0 +1,53 @@
+cimport cython
+from libc.stdint cimport int64_t
+from fastlogits.kernels cimport cross_entropy, lanes, primitives
+from fastlogits.kernels.cross_entropy cimport Options
+from fastlogits.kernels.primitives cimport real
+
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, peaks="real*", shifts="real*", sums="real*", ties="real*", logits="real*",
+               exps="real*", lowest=real)
+cdef void tile_sums(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t grad_at, real* targets,
+                    Py_ssize_t targets_at, real* weight, Py_ssize_t n, Options* options, double* state,
+                    real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, gaps="real*", masses="real*")
+cdef void start_gaps(Py_ssize_t n, double* state, real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, gaps="real*", masses="real*", mass="real*")
+cdef void add_gaps(real* logits, real* shifts, real* targets, Py_ssize_t targets_at, real* weight, Py_ssize_t c,
+                   Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, mass="real*", probs="real*", class_weight=real, even=real, kept=real)
+cdef real* class_mass(real* targets, Py_ssize_t at, real* weight, Py_ssize_t c, Py_ssize_t n, Options* options,
+                      real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, factors="real*", counters="real*", shifts="real*", grads="real*",
+               logits="real*", mass="real*")
+cdef void tile(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t grad_at, Py_ssize_t row,
+               int64_t* labels, real* targets, Py_ssize_t targets_at, real* weight, double* sample_weight,
+               double* grad_loss, double* losses, Py_ssize_t n, Options* options, double* state,
+               real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, picks="real*", slopes="real*")
+cdef void pick_labels(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t row, int64_t* labels, Py_ssize_t n,
+                      Options* options, double* state, real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, peaks="real*", log_norms="real*", factors="real*", counters="real*",
+               label_grads="real*", picks="real*", slopes="real*", hard=double, smooth_label=double, label=int64_t, mass=double, gap=double,
+               row_scale=double, arriving=double, distance=real)
+cdef void settle(Py_ssize_t row, int64_t* labels, real* weight, double* sample_weight, double* grad_loss,
+                 double* losses, Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, label_grads="real*", value="real*")
+cdef void write_labels(real* grad, Py_ssize_t grad_at, Py_ssize_t step, Py_ssize_t row, int64_t* labels,
+                       Py_ssize_t n, Options* options, real* work) noexcept nogil
+
+@cython.locals(tiles=Py_ssize_t, item=Py_ssize_t, outer=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t)
+cdef void columns(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,
+                  double* grad_loss, double* losses, Py_ssize_t inner, Options* options, double* state, real* work,
+                  Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+@cython.locals(item=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t, logits="real*", probs="real*")
+cdef void short_rows(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,
+                double* grad_loss, double* losses, Py_ssize_t count, Options* options, Options* in_tile,
+                double* state, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

@@ -1,0 +1,215 @@
+"""Cross-entropy of columns and of short rows: the formulas of cross_entropy.py on the tiles of lanes.py."""
+
+from fastlogits.kernels import cross_entropy, lanes, primitives
+
+
+def tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work):
+    """As lanes.tile_sums; and gaps_j = sum_c mass_c (peaks_j - z_cj), masses_j = sum_c mass_c, in state."""
+    peaks = primitives.slot(work, primitives.PEAKS)
+    shifts = primitives.slot(work, primitives.SHIFTS)
+    sums = primitives.slot(work, primitives.SUMS)
+    ties = primitives.slot(work, primitives.TIES)
+    lowest = primitives.cast(primitives.NEG_INF, work)
+    for j in range(n):
+        peaks[j] = lowest
+    for c in range(options.classes):
+        logits = cross_entropy.transform(x, at + c * step, n, options, work)
+        for j in range(n):
+            peaks[j] = primitives.larger(logits[j], peaks[j])
+    lanes.start_sums(peaks, shifts, sums, ties, state, n)
+    start_gaps(n, state, work)
+    for c in range(options.classes):
+        logits = cross_entropy.transform(x, at + c * step, n, options, work)
+        if options.spread:
+            add_gaps(logits, shifts, targets, targets_at + c * step, weight, c, n, options, state, work)
+        exps = primitives.slot(work, 2)
+        if options.keep:
+            exps = primitives.stretch(grad, grad_at + c * step, n)
+        primitives.exp_each(logits, shifts, n, options.scale, exps)
+        lanes.add_exps(exps, sums, ties, state, n, c, options.classes)
+
+
+def start_gaps(n, state, work):
+    gaps = primitives.slot(work, primitives.GAPS)
+    masses = primitives.slot(work, primitives.MASSES)
+    for j in range(n):
+        gaps[j] = 0
+        masses[j] = 0
+        state[primitives.GAP_SUMS + j] = 0.0
+        state[primitives.MASS_SUMS + j] = 0.0
+
+
+def add_gaps(logits, shifts, targets, targets_at, weight, c, n, options, state, work):
+    """gaps_j += mass_c (shifts_j - z_cj) and masses_j += mass_c, by way of sums of at most 16 terms."""
+    gaps = primitives.slot(work, primitives.GAPS)
+    masses = primitives.slot(work, primitives.MASSES)
+    mass = class_mass(targets, targets_at, weight, c, n, options, work)
+    for j in range(n):
+        gaps[j] += primitives.weigh(mass[j], shifts[j] - logits[j])
+        masses[j] += mass[j]
+    if c % 16 == 15 or c == options.classes - 1:
+        for j in range(n):
+            state[primitives.GAP_SUMS + j] += gaps[j]
+            state[primitives.MASS_SUMS + j] += masses[j]
+            gaps[j] = 0
+            masses[j] = 0
+
+
+def class_mass(targets, at, weight, c, n, options, work):
+    """mass_c of each lane."""
+    mass = primitives.slot(work, 3)
+    class_weight = primitives.cast(weight[c], work)
+    even = primitives.cast(options.smoothing / options.classes, work)
+    if options.soft:
+        kept = primitives.cast(1.0 - options.smoothing, work)
+        probs = primitives.load(targets, at, n, primitives.slot(work, 4), options.storage)
+        for j in range(n):
+            mass[j] = class_weight * (kept * probs[j] + even)
+    else:
+        for j in range(n):
+            mass[j] = class_weight * even
+    return mass
+
+
+def tile(
+    x, at, step, grad, grad_at, row, labels, targets, targets_at, weight, sample_weight, grad_loss, losses, n,
+    options, state, work,
+):  # fmt: skip
+    """losses_j and, where asked, the gradient of a tile whose lane j is row `row + j`."""
+    if not options.soft:
+        pick_labels(x, at, step, row, labels, n, options, state, work)
+    tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work)
+    settle(row, labels, weight, sample_weight, grad_loss, losses, n, options, state, work)
+    if not options.with_grad:
+        return
+    factors = primitives.slot(work, primitives.FACTORS)
+    counters = primitives.slot(work, primitives.COUNTERS)
+    shifts = primitives.slot(work, primitives.SHIFTS)
+    for c in range(options.classes):
+        if options.keep:
+            grads = primitives.stretch(grad, grad_at + c * step, n)
+        else:
+            logits = cross_entropy.transform(x, at + c * step, n, options, work)
+            grads = primitives.slot(work, 5)
+            primitives.exp_each(logits, shifts, n, options.scale, grads)
+        for j in range(n):
+            grads[j] = primitives.weigh(factors[j], grads[j])
+        if options.spread:
+            mass = class_mass(targets, targets_at + c * step, weight, c, n, options, work)
+            for j in range(n):
+                grads[j] -= primitives.weigh(counters[j], mass[j])
+        for j in range(n):
+            grads[j] = primitives.flush(grads[j])
+        cross_entropy.multiply_slope(x, at + c * step, grads, n, options, work)
+        primitives.store(grad, grad_at + c * step, n, grads, options.storage)
+    if not options.soft:
+        write_labels(grad, grad_at, step, row, labels, n, options, work)
+
+
+def pick_labels(x, at, step, row, labels, n, options, state, work):
+    """PICKS_j = z_label and SLOPES_j = dz_label/dx_label, before the gradient may take the place of x."""
+    picks = primitives.slot(work, primitives.PICKS)
+    slopes = primitives.slot(work, primitives.SLOPES)
+    for j in range(n):
+        if labels[row + j] != options.ignore_index:
+            cross_entropy.pick(x, at + labels[row + j] * step + j, options, state, work)
+            picks[j] = primitives.cast(state[primitives.PICKED], work)
+            slopes[j] = primitives.cast(state[primitives.SLOPE], work)
+
+
+def settle(row, labels, weight, sample_weight, grad_loss, losses, n, options, state, work):
+    """The losses of the lanes; FACTORS, COUNTERS and LABEL_GRADS for their gradients, all 0 for an ignored label."""
+    peaks = primitives.slot(work, primitives.PEAKS)
+    log_norms = primitives.slot(work, primitives.LOG_NORMS)
+    factors = primitives.slot(work, primitives.FACTORS)
+    counters = primitives.slot(work, primitives.COUNTERS)
+    label_grads = primitives.slot(work, primitives.LABEL_GRADS)
+    picks = primitives.slot(work, primitives.PICKS)
+    slopes = primitives.slot(work, primitives.SLOPES)
+    for j in range(n):
+        log_norms[j] = primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
+    for j in range(n):
+        hard = 0.0
+        smooth_label = 0.0
+        if not options.soft:
+            label = labels[row + j]
+            if label == options.ignore_index:
+                losses[row + j] = 0.0
+                factors[j] = 0
+                counters[j] = 0
+                label_grads[j] = 0
+                continue
+            hard = (1.0 - options.smoothing) * cross_entropy.label_weight(weight, label, options)
+            smooth_label = options.smoothing / options.classes * cross_entropy.label_weight(weight, label, options)
+            state[primitives.PICKED] = picks[j]
+            state[primitives.SLOPE] = slopes[j]
+        mass = state[primitives.MASS_SUMS + j] if options.spread else 0.0
+        gap = state[primitives.GAP_SUMS + j] if options.spread else 0.0
+        row_scale = cross_entropy.row_weight(sample_weight, row + j, options)
+        losses[row + j] = row_scale * cross_entropy.row_loss(
+            peaks[j], log_norms[j], state[primitives.PICKED], hard, mass, gap, options
+        )
+        if options.with_grad:
+            arriving = row_scale * (grad_loss[row + j] if options.upstream else 1.0)
+            distance = primitives.cast(options.scale * (state[primitives.PICKED] - peaks[j]), work)
+            cross_entropy.finish(
+                peaks[j], state[primitives.RESTS + j], log_norms[j], primitives.exp(distance), hard, mass,
+                smooth_label, arriving, options, state,
+            )  # fmt: skip
+            factors[j] = primitives.cast(state[primitives.FACTOR], work)
+            counters[j] = primitives.cast(state[primitives.COUNTER], work)
+            label_grads[j] = primitives.flush(primitives.cast(state[primitives.TARGET], work))
+
+
+def write_labels(grad, grad_at, step, row, labels, n, options, work):
+    """The gradients at the labels."""
+    label_grads = primitives.slot(work, primitives.LABEL_GRADS)
+    for j in range(n):
+        if labels[row + j] != options.ignore_index:
+            value = primitives.stretch(label_grads, j, 1)
+            primitives.store(grad, grad_at + labels[row + j] * step + j, 1, value, options.storage)
+
+
+def columns(
+    x, grad, labels, targets, weight, sample_weight, grad_loss, losses, inner, options, state, work, start, stop
+):
+    """losses_i and, where asked, the gradient of the tiles [start, stop)."""
+    tiles = (inner + primitives.LANES - 1) // primitives.LANES
+    for item in range(start, stop):
+        outer = item // tiles
+        first = (item % tiles) * primitives.LANES
+        n = min(primitives.LANES, inner - first)
+        tile(
+            x, outer * options.x_stride + first, inner, grad, outer * options.grad_stride + first,
+            outer * inner + first, labels, targets, outer * options.targets_stride + first, weight, sample_weight,
+            grad_loss, losses, n, options, state, work,
+        )  # fmt: skip
+
+
+def short_rows(
+    x, grad, labels, targets, weight, sample_weight, grad_loss, losses, count, options, in_tile, state, work,
+    start, stop,
+):  # fmt: skip
+    """losses_i and, where asked, the gradient of the SHORT-row groups [start, stop) of `count` rows.
+
+    `in_tile` are the options for the transposed copies: native storage, the gradient in the place of the logits.
+    """
+    logits = primitives.slot(work, primitives.TILE)
+    probs = primitives.slot(work, primitives.TARGET_TILE)
+    for item in range(start, stop):
+        first = item * primitives.SHORT
+        n = min(primitives.SHORT, count - first)
+        lanes.gather(x, first * options.x_stride, options.x_stride, options.classes, n, logits, work, options.storage)
+        if options.soft:
+            lanes.gather(
+                targets, first * options.targets_stride, options.targets_stride, options.classes, n, probs, work,
+                options.storage,
+            )  # fmt: skip
+        tile(
+            logits, 0, n, logits, 0, first, labels, probs, 0, weight, sample_weight, grad_loss, losses, n,
+            in_tile, state, work,
+        )  # fmt: skip
+        if options.with_grad:
+            lanes.scatter(
+                logits, grad, first * options.grad_stride, options.grad_stride, options.classes, n, work, options.storage
+            )

@@ -1,0 +1,251 @@
+"""Softmax and its family for columns: class c of lane j lies at `at + c * step + j`, so that a vector holds one class
+of several columns.
+
+A tile is up to LANES columns. The class axis in the middle of an array is a tile as it lies in memory (`*_columns`);
+rows of few classes are transposed into one in scratch memory, SHORT rows at a time (`*_short`).
+"""
+
+from fastlogits.kernels import primitives
+
+
+def tile_sums(x, at, step, classes, n, scale, kept, kept_at, kept_step, keep, state, work, storage):
+    """Per lane j: peaks_j = max_c x_cj; rest_j = sum_c exp(scale (x_cj - peaks_j)) over all but one maximum."""
+    peaks = primitives.slot(work, primitives.PEAKS)
+    shifts = primitives.slot(work, primitives.SHIFTS)
+    sums = primitives.slot(work, primitives.SUMS)
+    ties = primitives.slot(work, primitives.TIES)
+    lowest = primitives.cast(primitives.NEG_INF, work)
+    for j in range(n):
+        peaks[j] = lowest
+    for c in range(classes):
+        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
+        for j in range(n):
+            peaks[j] = primitives.larger(logits[j], peaks[j])
+    start_sums(peaks, shifts, sums, ties, state, n)
+    for c in range(classes):
+        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
+        exps = primitives.slot(work, 1)
+        if keep:
+            exps = primitives.stretch(kept, kept_at + c * kept_step, n)
+        primitives.exp_each(logits, shifts, n, scale, exps)
+        add_exps(exps, sums, ties, state, n, c, classes)
+
+
+def start_sums(peaks, shifts, sums, ties, state, n):
+    """shifts_j = peaks_j, 0 for a lane of nothing but -inf; the sums start at 0, one maximum already taken out."""
+    for j in range(n):
+        shifts[j] = primitives.finite_peak(peaks[j])
+    for j in range(n):
+        sums[j] = 0
+        ties[j] = 0
+        state[primitives.RESTS + j] = 0.0
+        state[primitives.TIE_SUMS + j] = -1.0
+
+
+def add_exps(exps, sums, ties, state, n, c, classes):
+    """rest_j += sum_c e_cj, by way of sums of at most 16 terms. The maximum's 1 is summed apart: it would swallow small terms."""
+    for j in range(n):
+        below = primitives.below_one(exps[j])
+        sums[j] += below
+        ties[j] += exps[j] - below
+    if c % 16 == 15 or c == classes - 1:
+        for j in range(n):
+            state[primitives.RESTS + j] += sums[j]
+            state[primitives.TIE_SUMS + j] += ties[j]
+            sums[j] = 0
+            ties[j] = 0
+    if c == classes - 1:
+        for j in range(n):
+            state[primitives.RESTS + j] += state[primitives.TIE_SUMS + j]
+
+
+def softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, keep, state, work, storage):
+    """y_cj = exp(scale (x_cj - peaks_j)) / (1 + rest_j)."""
+    tile_sums(x, at, step, classes, n, scale, y, y_at, y_step, keep, state, work, storage)
+    shifts = primitives.slot(work, primitives.SHIFTS)
+    factors = primitives.slot(work, primitives.FACTORS)
+    for j in range(n):
+        factors[j] = primitives.cast(1.0 / (1.0 + state[primitives.RESTS + j]), work)
+    for c in range(classes):
+        if keep:
+            probs = primitives.stretch(y, y_at + c * y_step, n)
+        else:
+            logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
+            probs = primitives.slot(work, 1)
+            primitives.exp_each(logits, shifts, n, scale, probs)
+        for j in range(n):
+            probs[j] = primitives.flush(probs[j] * factors[j])
+        primitives.store(y, y_at + c * y_step, n, probs, storage)
+
+
+def log_softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, state, work, storage):
+    """y_cj = scale (x_cj - peaks_j) - log(1 + rest_j)."""
+    tile_sums(x, at, step, classes, n, scale, work, 0, 0, False, state, work, storage)
+    peaks = primitives.slot(work, primitives.PEAKS)
+    log_sums = primitives.slot(work, primitives.FACTORS)
+    rate = primitives.cast(scale, work)
+    for j in range(n):
+        log_sums[j] = primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
+    for c in range(classes):
+        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
+        log_probs = primitives.slot(work, 1)
+        for j in range(n):
+            log_probs[j] = rate * (logits[j] - peaks[j]) - log_sums[j]
+        primitives.store(y, y_at + c * y_step, n, log_probs, storage)
+
+
+def logsumexp_tile(x, at, step, lse, row, classes, n, state, work, storage):
+    """lse_j = peaks_j + log(1 + rest_j); +inf in a lane without NaN is the answer itself."""
+    tile_sums(x, at, step, classes, n, 1.0, work, 0, 0, False, state, work, storage)
+    peaks = primitives.slot(work, primitives.PEAKS)
+    out = primitives.stretch(lse, row, n)
+    for j in range(n):
+        out[j] = peaks[j] + primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
+    for j in range(n):
+        if peaks[j] == primitives.INF:
+            out[j] = peaks[j]
+            for c in range(classes):
+                logits = primitives.load(x, at + c * step + j, 1, primitives.slot(work, 0), storage)
+                if logits[0] != logits[0]:
+                    out[j] = logits[0]
+
+
+def backward_tile(
+    g, g_at, g_step, p, p_at, p_step, out, out_at, out_step, classes, n, log, state, work, storage
+):
+    """out_cj = p_cj (g_cj - sum_c g_cj p_cj), or g_cj - exp(p_cj) sum_c g_cj where p holds log-probabilities."""
+    sums = primitives.slot(work, primitives.SUMS)
+    for j in range(n):
+        sums[j] = 0
+        state[primitives.RESTS + j] = 0.0
+    for c in range(classes):
+        grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
+        if log:
+            for j in range(n):
+                sums[j] += grads[j]
+        else:
+            probs = primitives.load(p, p_at + c * p_step, n, primitives.slot(work, 1), storage)
+            for j in range(n):
+                sums[j] += grads[j] * probs[j]
+        if c % 16 == 15 or c == classes - 1:
+            for j in range(n):
+                state[primitives.RESTS + j] += sums[j]
+                sums[j] = 0
+    for j in range(n):
+        sums[j] = primitives.cast(state[primitives.RESTS + j], work)
+    for c in range(classes):
+        grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
+        probs = primitives.load(p, p_at + c * p_step, n, primitives.slot(work, 1), storage)
+        result = primitives.slot(work, 2)
+        if log:
+            for j in range(n):
+                result[j] = grads[j] - primitives.exp(probs[j]) * sums[j]
+        else:
+            for j in range(n):
+                result[j] = probs[j] * (grads[j] - sums[j])
+        primitives.store(out, out_at + c * out_step, n, result, storage)
+
+
+def gather(x, at, stride, classes, n, tile, work, storage):
+    """tile_cj = x_jc: n rows of few classes become n lanes."""
+    for j in range(n):
+        logits = primitives.load(x, at + j * stride, classes, primitives.slot(work, 0), storage)
+        for c in range(classes):
+            tile[c * n + j] = logits[c]
+
+
+def scatter(tile, y, at, stride, classes, n, work, storage):
+    """y_jc = tile_cj"""
+    for j in range(n):
+        values = primitives.slot(work, 0)
+        for c in range(classes):
+            values[c] = tile[c * n + j]
+        primitives.store(y, at + j * stride, classes, values, storage)
+
+
+# Work is counted in items: a tile of columns, or SHORT rows.
+
+
+def softmax_columns(
+    x, x_stride, y, y_stride, classes, inner, scale, log, keep, state, work, storage, start, stop
+):
+    """softmax or log_softmax of the tiles [start, stop)."""
+    tiles = (inner + primitives.LANES - 1) // primitives.LANES
+    for item in range(start, stop):
+        outer = item // tiles
+        first = (item % tiles) * primitives.LANES
+        n = min(primitives.LANES, inner - first)
+        at = outer * x_stride + first
+        y_at = outer * y_stride + first
+        if log:
+            log_softmax_tile(x, at, inner, y, y_at, inner, classes, n, scale, state, work, storage)
+        else:
+            softmax_tile(x, at, inner, y, y_at, inner, classes, n, scale, keep, state, work, storage)
+
+
+def softmax_short(x, x_stride, y, y_stride, rows, classes, scale, log, state, work, storage, start, stop):
+    """softmax or log_softmax of the SHORT-row groups [start, stop)."""
+    tile = primitives.slot(work, primitives.TILE)
+    for item in range(start, stop):
+        first = item * primitives.SHORT
+        n = min(primitives.SHORT, rows - first)
+        gather(x, first * x_stride, x_stride, classes, n, tile, work, storage)
+        if log:
+            log_softmax_tile(tile, 0, n, tile, 0, n, classes, n, scale, state, work, primitives.NATIVE)
+        else:
+            softmax_tile(tile, 0, n, tile, 0, n, classes, n, scale, True, state, work, primitives.NATIVE)
+        scatter(tile, y, first * y_stride, y_stride, classes, n, work, storage)
+
+
+def logsumexp_columns(x, x_stride, lse, classes, inner, state, work, storage, start, stop):
+    """logsumexp of the tiles [start, stop)."""
+    tiles = (inner + primitives.LANES - 1) // primitives.LANES
+    for item in range(start, stop):
+        outer = item // tiles
+        first = (item % tiles) * primitives.LANES
+        n = min(primitives.LANES, inner - first)
+        logsumexp_tile(
+            x, outer * x_stride + first, inner, lse, outer * inner + first, classes, n, state, work, storage
+        )
+
+
+def logsumexp_short(x, x_stride, lse, rows, classes, state, work, storage, start, stop):
+    """logsumexp of the SHORT-row groups [start, stop)."""
+    tile = primitives.slot(work, primitives.TILE)
+    for item in range(start, stop):
+        first = item * primitives.SHORT
+        n = min(primitives.SHORT, rows - first)
+        gather(x, first * x_stride, x_stride, classes, n, tile, work, storage)
+        logsumexp_tile(tile, 0, n, lse, first, classes, n, state, work, primitives.NATIVE)
+
+
+def backward_columns(
+    g, g_stride, p, p_stride, out, out_stride, classes, inner, log, state, work, storage, start, stop
+):
+    """The gradient of softmax, or of log-softmax, for the tiles [start, stop)."""
+    tiles = (inner + primitives.LANES - 1) // primitives.LANES
+    for item in range(start, stop):
+        outer = item // tiles
+        first = (item % tiles) * primitives.LANES
+        n = min(primitives.LANES, inner - first)
+        backward_tile(
+            g, outer * g_stride + first, inner, p, outer * p_stride + first, inner,
+            out, outer * out_stride + first, inner, classes, n, log, state, work, storage,
+        )  # fmt: skip
+
+
+def argmax_columns(x, x_stride, indices, classes, inner, work, storage, start, stop):
+    """indices_j = the first c whose x_cj is the maximum, or the first NaN, of the tiles [start, stop)."""
+    tiles = (inner + primitives.LANES - 1) // primitives.LANES
+    best = primitives.slot(work, primitives.PEAKS)
+    for item in range(start, stop):
+        outer = item // tiles
+        first = (item % tiles) * primitives.LANES
+        n = min(primitives.LANES, inner - first)
+        row = outer * inner + first
+        for c in range(classes):
+            logits = primitives.load(x, outer * x_stride + c * inner + first, n, primitives.slot(work, 0), storage)
+            for j in range(n):
+                if c == 0 or logits[j] > best[j] or (logits[j] != logits[j] and best[j] == best[j]):
+                    best[j] = logits[j]
+                    indices[row + j] = c

@@ -1,0 +1,247 @@
+/* The primitives of the kernel text for C compilers; primitives.py holds the same names for Numba and the interpreter.
+
+   Reductions use the vector types of GCC and Clang, one text for every instruction set, because a plain loop needs
+   -fassociative-math to become a vector sum and that flag reorders the formulas of the text as well. */
+#pragma once
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise. */
+enum { BLOCK = 1024, SLOTS = 26, LANES = 256, SHORT = 64 };
+
+/* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
+enum {
+    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, LOG_NORMS, FACTORS, COUNTERS, LABEL_GRADS, PICKS, SLOPES, TILE, TARGET_TILE = TILE + 4
+};
+
+/* Fields of `state`, in double: a row's, then each block's or, for columns, each lane's. */
+enum { PEAK, REST, PICKED, SLOPE, FACTOR, COUNTER, TARGET, ROW_FIELDS };
+enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS };
+enum { RESTS = ROW_FIELDS, TIE_SUMS = RESTS + LANES, GAP_SUMS = TIE_SUMS + LANES, MASS_SUMS = GAP_SUMS + LANES, STATE = MASS_SUMS + LANES };
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+typedef float f32v __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t i32v __attribute__((vector_size(VECTOR_BYTES)));
+typedef double f64v __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t i64v __attribute__((vector_size(VECTOR_BYTES)));
+
+/* 2^t for t = d * rate, d <= 0, exactly 0 below the smallest normal number: 2^(t - n) by a minimax polynomial whose
+   error (0.02 eps for float, 0.08 for double) is far below the rounding, n added to the exponent. Adding 1.5 * 2^23
+   rounds to the nearest integer and leaves it in the low bits. Written once for scalars and vectors. */
+#define EXP2_BODY(T, I, d, rate, MAGIC, BIAS, SHIFT, POLYNOMIAL)                                                       \
+    T shifted = d * rate + MAGIC;                                                                                      \
+    T whole = shifted - MAGIC;                                                                                         \
+    T f = d * rate - whole;                                                                                            \
+    T p = POLYNOMIAL;                                                                                                  \
+    union { T real; I bits; } power = {.real = shifted};                                                               \
+    power.bits = (I)((power.bits << SHIFT) + BIAS);                                                                    \
+    p *= power.real;
+
+#define EXP2_F32                                                                                                       \
+    1.0f + f * (0.6931472149680279f + f * (0.24022652782887738f + f * (0.05550310551013797f + f * (                    \
+    0.009617692972993062f + f * (0.0013406643902351759f + f * 0.0001559467816132662f)))))
+#define EXP2_F64                                                                                                       \
+    1.0 + f * (0.69314718055994569675 + f * (0.24022650695910098007 + f * (0.055504108664790394552 + f * (             \
+    0.0096181291076070023796 + f * (0.0013333558153439964747 + f * (0.0001540353044157213033 + f * (                   \
+    0.000015252727385193868197 + f * (1.3215442675329822143e-6 + f * (1.0180647659234138888e-7 + f * (                 \
+    7.0725704128144235096e-9 + f * 4.0780719295883366627e-10))))))))))
+
+/* tanh(u) for 0 <= u < 0.625, z = u^2, after Cephes */
+ALWAYS_INLINE float __pyx_fuse_0tanh_near(float u, float z)
+{
+    return u + u * z * (-3.33332819422e-1f + z * (1.33314422036e-1f + z * (-5.37397155531e-2f + z * (
+        2.06390887954e-2f - z * 5.70498872745e-3f))));
+}
+
+ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
+{
+    double p = -1.61468768441708447952e3 + z * (-9.92877231001918586564e1 - z * 9.64399179425052238628e-1);
+    double q = 4.84406305325125486048e3 + z * (2.23548839060100448583e3 + z * (1.12811678491632931402e2 + z));
+    return u + u * z * (p / q);
+}
+
+#define REAL float
+#define BITS uint32_t
+#define VECTOR f32v
+#define VECTOR_BITS i32v
+#define F(name) __pyx_fuse_0##name
+#define EXP2(T, I, d, rate) EXP2_BODY(T, I, d, rate, 12582912.0f, 0x3f800000, 23, EXP2_F32)
+#define MM(name) name##_ps
+#define MASK(name) name##_ps_mask
+#define TINY 1.17549435e-38f
+#define LOWEST_EXPONENT -126.0f
+#include "stretch.h"
+
+#define REAL double
+#define BITS uint64_t
+#define VECTOR f64v
+#define VECTOR_BITS i64v
+#define F(name) __pyx_fuse_1##name
+#define EXP2(T, I, d, rate) EXP2_BODY(T, I, d, rate, 6755399441055744.0, 0x3ff0000000000000, 52, EXP2_F64)
+#define MM(name) name##_pd
+#define MASK(name) name##_pd_mask
+#define TINY 2.2250738585072014e-308
+#define LOWEST_EXPONENT -1022.0
+#include "stretch.h"
+
+/* log(1 + x) for x >= 0, after FreeBSD's log1p: 1 + x = 2^k * (1 + f), and what 1 + x rounded away comes back as
+   (x - (u - 1)) / u. Branch-free, so that the loops that call it become vector loops. */
+ALWAYS_INLINE float __pyx_fuse_0log1p(float x)
+{
+    float u = 1.0f + x;
+    union { float real; int32_t bits; } mantissa = {.real = u};
+    int32_t bits = mantissa.bits + (0x3f800000 - 0x3f3504f3);
+    float k = (float)((bits >> 23) - 127);
+    mantissa.bits = (bits & 0x007fffff) + 0x3f3504f3;
+    float f = mantissa.real - 1.0f, s = f / (2.0f + f), z = s * s, half = 0.5f * f * f;
+    float r = z * (0.66666663f + z * (0.40000972152f + z * (0.28498786688f + z * 0.24279078841f)));
+    return s * (half + r) + (k * 9.0580006145e-06f + (x - (u - 1.0f)) / u) - half + f + k * 6.9313812256e-01f;
+}
+
+ALWAYS_INLINE double __pyx_fuse_1log1p(double x)
+{
+    double u = 1.0 + x;
+    union { double real; int64_t bits; } mantissa = {.real = u};
+    int64_t bits = mantissa.bits + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
+    double k = (double)(int32_t)((bits >> 52) - 1023);
+    mantissa.bits = (bits & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd;
+    double f = mantissa.real - 1.0, s = f / (2.0 + f), z = s * s, half = 0.5 * f * f;
+    double r = z * (6.666666666666735130e-01 + z * (3.999999999940941908e-01 + z * (2.857142874366239149e-01 + z * (
+        2.222219843214978396e-01 + z * (1.818357216161805012e-01 + z * (1.531383769920937332e-01 +
+        z * 1.479819860511658591e-01))))));
+    return s * (half + r) + (k * 1.90821492927058770002e-10 + (x - (u - 1.0)) / u) - half + f
+        + k * 6.93147180369123816490e-01;
+}
+
+/* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
+enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2 };
+
+ALWAYS_INLINE float float16_to_float(uint16_t half)
+{
+#if defined(__F16C__)
+    return _cvtsh_ss(half);
+#else
+    union { uint32_t bits; float real; } value = {.bits = (uint32_t)(half & 0x7fff) << 13};
+    value.real *= 0x1p112f;
+    if ((half & 0x7c00) == 0x7c00)
+        value.bits = 0x7f800000 | (uint32_t)(half & 0x3ff) << 13;
+    value.bits |= (uint32_t)(half & 0x8000) << 16;
+    return value.real;
+#endif
+}
+
+ALWAYS_INLINE uint16_t float_to_float16(float real)
+{
+#if defined(__F16C__)
+    return _cvtss_sh(real, _MM_FROUND_TO_NEAREST_INT);
+#else
+    union { float real; uint32_t bits; } value = {.real = real}, magic;
+    uint32_t sign = value.bits & 0x80000000;
+    value.bits ^= sign;
+    uint32_t half;
+    if (value.bits >= 0x47800000) {
+        half = value.bits > 0x7f800000 ? 0x7e00 : 0x7c00;
+    } else if (value.bits < 0x38800000) { /* below 2^-14: adding 1/2 aligns and rounds the mantissa */
+        magic.real = value.real + 0.5f;
+        half = magic.bits - 0x3f000000;
+    } else {
+        half = (value.bits + 0xfff + ((value.bits >> 13) & 1) - 0x38000000) >> 13;
+    }
+    return (uint16_t)(half | sign >> 16);
+#endif
+}
+
+ALWAYS_INLINE float bfloat16_to_float(uint16_t half)
+{
+    union { uint32_t bits; float real; } value = {.bits = (uint32_t)half << 16};
+    return value.real;
+}
+
+ALWAYS_INLINE uint16_t float_to_bfloat16(float real)
+{
+    union { float real; uint32_t bits; } value = {.real = real};
+    uint32_t rounded = (value.bits + 0x7fff + ((value.bits >> 16) & 1)) >> 16;
+    uint32_t quiet_nan = (value.bits >> 16) | 0x40;
+    return (uint16_t)((value.bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : rounded);
+}
+
+static inline void widen(const uint16_t *restrict half, ptrdiff_t n, float *restrict real, int storage)
+{
+    ptrdiff_t i = 0;
+    if (storage == BFLOAT16) {
+        for (; i < n; i++)
+            real[i] = bfloat16_to_float(half[i]);
+        return;
+    }
+#if defined(__AVX512F__)
+    for (; i + 16 <= n; i += 16)
+        _mm512_storeu_ps(real + i, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(half + i))));
+#elif defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(real + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(half + i))));
+#endif
+    for (; i < n; i++)
+        real[i] = float16_to_float(half[i]);
+}
+
+static inline void narrow(const float *restrict real, ptrdiff_t n, uint16_t *restrict half, int storage)
+{
+    ptrdiff_t i = 0;
+    if (storage == BFLOAT16) {
+        for (; i < n; i++)
+            half[i] = float_to_bfloat16(real[i]);
+        return;
+    }
+#if defined(__AVX512F__)
+    for (; i + 16 <= n; i += 16)
+        _mm256_storeu_si256((void *)(half + i), _mm512_cvtps_ph(_mm512_loadu_ps(real + i), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((void *)(half + i), _mm256_cvtps_ph(_mm256_loadu_ps(real + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+    for (; i < n; i++)
+        half[i] = float_to_float16(real[i]);
+}
+
+ALWAYS_INLINE float *__pyx_fuse_0load(float *x, ptrdiff_t at, ptrdiff_t n, float *buffer, int storage)
+{
+    if (storage == NATIVE)
+        return x + at;
+    widen((const uint16_t *)x + at, n, buffer, storage);
+    return buffer;
+}
+
+ALWAYS_INLINE void __pyx_fuse_0store(float *y, ptrdiff_t at, ptrdiff_t n, float *values, int storage)
+{
+    if (storage != NATIVE)
+        narrow(values, n, (uint16_t *)y + at, storage);
+    else if (values != y + at)
+        memcpy(y + at, values, (size_t)n * sizeof *y);
+}
+
+ALWAYS_INLINE double *__pyx_fuse_1load(double *x, ptrdiff_t at, ptrdiff_t n, double *buffer, int storage)
+{
+    (void)n, (void)buffer, (void)storage;
+    return x + at;
+}
+
+ALWAYS_INLINE void __pyx_fuse_1store(double *y, ptrdiff_t at, ptrdiff_t n, double *values, int storage)
+{
+    (void)storage;
+    if (values != y + at)
+        memcpy(y + at, values, (size_t)n * sizeof *y);
+}

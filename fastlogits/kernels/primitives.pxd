@@ -1,0 +1,40 @@
+# Cython calls the two versions of a fused extern function __pyx_fuse_0<name> and __pyx_fuse_1<name>: primitives.h
+# defines them under these names.
+ctypedef fused real:
+    float
+    double
+
+cdef extern from "primitives.h" nogil:
+    enum: BLOCK, SLOTS, LANES, SHORT
+    enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, LOG_NORMS, FACTORS, COUNTERS, LABEL_GRADS, PICKS, SLOPES, TILE, TARGET_TILE
+    enum: PEAK, REST, PICKED, SLOPE, FACTOR, COUNTER, TARGET, ROW_FIELDS
+    enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS
+    enum: RESTS, TIE_SUMS, GAP_SUMS, MASS_SUMS, STATE
+    enum: NATIVE, FLOAT16, BFLOAT16
+    const double INF "(double)INFINITY"
+    const double NEG_INF "-(double)INFINITY"
+    const double NAN "(double)NAN"
+
+    real* stretch(real* x, Py_ssize_t at, Py_ssize_t n)
+    real* slot(real* work, Py_ssize_t index)
+    real* load(real* x, Py_ssize_t at, Py_ssize_t n, real* buffer, int storage)
+    void store(real* y, Py_ssize_t at, Py_ssize_t n, real* values, int storage)
+    real cast(double value, real* like)
+
+    real maximum(real* x, Py_ssize_t n)
+    real maximum_or_nan(real* x, Py_ssize_t n)
+    Py_ssize_t find(real* x, Py_ssize_t n, real value)
+    double total(real* x, Py_ssize_t n)
+    double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
+    double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out)
+    void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
+
+    real exp(real d)
+    real log1p(real x)
+    real tanh(real u)
+    real sech2(real u)
+    real flush(real value)
+    real below_one(real value)
+    real larger(real x, real m)
+    real finite_peak(real peak)
+    real weigh(real weight, real value)

@@ -1,0 +1,64 @@
+cimport cython
+from libc cimport math
+from fastlogits.kernels cimport primitives
+from fastlogits.kernels.primitives cimport real
+
+@cython.locals(peak=double)
+cdef double block_peak(real* logits, Py_ssize_t size, double* state, Py_ssize_t fields) noexcept nogil
+
+@cython.locals(exps="real*")
+cdef void block_sum(real* logits, Py_ssize_t size, double shift, double scale, real* kept, Py_ssize_t kept_at,
+                    bint keep, double* state, Py_ssize_t fields) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, fields=Py_ssize_t, best=Py_ssize_t, peak=double, own=double, rest=double,
+               its_peak=double, its_sum=double)
+cdef Py_ssize_t merge(Py_ssize_t classes, double scale, double* state) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, others="real*")
+cdef double without_maximum(real* exps, Py_ssize_t size, real* work) noexcept nogil
+
+cdef double norm(double* state) noexcept nogil
+
+@cython.locals(peak=double)
+cdef double rescale(Py_ssize_t block, double scale, double* state) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, logits="real*", shift=double)
+cdef void reduce(real* x, Py_ssize_t at, Py_ssize_t classes, double scale, real* kept, Py_ssize_t kept_at, bint keep,
+                 double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
+
+@cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", exps="real*")
+cdef void settle(real* x, Py_ssize_t at, Py_ssize_t classes, double scale, real* kept, Py_ssize_t kept_at, bint keep,
+                 double* state, real* work, int storage) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, logits="real*", probs="real*",
+               inverse=double, factor=real)
+cdef void softmax_write(real* x, Py_ssize_t at, real* y, Py_ssize_t y_at, Py_ssize_t classes, double scale, bint keep,
+                        double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
+
+@cython.locals(row=Py_ssize_t, blocks=Py_ssize_t, at=Py_ssize_t, y_at=Py_ssize_t)
+cdef void softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t classes, double scale,
+                       bint keep, double* state, real* work, int storage,
+                       Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, logits="real*", log_probs="real*",
+               peak=real, rate=real, log_sum=real)
+cdef void log_softmax_write(real* x, Py_ssize_t at, real* y, Py_ssize_t y_at, Py_ssize_t classes, double scale,
+                            double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
+
+@cython.locals(row=Py_ssize_t, blocks=Py_ssize_t, at=Py_ssize_t)
+cdef void log_softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t classes,
+                           double scale, double* state, real* work, int storage,
+                           Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, logits="real*", result=double)
+cdef double log_norm(real* x, Py_ssize_t at, Py_ssize_t classes, double* state, real* work,
+                     int storage) noexcept nogil
+
+@cython.locals(row=Py_ssize_t, blocks=Py_ssize_t, at=Py_ssize_t)
+cdef void logsumexp_rows(real* x, Py_ssize_t x_stride, real* lse, Py_ssize_t classes, double* state, real* work,
+                         int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+@cython.locals(row=Py_ssize_t, block=Py_ssize_t, size=Py_ssize_t, found=Py_ssize_t, logits="real*", best=real,
+               peak=real)
+cdef void argmax_rows(real* x, Py_ssize_t x_stride, Py_ssize_t* indices, Py_ssize_t classes, real* work, int storage,
+                      Py_ssize_t start, Py_ssize_t stop) noexcept nogil

@@ -1,0 +1,294 @@
+/* The primitives for one real type; included by primitives.h with REAL, BITS, VECTOR, ... set for float, then double. */
+#define WIDTH ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
+#define RUN (64 * WIDTH) /* a lane adds at most 16 numbers before it is added to a double */
+#define AHEAD (4096 / (ptrdiff_t)sizeof(REAL))
+
+ALWAYS_INLINE VECTOR F(splat)(REAL value) { return value - (VECTOR){0}; }
+
+ALWAYS_INLINE VECTOR F(read)(const REAL *x)
+{
+    VECTOR v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+ALWAYS_INLINE VECTOR F(read_tail)(const REAL *x, ptrdiff_t n, REAL padding)
+{
+#if defined(__AVX512F__)
+    return MM(_mm512_mask_loadu)(F(splat)(padding), (1u << n) - 1, x);
+#else
+    REAL lanes[VECTOR_BYTES / sizeof(REAL)];
+    for (ptrdiff_t i = 0; i < WIDTH; i++)
+        lanes[i] = i < n ? x[i] : padding;
+    return F(read)(lanes);
+#endif
+}
+
+ALWAYS_INLINE void F(write_tail)(REAL *x, ptrdiff_t n, VECTOR v)
+{
+#if defined(__AVX512F__)
+    MM(_mm512_mask_storeu)(x, (1u << n) - 1, v);
+#else
+    for (ptrdiff_t i = 0; i < n; i++)
+        x[i] = v[i];
+#endif
+}
+
+/* The larger number, m where x is NaN. */
+ALWAYS_INLINE VECTOR F(larger_lanes)(VECTOR x, VECTOR m)
+{
+#if defined(__AVX512F__)
+    return MM(_mm512_max)(x, m);
+#elif defined(__AVX2__)
+    return MM(_mm256_max)(x, m);
+#elif defined(__SSE2__)
+    return MM(_mm_max)(x, m);
+#else
+    VECTOR_BITS take = x > m;
+    return (VECTOR)((take & (VECTOR_BITS)x) | (~take & (VECTOR_BITS)m));
+#endif
+}
+
+/* 0 where d < floor, else value; a NaN stays. */
+ALWAYS_INLINE VECTOR F(zero_below)(VECTOR d, VECTOR floor, VECTOR value)
+{
+#if defined(__AVX512F__)
+    return MM(_mm512_maskz_mov)(MASK(_mm512_cmp)(d, floor, _CMP_NLT_UQ), value);
+#else
+    return (VECTOR)((VECTOR_BITS)value & ~(VECTOR_BITS)(d < floor));
+#endif
+}
+
+ALWAYS_INLINE VECTOR F(exp_lanes)(VECTOR d, VECTOR rate, VECTOR floor)
+{
+    EXP2(VECTOR, VECTOR_BITS, d, rate)
+    return F(zero_below)(d, floor, p);
+}
+
+ALWAYS_INLINE double F(add_lanes)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
+{
+    VECTOR sum = (a + b) + (c + d);
+    double total = 0;
+    for (ptrdiff_t i = 0; i < WIDTH; i++)
+        total += sum[i];
+    return total;
+}
+
+/* max_i x_i, NaN skipped; -inf of nothing. Touches the next 4 KB as well: a hardware prefetcher stops at the page. */
+static inline REAL F(maximum)(const REAL *x, ptrdiff_t n)
+{
+    VECTOR m0 = F(splat)((REAL)-INFINITY), m1 = m0, m2 = m0, m3 = m0;
+    ptrdiff_t i = 0;
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        for (ptrdiff_t line = 0; line < 4 * VECTOR_BYTES; line += 64)
+            __builtin_prefetch((const char *)(x + i + AHEAD) + line);
+        m0 = F(larger_lanes)(F(read)(x + i), m0);
+        m1 = F(larger_lanes)(F(read)(x + i + WIDTH), m1);
+        m2 = F(larger_lanes)(F(read)(x + i + 2 * WIDTH), m2);
+        m3 = F(larger_lanes)(F(read)(x + i + 3 * WIDTH), m3);
+    }
+    for (; i + WIDTH <= n; i += WIDTH)
+        m0 = F(larger_lanes)(F(read)(x + i), m0);
+    if (i < n)
+        m1 = F(larger_lanes)(F(read_tail)(x + i, n - i, (REAL)-INFINITY), m1);
+    m0 = F(larger_lanes)(F(larger_lanes)(m0, m1), F(larger_lanes)(m2, m3));
+    REAL m = (REAL)-INFINITY;
+    for (ptrdiff_t lane = 0; lane < WIDTH; lane++)
+        m = m0[lane] > m ? m0[lane] : m;
+    return m;
+}
+
+/* sum_i exp(scale * (x_i - shift)); each term goes to out_i as well if `keep`. out may be x. */
+ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, double scale, REAL *out, int keep)
+{
+    const double log2_e = 1.4426950408889634;
+    VECTOR shift = F(splat)((REAL)shift_by), rate = F(splat)((REAL)(scale * log2_e));
+    VECTOR floor = F(splat)((REAL)(LOWEST_EXPONENT / (scale * log2_e)));
+    double sum = 0;
+    ptrdiff_t i = 0;
+    while (i + WIDTH <= n) {
+        VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
+        ptrdiff_t end = n < i + RUN ? n : i + RUN;
+        for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
+            VECTOR e0 = F(exp_lanes)(F(read)(x + i) - shift, rate, floor);
+            VECTOR e1 = F(exp_lanes)(F(read)(x + i + WIDTH) - shift, rate, floor);
+            VECTOR e2 = F(exp_lanes)(F(read)(x + i + 2 * WIDTH) - shift, rate, floor);
+            VECTOR e3 = F(exp_lanes)(F(read)(x + i + 3 * WIDTH) - shift, rate, floor);
+            if (keep) {
+                memcpy(out + i, &e0, sizeof e0);
+                memcpy(out + i + WIDTH, &e1, sizeof e1);
+                memcpy(out + i + 2 * WIDTH, &e2, sizeof e2);
+                memcpy(out + i + 3 * WIDTH, &e3, sizeof e3);
+            }
+            s0 += e0;
+            s1 += e1;
+            s2 += e2;
+            s3 += e3;
+        }
+        for (; i + WIDTH <= end; i += WIDTH) {
+            VECTOR e = F(exp_lanes)(F(read)(x + i) - shift, rate, floor);
+            if (keep)
+                memcpy(out + i, &e, sizeof e);
+            s0 += e;
+        }
+        sum += F(add_lanes)(s0, s1, s2, s3);
+    }
+    if (i < n) {
+        VECTOR e = F(exp_lanes)(F(read_tail)(x + i, n - i, (REAL)-INFINITY) - shift, rate, floor);
+        if (keep)
+            F(write_tail)(out + i, n - i, e);
+        sum += F(add_lanes)(e, (VECTOR){0}, (VECTOR){0}, (VECTOR){0});
+    }
+    return sum;
+}
+
+static inline double F(sum_exp)(const REAL *x, ptrdiff_t n, double shift, double scale)
+{
+    return F(exp_loop)(x, n, shift, scale, NULL, 0);
+}
+
+static inline double F(keep_exp)(const REAL *x, ptrdiff_t n, double shift, double scale, REAL *out)
+{
+    return F(exp_loop)(x, n, shift, scale, out, 1);
+}
+
+/* out_i = exp(scale * (x_i - shift_i)); out may be x */
+static inline void F(exp_each)(const REAL *x, const REAL *shift, ptrdiff_t n, double scale, REAL *out)
+{
+    const double log2_e = 1.4426950408889634;
+    VECTOR rate = F(splat)((REAL)(scale * log2_e)), floor = F(splat)((REAL)(LOWEST_EXPONENT / (scale * log2_e)));
+    ptrdiff_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) {
+        VECTOR e = F(exp_lanes)(F(read)(x + i) - F(read)(shift + i), rate, floor);
+        memcpy(out + i, &e, sizeof e);
+    }
+    if (i < n) {
+        VECTOR d = F(read_tail)(x + i, n - i, (REAL)-INFINITY) - F(read_tail)(shift + i, n - i, 0);
+        F(write_tail)(out + i, n - i, F(exp_lanes)(d, rate, floor));
+    }
+}
+
+/* sum_i x_i */
+static inline double F(total)(const REAL *x, ptrdiff_t n)
+{
+    double sum = 0;
+    ptrdiff_t i = 0;
+    while (i + WIDTH <= n) {
+        VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
+        ptrdiff_t end = n < i + RUN ? n : i + RUN;
+        for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
+            s0 += F(read)(x + i);
+            s1 += F(read)(x + i + WIDTH);
+            s2 += F(read)(x + i + 2 * WIDTH);
+            s3 += F(read)(x + i + 3 * WIDTH);
+        }
+        for (; i + WIDTH <= end; i += WIDTH)
+            s0 += F(read)(x + i);
+        sum += F(add_lanes)(s0, s1, s2, s3);
+    }
+    for (; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+/* max_i x_i, or a NaN if there is one */
+static inline REAL F(maximum_or_nan)(const REAL *x, ptrdiff_t n)
+{
+    VECTOR_BITS nan0 = {0}, nan1 = {0};
+    ptrdiff_t i = 0;
+    for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
+        VECTOR a = F(read)(x + i), b = F(read)(x + i + WIDTH);
+        nan0 |= a != a;
+        nan1 |= b != b;
+    }
+    nan0 |= nan1;
+    int found = 0;
+    for (ptrdiff_t lane = 0; lane < WIDTH; lane++)
+        found |= nan0[lane] != 0;
+    for (; i < n; i++)
+        found |= x[i] != x[i];
+    return found ? (REAL)NAN : F(maximum)(x, n);
+}
+
+/* The first i with x_i equal to value, or both NaN; value must be there. */
+static inline ptrdiff_t F(find)(const REAL *x, ptrdiff_t n, REAL value)
+{
+    ptrdiff_t i = 0;
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        int found = 0;
+        for (ptrdiff_t j = 0; j < 4 * WIDTH; j++)
+            found |= (x[i + j] == value) | ((x[i + j] != x[i + j]) & (value != value));
+        if (found)
+            break;
+    }
+    for (; i < n - 1; i++)
+        if (x[i] == value || (x[i] != x[i] && value != value))
+            break;
+    return i;
+}
+
+ALWAYS_INLINE REAL *F(stretch)(REAL *x, ptrdiff_t at, ptrdiff_t n)
+{
+    (void)n;
+    return x + at;
+}
+
+ALWAYS_INLINE REAL *F(slot)(REAL *work, ptrdiff_t index) { return work + index * BLOCK; }
+
+ALWAYS_INLINE REAL F(cast)(double value, const REAL *like)
+{
+    (void)like;
+    return (REAL)value;
+}
+
+ALWAYS_INLINE REAL F(larger)(REAL x, REAL m) { return x > m ? x : m; }
+
+ALWAYS_INLINE REAL F(finite_peak)(REAL peak) { return peak > (REAL)-INFINITY ? peak : 0; }
+
+/* weight * value, 0 for a weight of 0 whatever the value */
+ALWAYS_INLINE REAL F(weigh)(REAL weight, REAL value) { return weight == 0 ? 0 : weight * value; }
+
+ALWAYS_INLINE REAL F(below_one)(REAL value) { return value == 1 ? 0 : value; }
+
+/* exp(d) for one number, as vectorisable by the compiler as the loop that calls it */
+ALWAYS_INLINE REAL F(exp)(REAL d)
+{
+    const REAL rate = (REAL)1.4426950408889634;
+    REAL top = (REAL)(2 - LOWEST_EXPONENT) / rate;
+    REAL within = d > top ? top : d;
+    EXP2(REAL, BITS, within, rate)
+    return within < LOWEST_EXPONENT / rate ? 0 : p;
+}
+
+ALWAYS_INLINE REAL F(flush)(REAL value) { return (value < 0 ? -value : value) < TINY ? 0 : value; }
+
+/* tanh(u) = (1 - e) / (1 + e) * sign(u) with e = exp(-2 |u|); near 0, where 1 - e cancels, u - u^3/3 + ... */
+ALWAYS_INLINE REAL F(tanh)(REAL u)
+{
+    REAL size = u < 0 ? -u : u, e = F(exp)(-2 * size), z = u * u;
+    REAL far = (1 - e) / (1 + e);
+    REAL near = F(tanh_near)(size, z);
+    REAL value = size < (REAL)0.625 ? near : far;
+    return u < 0 ? -value : value;
+}
+
+/* 1 - tanh(u)^2 without its cancellation */
+ALWAYS_INLINE REAL F(sech2)(REAL u)
+{
+    REAL size = u < 0 ? -u : u, e = F(exp)(-2 * size);
+    return 4 * e / ((1 + e) * (1 + e));
+}
+
+#undef WIDTH
+#undef RUN
+#undef AHEAD
+#undef REAL
+#undef BITS
+#undef VECTOR
+#undef VECTOR_BITS
+#undef F
+#undef EXP2
+#undef MM
+#undef MASK
+#undef TINY
+#undef LOWEST_EXPONENT

@@ -1,0 +1,80 @@
+"""The compiled kernels, one build per instruction set, and adapters/<name> as fastlogits.<name>."""
+
+import copy
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNELS = ("backward", "cross_entropy", "cross_entropy_lanes", "lanes", "softmax")
+ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+MARCH = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {"generic": None}
+
+# Never -ffast-math: NaN must stay NaN, and -fassociative-math would reorder the formulas.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"]
+
+
+def extensions():
+    import numpy
+    from Cython.Build import cythonize
+
+    directives = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
+    texts = cythonize(
+        [f"fastlogits/kernels/{name}.py" for name in KERNELS], build_dir="build", compiler_directives=directives
+    )
+    calls = Extension(
+        "fastlogits.backends._cython",
+        ["fastlogits/backends/_cython.pyx"],
+        include_dirs=[numpy.get_include(), "fastlogits/kernels"],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=["-O2", "-fopenmp"],
+        extra_link_args=["-fopenmp"],
+    )
+    cpu = Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"])
+    # The C of a kernel is compiled once for each instruction set, into a folder that takes the place of
+    # fastlogits/kernels on the package's path: the module's name, which Cython writes into the C, stays true.
+    return cythonize([cpu, calls], build_dir="build", compiler_directives=directives) + [
+        Extension(
+            text.name.replace("kernels.", f"kernels.{name}."),
+            text.sources,
+            include_dirs=["fastlogits/kernels"],
+            depends=[*text.depends, "fastlogits/kernels/primitives.h", "fastlogits/kernels/stretch.h"],
+            extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
+        )
+        for name, march in MARCH.items()
+        for text in texts
+    ]
+
+
+class BuildKernels(build_ext):
+    def run(self):
+        compiler = os.environ.get("CC", "cc").split()[0]
+        if self.extensions and not shutil.which(compiler):
+            raise SystemExit(
+                f"fastlogits: no C compiler ({compiler}) found; install GCC or Clang, or set "
+                "FASTLOGITS_SKIP_EXTENSION=1 to go without the compiled kernels (Numba and NumPy backends)"
+            )
+        self.parallel = self.parallel or os.cpu_count()
+        if self.inplace or self.editable_mode:
+            for name in MARCH:
+                Path("fastlogits/kernels", name).mkdir(exist_ok=True)
+        super().run()
+
+    def build_extension(self, extension):
+        # A kernel's objects for each instruction set come from one C file: keep them apart.
+        apart = copy.copy(self)
+        apart.build_temp = os.path.join(self.build_temp, extension.name)
+        build_ext.build_extension(apart, extension)
+
+
+setup(
+    packages=["fastlogits", "fastlogits.backends", "fastlogits.kernels", *(f"fastlogits.{name}" for name in ADAPTERS)],
+    package_dir={f"fastlogits.{name}": f"adapters/{name}" for name in ADAPTERS},
+    ext_modules=[] if os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1" else extensions(),
+    cmdclass={"build_ext": BuildKernels},
+)

@@ -1,0 +1,208 @@
+"""The formulas, written naively in wide floating point: what every result is compared with.
+
+Nothing here imports fastlogits. The classes are on the last axis; results are `Exact`, a value and the
+absolute error it may have.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from tolerance import Exact, Tolerance, compute_type, machine_epsilon, wide_type
+
+
+class Row(NamedTuple):
+    """What the formulas need of every row, shapes (..., 1) and (..., C)."""
+
+    maximum: np.ndarray
+    log_s: np.ndarray  # log of the sum of exp(z - maximum)
+    distance: np.ndarray  # from the maximum to the nearest other logit
+    below: np.ndarray  # maximum - z
+    probs: np.ndarray
+    others: np.ndarray  # 1 - probs, without cancellation
+
+
+def analyse(z):
+    """Maximum, sum and probabilities of every row, with one maximum kept out of the sum."""
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        top = np.expand_dims(np.argmax(z, axis=-1), -1)
+        maximum = np.take_along_axis(z, top, -1)
+        below = np.where((z == maximum) & np.isfinite(z), 0, maximum - z)
+        e = np.exp(-below)
+        rest = e.copy()
+        np.put_along_axis(rest, top, np.where(np.isnan(maximum), np.nan, 0), -1)
+        r = rest.sum(axis=-1, keepdims=True)
+        probs = e / (1 + r)
+        others = 1 - probs
+        np.put_along_axis(others, top, r / (1 + r), -1)
+        gaps = below.copy()
+        np.put_along_axis(gaps, top, np.inf, -1)
+        distance = gaps.min(axis=-1, keepdims=True)
+        distance = np.where(np.isfinite(distance), distance, 0)
+        return Row(maximum, np.log1p(r), distance, below, probs, others)
+
+
+def finite(a):
+    return np.where(np.isfinite(a), a, 0)
+
+
+def widen(x):
+    return np.asarray(x).astype(wide_type(x.dtype))
+
+
+def scaled(x, temperature):
+    """x / temperature, and the tolerance that goes with it."""
+    z = widen(x) / temperature
+    magnitude = np.abs(finite(z)).max(initial=0.0, axis=-1, keepdims=True)
+    return z, Tolerance(x.dtype, slope=0 if temperature == 1 else 2 * magnitude)
+
+
+def softmax(x, temperature=1.0):
+    z, tolerance = scaled(x, temperature)
+    row = analyse(z)
+    return Exact(row.probs, tolerance.probability(row.probs, finite(row.below + row.log_s)))
+
+
+def log_softmax(x, temperature=1.0):
+    z, tolerance = scaled(x, temperature)
+    row = analyse(z)
+    error = tolerance.eps * finite(row.below) + tolerance.log_sum(row.log_s, row.distance)
+    return Exact(-row.below - row.log_s, error + tolerance.slope * tolerance.eps)
+
+
+def logsumexp(x):
+    z = widen(x)
+    row = analyse(z)
+    value = np.where(np.isinf(row.maximum), row.maximum, row.maximum + row.log_s)[..., 0]
+    error = Tolerance(x.dtype).lse(value, row.log_s[..., 0], row.distance[..., 0], 0)
+    return Exact(value, finite(error))
+
+
+def signed_logsumexp(x, b, axis=None, keepdims=False):
+    """log(abs(sum b exp(x))) and the sign of the sum; where b is 0 the element does not exist."""
+    z, factor = np.broadcast_arrays(widen(x), np.asarray(b).astype(wide_type(x.dtype)))
+    z = np.where(factor == 0, -np.inf, z)
+    m = z.max(axis=axis, keepdims=True)
+    terms = factor * np.exp(z - finite(m))
+    total = terms.sum(axis=axis, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.log(np.abs(total)) + finite(m)
+        condition = np.abs(terms).sum(axis=axis, keepdims=True) / np.abs(total)
+    spread = finite(z - finite(m)).min(axis=axis, keepdims=True)
+    error = np.abs(finite(value)) + np.abs(finite(m)) + (8 - spread) * finite(condition)
+    error = machine_epsilon(x.dtype) * error
+    shape = value if keepdims else np.squeeze(value, axis=axis)
+    return Exact(shape, error.reshape(shape.shape)), np.sign(total).reshape(shape.shape)
+
+
+def argmax(x):
+    return np.argmax(np.asarray(x, dtype=np.float64), axis=-1)
+
+
+def softmax_backward(grad, probs):
+    g, p = widen(grad), widen(probs)
+    total = (g * p).sum(axis=-1, keepdims=True)
+    magnitude = np.abs(p) * (np.abs(g) + np.abs(g * p).sum(axis=-1, keepdims=True))
+    return Exact(p * (g - total), Tolerance(grad.dtype).sum_of(magnitude))
+
+
+def log_softmax_backward(grad, log_probs):
+    g, p = widen(grad), np.exp(widen(log_probs))
+    magnitude = np.abs(g) + p * np.abs(g).sum(axis=-1, keepdims=True)
+    return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude))
+
+
+class CrossEntropy(NamedTuple):
+    loss: Exact
+    grad: Exact
+
+
+@np.errstate(all="ignore")
+def cross_entropy(
+    x,
+    labels,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    softcap=None,
+    logit_scale=1.0,
+    reduction="mean",
+    normalizer=None,
+    grad_loss=None,
+):
+    """Loss and gradient for logits (..., C), with the errors allowed to each.
+
+    With share_c the weight of class c in the row's loss: loss = sum_c share_c (lse - z_c) + z_loss lse**2.
+    Its gradient is p_c (sum of the other shares) - share_c (sum of the other p) + 2 z_loss lse p_c.
+    """
+    wide, num_classes, labels = wide_type(x.dtype), x.shape[-1], np.asarray(labels)
+    hard = labels.dtype.kind in "iu"
+    w = np.ones(num_classes, wide) if weight is None else np.asarray(weight).astype(wide)
+    v = np.ones(x.shape[:-1], wide) if sample_weight is None else np.asarray(sample_weight).astype(wide)
+    valid = labels != ignore_index if hard else np.ones(x.shape[:-1], bool)
+    target = (np.arange(num_classes) == labels[..., None]).astype(wide) if hard else labels.astype(wide)
+    share = w * ((1 - wide(label_smoothing)) * target + wide(label_smoothing) / num_classes)
+    total_share = share.sum(-1, keepdims=True)
+
+    z, slope, chain, chain_error = transform(widen(x), softcap, logit_scale)
+    row, tolerance = analyse(z), Tolerance(x.dtype, slope)
+    eps = tolerance.eps
+    lse = row.maximum + row.log_s
+    loss = np.where(share == 0, 0, share * (row.below + row.log_s)).sum(-1, keepdims=True)
+    distances = finite(np.where(share == 0, 0, np.abs(share) * row.below).sum(-1, keepdims=True))
+    loss_error = np.abs(total_share) * (tolerance.log_sum(row.log_s, row.distance) + slope * eps)
+    loss_error = loss_error + (1 if is_single(share) else 8) * eps * (distances + np.abs(finite(loss)))
+    lse_error = tolerance.lse(finite(lse), row.log_s, row.distance, 1)
+    if z_loss:
+        loss = loss + z_loss * lse**2
+        loss_error = loss_error + z_loss * (2 * np.abs(lse) * lse_error + 4 * eps * lse**2)
+
+    far = 8 + finite(row.below + row.log_s) + slope
+    p_error = far * eps * row.probs + np.finfo(compute_type(x.dtype)).tiny
+    others_error = eps * row.others * (8 + np.where(row.below == 0, row.distance + slope, 0))
+    others_error = others_error + np.where(row.below == 0, 0, p_error)
+    grad = row.probs * (total_share - share) - share * row.others
+    grad_error = p_error * np.abs(total_share - share) + np.abs(share) * others_error
+    if not is_single(share):
+        grad_error = grad_error + 2 * eps * (np.abs(total_share) * row.probs + np.abs(share))
+    if z_loss:
+        grad = grad + 2 * z_loss * lse * row.probs
+        z_error = np.abs(lse) * (p_error + 4 * eps * row.probs) + lse_error * row.probs
+        grad_error = grad_error + 2 * z_loss * z_error
+    grad_error = grad_error * np.abs(chain) + np.abs(grad) * (chain_error + 4 * eps * np.abs(chain))
+
+    divided = wide(1)
+    if reduction == "mean":
+        divided = (v * (w * target).sum(-1))[valid].sum() if hard else v.sum()
+        divided = divided if normalizer is None else wide(normalizer)
+    incoming = np.asarray(1.0 if grad_loss is None else grad_loss).astype(wide) / divided
+    factor = np.broadcast_to(incoming, valid.shape)[..., None] * v[..., None]
+    losses = Exact(np.where(valid, v * loss[..., 0], 0), np.where(valid, np.abs(v) * loss_error[..., 0], 0))
+    if reduction != "none":
+        total = losses.value.sum() / divided
+        losses = Exact(total, losses.error.sum() / np.abs(divided) + 2 * eps * np.abs(finite(total)))
+    keep = valid[..., None]
+    gradient = Exact(np.where(keep, factor * grad * chain, 0), np.where(keep, np.abs(factor) * grad_error, 0))
+    return CrossEntropy(losses, gradient)
+
+
+def is_single(share):
+    """Whether each row's loss is that of one class: then the stricter bounds of a plain label hold."""
+    return np.count_nonzero(share, axis=-1).max(initial=0) <= 1
+
+
+def transform(x, softcap, logit_scale):
+    """z, how many epsilons z is uncertain by, dz/dx, and the error allowed to dz/dx."""
+    wide = x.dtype.type
+    if softcap is None and logit_scale == 1:
+        return x, np.zeros((*x.shape[:-1], 1), wide), wide(1), wide(0)
+    scale = wide(logit_scale)
+    z, chain, chain_error = x * scale, scale, wide(0)
+    if softcap is not None:
+        cap = wide(softcap)
+        z, chain = scale * cap * np.tanh(x / cap), scale / np.cosh(x / cap) ** 2
+        # 1 - tanh**2 comes from a tanh known to a few eps, so its error is absolute where tanh is near 1
+        chain_error = 8 * np.abs(scale) * machine_epsilon(np.float64 if wide is np.longdouble else np.float32)
+    return z, 8 * np.abs(finite(z)).max(axis=-1, keepdims=True, initial=0.0), chain, chain_error

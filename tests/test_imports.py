@@ -1,0 +1,98 @@
+"""What an import costs, and which way imports run."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from subprocesses import run
+
+import fastlogits
+
+HEAVY = {
+    "torch",
+    "tensorflow",
+    "jax",
+    "jaxlib",
+    "dask",
+    "numba",
+    "llvmlite",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "ml_dtypes",
+    "matplotlib",
+    "Cython",
+}
+PACKAGE = Path(fastlogits.__file__).parent
+
+# Who may import whom, besides NumPy and the standard library: each only from what stands to its right.
+ALLOWED = {
+    "_checks.py": set(),
+    "_layout.py": {"_checks"},
+    "config.py": {"_checks", "backends"},
+    "dispatch.py": {"_checks"},
+    "backends/__init__.py": set(),
+    "backends/numpy.py": set(),
+    "softmax.py": {"_checks", "_layout", "config", "dispatch", "backends"},
+    "cross_entropy.py": {"_checks", "_layout", "config", "dispatch", "backends"},
+}
+
+
+def test_import_loads_nothing_heavy():
+    code = """
+        import sys
+        import numpy
+        before = set(sys.modules)
+        import fastlogits
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        """
+    loaded = set(run(code).split())
+    assert "fastlogits" in loaded
+    assert not loaded & HEAVY
+
+
+def test_numpy_arrays_load_no_framework():
+    """Nor does the first call, of which only the backend in force may load its compiler."""
+    code = """
+        import sys
+        import numpy
+        import fastlogits
+        before = set(sys.modules)
+        fastlogits.cross_entropy_with_grad([[1.0, 2.0]], [0])
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        """
+    assert not set(run(code, FASTLOGITS_BACKEND="numpy").split()) & HEAVY
+
+
+def imported(path):
+    """Names of the modules of ours that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "fastlogits":
+            names |= {alias.name for alias in node.names if alias.name != "__version__"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastlogits."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fastlogits.")}
+    return names
+
+
+@pytest.mark.parametrize("file", ALLOWED)
+def test_imports_run_one_way(file):
+    assert imported(PACKAGE / file) <= ALLOWED[file]
+
+
+@pytest.mark.parametrize("file", sorted(p.name for p in (PACKAGE / "kernels").glob("*.py")))
+def test_kernels_know_no_numpy(file):
+    """Only the primitives may know their compiler."""
+    tree = ast.parse((PACKAGE / "kernels" / file).read_text())
+    modules = {a.name.partition(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    modules |= {(n.module or "").partition(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    forbidden = HEAVY | {"numpy"} if not file.startswith("primitives") else HEAVY - {"numba", "llvmlite"}
+    assert not modules & (forbidden - {"cython"})
+
+
+def test_public_names():
+    assert sorted(fastlogits.__all__) == fastlogits.__all__
+    for name in fastlogits.__all__:
+        assert getattr(fastlogits, name).__doc__

@@ -1,0 +1,124 @@
+"""The package as others get it: an sdist, the wheel built from it, and that wheel beside NumPy alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "*.so")
+
+PIP_WHEEL = sys.executable, "-m", "pip", "wheel", "--no-deps", "-w"
+
+BUILD_SDIST = """
+import os, sys
+from setuptools import build_meta
+
+os.chdir(sys.argv[1])
+build_meta.build_sdist(sys.argv[2])
+"""
+
+USE = """
+import sys
+import numpy as np
+import fastlogits
+
+with fastlogits.settings(backend=sys.argv[1]):
+    for dtype in (np.float16, np.float32, np.float64):
+        logits = np.array([[2.0, 1.0, 0.1]], dtype)
+        assert np.abs(fastlogits.softmax(logits) - [[0.659, 0.242, 0.099]]).max() < 6e-4
+        loss, grad_logits = fastlogits.cross_entropy_with_grad(logits, [0], out=logits)
+        assert grad_logits is logits and abs(loss - 0.417) < 1e-3 and abs(logits[0, 0] + 0.341) < 1e-3
+    print(fastlogits.show_config("dicts")["backend"])
+"""
+
+
+def run(*command, **environment):
+    # Run elsewhere and without our variables, or the source tree could stand in for what was installed.
+    kept = {name: os.environ[name] for name in os.environ if not name.startswith(("PYTHON", "FASTLOGITS_"))}
+    done = subprocess.run(command, env=kept | environment, cwd=sys.prefix, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def succeed(*command, **environment):
+    code, output = run(*command, **environment)
+    assert code == 0, output
+    return output
+
+
+def wheel_of(source, folder, **environment):
+    succeed(*PIP_WHEEL, folder, source, **environment)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    """Built from a copy, so that the tree stays as it is."""
+    tree, folder = (tmp_path_factory.mktemp(name) for name in ("tree", "sdist"))
+    shutil.copytree(ROOT, tree, ignore=NOT_SOURCE, dirs_exist_ok=True)
+    succeed(sys.executable, "-c", BUILD_SDIST, tree, folder)
+    (archive,) = folder.glob("*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    return wheel_of(sdist, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """The interpreter of an environment with the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    succeed(python, "-m", "pip", "install", wheel)
+    return python
+
+
+def test_wheel_needs_numpy_only(python):
+    listed = succeed(python, "-m", "pip", "list", "--format=freeze", "--exclude=pip", "--exclude=setuptools")
+    assert {line.partition("==")[0] for line in listed.split()} == {"fastlogits", "numpy"}
+
+
+@pytest.mark.parametrize("backend", ["cython", "numpy"])
+def test_wheel_works(python, backend):
+    assert succeed(python, "-c", USE, backend).split() == [backend]
+
+
+def test_missing_numba_is_named(python):
+    code, output = run(python, "-c", USE, "numba")
+    assert code == 1
+    assert output.splitlines()[-1].startswith("ImportError: backend 'numba' cannot be loaded")
+    assert "pip install numba" in output
+
+
+def test_wheel_has_the_kernel_text_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for path in (ROOT / "fastlogits").rglob("*.py"):
+        assert path.relative_to(ROOT).as_posix() in names
+    assert "fastlogits/py.typed" in names
+    assert {name.split("/")[0] for name in names} == {"fastlogits", "fastlogits-0.1.0.dist-info"}
+    assert not [name for name in names if name.endswith((".c", ".h", ".pxd", ".pyx"))]
+
+
+def test_without_the_extension(sdist, python, tmp_path):
+    wheel = wheel_of(sdist, tmp_path, FASTLOGITS_SKIP_EXTENSION="1")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
+    succeed(python, "-m", "pip", "install", "--no-deps", "--target", tmp_path / "site", wheel)
+    assert succeed(python, "-c", USE, "auto", PYTHONPATH=str(tmp_path / "site")).split() == ["numpy"]
+
+
+def test_without_a_compiler(sdist, tmp_path):
+    code, output = run(*PIP_WHEEL, tmp_path, sdist, CC="no-such-compiler")
+    assert code != 0
+    (line,) = [line for line in output.splitlines() if "C compiler" in line]
+    assert "FASTLOGITS_SKIP_EXTENSION=1" in line
