@@ -39,7 +39,7 @@ compare: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
-	find fastlogits -name '*.so' -delete
+	find fastlogits \( -name '*.so' -o -type d -empty \) -delete
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -70,6 +70,6 @@ $(VENV)/.frameworks: requirements-dev.txt | $(VENV)/.created
 	$(call quietly,installing TensorFlow and JAX,$(PIP) -r requirements-dev.txt)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(VENV)/.built
+$(VENV)/.dev: pyproject.toml | $(VENV)/.built
 	$(call quietly,installing the test tools,$(PIP) "fastlogits[dev]")
 	@touch $@

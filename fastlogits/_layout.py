@@ -38,10 +38,10 @@ def floats(array, name):
 
 
 def rounded(values, dtype):
-    """`values` in `dtype`; what is too large becomes inf."""
+    """`values` in `dtype`; what is too large becomes inf, and NaN of any kind stays."""
     if values.dtype == dtype:
         return values
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(dtype)
 
 

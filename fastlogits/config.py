@@ -13,7 +13,6 @@ import numpy as np
 from fastlogits import _checks, backends
 
 BACKENDS = ("auto", *backends.NAMES)
-INSTRUCTION_SETS = ("auto", "generic", "v2", "v3", "v4")
 
 # Fewer logits than this stay on the caller's thread.
 SERIAL_BELOW = 32768
@@ -114,7 +113,8 @@ def threads(work):
 
 @functools.cache
 def _default_backend():
-    _environment("FASTLOGITS_ISA", INSTRUCTION_SETS)
+    _environment("FASTLOGITS_ISA", _checks.INSTRUCTION_SETS)
+    _environment_threads()
     return backends.load(_environment("FASTLOGITS_BACKEND", BACKENDS))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import oracle
 import pytest
 from operations import LABELLED, OPERATIONS, call
-from tolerance import DTYPES, HALF, Exact, Tolerance, assert_close, compute_type, wide_type
+from tolerance import DTYPES, HALF, Exact, Tolerance, assert_close, machine_epsilon, wide_type
 
 FLOATS = [np.dtype(np.float32), np.dtype(np.float64)]
 by_float = pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -115,24 +115,34 @@ def test_dominated_wherever_the_maximum_is(fl, place, gap, dtype):
         assert log_softmax(row)[place] == 0  # what this test is for
 
 
-@pytest.mark.parametrize("gap", np.arange(14, 18, 0.25))
-def test_partial_sums_are_merged_in_double(fl, gap):
-    """2**20 equal terms beside the maximum: in float32 every addition would round the same way.
+GAPS = np.arange(14, 18, 0.25)
 
-    In a simulation (see the last test) most of these gaps leave the bounds, by up to five times.
+
+@by_float
+@pytest.mark.parametrize("gap", GAPS)
+def test_partial_sums_lose_nothing(fl, gap, dtype):
+    """2**20 equal terms beside the maximum: added one after another, all of them are rounded the same way.
+
+    So float32 must be merged in double, and double pairwise or compensated. In the simulation below most of
+    these gaps leave the bounds otherwise, by up to five times.
     """
-    row = np.full(2**20, -gap, np.float32)
+    row = np.full(2**20, -gap, dtype)
     row[333] = 0
     exact = oracle.cross_entropy(row, np.array(333))
     result = fl.cross_entropy_with_grad(row, 333)
     assert_close(result.loss, exact.loss, "loss")
     assert_close(result.grad_logits[333], Exact(exact.grad.value[333], exact.grad.error[333]), "target")
     assert_close(fl.logsumexp(row), oracle.logsumexp(row), "lse")
-    grads = np.full(2**20, 0.1, np.float32)
-    # sum of g is 2**20 * 0.1f, which a float32 merge misses by far more than 8 eps
-    log_p = np.full(2**20, -20 * np.log(2), np.float32)
-    backward = fl.log_softmax_backward(grads, log_p)
-    assert_close(backward, oracle.log_softmax_backward(grads, log_p), "log_softmax_backward")
+
+
+@by_float
+@pytest.mark.parametrize("term", [0.1, 0.3, 0.7, 1 / 3])
+def test_partial_sums_of_the_backward_functions_lose_nothing(fl, term, dtype):
+    """As above for the sums of g and of g p, whose terms are all the same here."""
+    g, log_p = np.full((2, 2**20), term, dtype), np.full((2, 2**20), -20 * np.log(2), dtype)
+    p = np.full((2, 2**20), 1.1 * 2.0**-20, dtype)
+    assert_close(fl.log_softmax_backward(g, log_p), oracle.log_softmax_backward(g, log_p), "log_softmax")
+    assert_close(fl.softmax_backward(g, p), oracle.softmax_backward(g, p), "softmax")
 
 
 @by_float
@@ -238,14 +248,13 @@ def test_oracle_agrees_with_mpmath(dtype):
             assert abs(exact.grad.value[place] + others[z]) <= exact.grad.error[place] / 64
 
 
-def test_simulated_float32_merge_would_be_caught():
-    """`test_partial_sums_are_merged_in_double` relies on it: blocks of 1024 added in float32 fail it."""
+@by_float
+def test_simulated_merge_one_by_one_would_be_caught(dtype):
+    """What the tests above rely on: blocks of 1024 added up in the row's own type would fail."""
     caught = 0
-    for gap in np.arange(14, 18, 0.25):
-        term = np.exp(np.float32(-gap), dtype=np.float32)
-        block, total = np.float32(1024) * term, np.float32(0)
-        for _ in range(1024):
-            total += block
-        exact = 2**20 * np.exp(-gap)
-        caught += abs(total / exact - 1) > (9 + gap) * np.finfo(compute_type(FLOATS[0])).eps
-    assert caught >= 3
+    for gap in GAPS:
+        term = np.exp(-gap).astype(dtype)
+        total = np.add.accumulate(np.full(1024, 1024 * term))[-1]
+        exact = wide_type(dtype)(term) * 2**20
+        caught += abs(total / exact - 1) > (9 + gap) * machine_epsilon(dtype)
+    assert caught >= len(GAPS) / 2

@@ -28,6 +28,18 @@ def test_same_functions_and_parameters(backend, name):
     assert parameters[0] == parameters[1]
 
 
+def test_count_labels(backend):
+    """The first bad label of many, and the sum of the weights of the rows that count."""
+    module = importlib.import_module(f"fastlogits.backends.{backend}")
+    labels = np.resize(np.array([0, 1, 2, -100]), 100_000)
+    weight, sample_weight = np.array([1, 2, 4], np.float32), np.full(100_000, 0.5)
+    assert module.count_labels(labels, None, None, 3, -100) == (-1, 75_000)
+    assert module.count_labels(labels, weight, None, 3, -100) == (-1, 175_000)
+    assert module.count_labels(labels, weight, sample_weight, 3, -100) == (-1, 87_500)
+    labels[[70_001, 70_002, 99_999]] = 3, -1, 2**40
+    assert module.count_labels(labels, weight, sample_weight, 3, -100)[0] == 70_001
+
+
 def test_settings_nest_and_end(backend):
     assert in_force() == backend
     with fastlogits.settings(backend="numpy"):

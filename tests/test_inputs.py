@@ -69,12 +69,13 @@ def test_backward_dtypes_disagree(fl, name):
 
 
 LABEL_ERRORS = [
-    ([0, 3, 5, -1], {}, IndexError, ["labels", "3", r"\[1\]"]),
-    ([0, 1, -1, 9], {}, IndexError, ["labels", "-1", r"\[2\]", r"\[0, 3\)"]),
-    ([2, -100, 0, 7], {}, IndexError, ["labels", "7", r"\[3\]", r"\[0, 3\)"]),
-    ([2, -100, 0, 1], {"ignore_index": 2}, IndexError, ["labels", "-100", r"\[1\]"]),
-    (np.array([0, 1, 255, 2], np.uint8), {}, IndexError, ["labels", "255", r"\[2\]"]),
-    (np.array([0, 1, 2**64 - 1, 2], np.uint64), {}, IndexError, ["labels", r"\[2\]"]),
+    ([0, 3, 5, -1], {}, IndexError, ["labels", "3", r"\(1,\)"]),
+    ([0, 1, -1, 9], {}, IndexError, ["labels", "-1", r"\(2,\)", r"\[0, 3\)"]),
+    ([2, -100, 0, 7], {}, IndexError, ["labels", "7", r"\(3,\)", r"\[0, 3\)"]),
+    ([2, -100, 0, 1], {"ignore_index": 2}, IndexError, ["labels", "-100", r"\(1,\)"]),
+    (np.array([0, 1, 255, 2], np.uint8), {}, IndexError, ["labels", "255", r"\(2,\)"]),
+    (np.array([0, 1, 2**64 - 1, 2], np.uint64), {}, IndexError, ["labels", str(2**64 - 1), r"\(2,\)"]),
+    (np.array([0, 2**64 - 100, 1, 2], np.uint64), {}, IndexError, ["labels", str(2**64 - 100), r"\(1,\)"]),
     ([0, 1, 2], {}, ValueError, ["labels", r"\(4,\)", r"\(3,\)"]),
     ([[0], [1], [2], [0]], {}, ValueError, ["labels", r"\(4,\)", r"\(4, 1\)"]),
     ([0.0, 1.0, 2.0, 0.0], {}, TypeError, ["labels", "integer", "float64"]),
@@ -98,9 +99,9 @@ def test_bad_labels(fl, name, labels, options, error, tokens):
 def test_bad_label_position_has_as_many_numbers_as_labels(fl):
     labels = np.zeros((2, 3), int)
     labels[1, 2] = 4
-    with refused(IndexError, r"\[1, 2\]", "4"):
+    with refused(IndexError, r"\(1, 2\)", "4"):
         fl.cross_entropy(np.ones((2, 4, 3), F32), labels, axis=1)
-    with refused(IndexError, r"\[1, 2\]", "4"):
+    with refused(IndexError, r"\(1, 2\)", "4"):
         fl.cross_entropy(np.asfortranarray(np.ones((2, 4, 3), F32)), labels, axis=1)
 
 
@@ -110,7 +111,7 @@ def test_a_bad_label_beside_good_and_ignored_ones_in_a_long_array(fl, labels):
     many = np.resize(labels, 100_003)
     x = np.broadcast_to(np.ones(3, F32), (100_003, 3))
     many[[70_001, 99_999]] = 3, -7
-    with refused(IndexError, r"\[70001\]"):
+    with refused(IndexError, r"\(70001,\)"):
         fl.cross_entropy(x, many)
 
 

@@ -1,5 +1,5 @@
 cimport cython
-from fastlogits.kernels cimport primitives
+from fastlogits.kernels cimport primitives, softmax
 from fastlogits.kernels.primitives cimport real
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, j=Py_ssize_t, grads="real*",
@@ -7,7 +7,7 @@ from fastlogits.kernels.primitives cimport real
 cdef void reduce(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, Py_ssize_t classes, bint log, double* state,
                  Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, total=double)
+@cython.locals(block=Py_ssize_t, total=double, lost=double, term=double)
 cdef void settle(Py_ssize_t classes, double* state) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, grads="real*", probs="real*",

@@ -68,12 +68,12 @@ def transform(x, at, size, options, work):
 
 
 def multiply_slope(x, at, values, size, options, work):
-    """values_j *= dz_j/dx_j of the softcap: 1 - tanh(x_j / softcap)^2."""
+    """values_j *= dz_j/dx_j of the softcap: 1 - tanh(x_j / softcap)^2; a 0 stays 0."""
     if options.softcap > 0.0:
         logits = primitives.load(x, at, size, primitives.slot(work, 0), options.storage)
         cap = primitives.cast(options.softcap, work)
         for j in range(size):
-            values[j] *= primitives.sech2(logits[j] / cap)
+            values[j] = primitives.weigh(values[j], primitives.sech2(logits[j] / cap))
 
 
 def class_mass(targets, at, start, size, weight, options, work):

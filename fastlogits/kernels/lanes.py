@@ -95,14 +95,14 @@ def log_softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, state, wor
 
 
 def logsumexp_tile(x, at, step, lse, row, classes, n, state, work, storage):
-    """lse_j = peaks_j + log(1 + rest_j); +inf in a lane without NaN is the answer itself."""
+    """lse_j = peaks_j + log(1 + rest_j); an infinite peak in a lane without NaN is the answer itself."""
     tile_sums(x, at, step, classes, n, 1.0, work, 0, 0, False, state, work, storage)
     peaks = primitives.slot(work, primitives.PEAKS)
     out = primitives.stretch(lse, row, n)
     for j in range(n):
         out[j] = peaks[j] + primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
     for j in range(n):
-        if peaks[j] == primitives.INF:
+        if peaks[j] == primitives.INF or peaks[j] == primitives.NEG_INF:
             out[j] = peaks[j]
             for c in range(classes):
                 logits = primitives.load(x, at + c * step + j, 1, primitives.slot(work, 0), storage)

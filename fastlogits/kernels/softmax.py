@@ -27,6 +27,17 @@ def block_sum(logits, size, shift, scale, kept, kept_at, keep, state, fields):
         state[fields + primitives.BLOCK_SUM] = primitives.sum_exp(logits, size, shift, scale)
 
 
+def rounded_away(a, b):
+    """(a + b) - fl(a + b), by Knuth's two-sum: a thousand float64 terms would lose more than the error allowed.
+
+    0 where the sum is infinite or NaN already.
+    """
+    both = a + b
+    part = both - a
+    lost = (a - (both - part)) + (b - part)
+    return lost if lost == lost else 0.0
+
+
 def merge(classes, scale, state):
     """PEAK = max_j x_j, REST = sum exp(scale (x_j - PEAK)) over all j but one maximum.
 
@@ -38,6 +49,7 @@ def merge(classes, scale, state):
     peak = primitives.NEG_INF
     own = 0.0
     rest = 0.0
+    lost = 0.0
     best = 0
     for block in range((classes + primitives.BLOCK - 1) // primitives.BLOCK):
         fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
@@ -45,12 +57,17 @@ def merge(classes, scale, state):
         its_sum = state[fields + primitives.BLOCK_SUM]
         if its_peak > peak:
             if peak > primitives.NEG_INF:
-                rest = (1.0 + own + rest) * math.exp(scale * (peak - its_peak))
+                ratio = math.exp(scale * (peak - its_peak))
+                rest = (1.0 + own + rest) * ratio
+                lost *= ratio
             own = its_sum - 1.0
             peak = its_peak
             best = block
         elif its_sum != 0.0:
-            rest += its_sum * math.exp(scale * (its_peak - peak))
+            term = its_sum * math.exp(scale * (its_peak - peak))
+            lost += rounded_away(rest, term)
+            rest += term
+    rest += lost
     state[primitives.PEAK] = peak
     if peak > primitives.NEG_INF and own + rest < 0.5:
         state[primitives.REST] = rest
