@@ -148,11 +148,12 @@ def cross_entropy(
 
     z, slope, chain, chain_error = transform(widen(x), softcap, logit_scale)
     row, tolerance = analyse(z), Tolerance(x.dtype, slope)
-    eps = tolerance.eps
+    eps, tiny = tolerance.eps, np.finfo(compute_type(x.dtype)).tiny
+    flushed = num_classes * tiny  # what a sum loses if exp returns 0 for every term below the normal numbers
     lse = row.maximum + row.log_s
     loss = np.where(share == 0, 0, share * (row.below + row.log_s)).sum(-1, keepdims=True)
     distances = finite(np.where(share == 0, 0, np.abs(share) * row.below).sum(-1, keepdims=True))
-    loss_error = np.abs(total_share) * (tolerance.log_sum(row.log_s, row.distance) + slope * eps)
+    loss_error = np.abs(total_share) * (tolerance.log_sum(row.log_s, row.distance) + slope * eps + flushed)
     loss_error = loss_error + (1 if is_single(share) else 8) * eps * (distances + np.abs(finite(loss)))
     lse_error = tolerance.lse(finite(lse), row.log_s, row.distance, 1)
     if z_loss:
@@ -160,9 +161,9 @@ def cross_entropy(
         loss_error = loss_error + z_loss * (2 * np.abs(lse) * lse_error + 4 * eps * lse**2)
 
     far = 8 + finite(row.below + row.log_s) + slope
-    p_error = far * eps * row.probs + np.finfo(compute_type(x.dtype)).tiny
+    p_error = far * eps * row.probs + tiny
     others_error = eps * row.others * (8 + np.where(row.below == 0, row.distance + slope, 0))
-    others_error = others_error + np.where(row.below == 0, 0, p_error)
+    others_error = others_error + np.where(row.below == 0, flushed, p_error)
     grad = row.probs * (total_share - share) - share * row.others
     grad_error = p_error * np.abs(total_share - share) + np.abs(share) * others_error
     if not is_single(share):

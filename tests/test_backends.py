@@ -20,6 +20,10 @@ def in_force():
     return fastlogits.show_config("dicts")["backend"]
 
 
+def threads_in_force():
+    return fastlogits.show_config("dicts")["threads"]
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_same_functions_and_parameters(backend, name):
     reference = importlib.import_module("fastlogits.backends.numpy")
@@ -44,8 +48,12 @@ def test_settings_nest_and_end(backend):
     assert in_force() == backend
     with fastlogits.settings(backend="numpy"):
         assert in_force() == "numpy"
-        with fastlogits.settings(num_threads=1):
+        with fastlogits.settings(num_threads=3):
             assert in_force() == "numpy"
+            assert threads_in_force() == 3
+            with fastlogits.settings(num_threads=1):
+                assert threads_in_force() == 1
+            assert threads_in_force() == 3
         with fastlogits.settings(backend=backend):
             assert in_force() == backend
         assert in_force() == "numpy"

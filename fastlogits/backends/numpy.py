@@ -1,7 +1,7 @@
 """The readable reference, every operation as plain vectorised NumPy; and the fallback without a compiler.
 
-Arrays come as (outer, classes, inner), see `fastlogits._layout`; z is one block of them, in the dtype that is
-computed in, and sums over classes (axis 1) are double. Per row: m the maximum, r the sum of exp(z - m) over
+Arrays come as (outer, classes, inner), see `fastlogits._layout`, and are seen as (outer, inner, classes); z is one
+block of them, packed, so that NumPy adds its classes pairwise, in the dtype that is computed in. Per row: m the maximum, r the sum of exp(z - m) over
 all classes but one maximum, s = 1 + r, so that log s = log1p(r) keeps its relative accuracy for s near 1.
 There are no threads here: `threads` is taken because every backend takes it.
 """
@@ -34,8 +34,8 @@ def _blocks(outer, classes, inner):
 
 
 def _view(array, outer, classes, inner, stride):
-    strides = (stride * array.itemsize, inner * array.itemsize, array.itemsize)
-    return np.lib.stride_tricks.as_strided(array, (outer, classes, inner), strides)
+    strides = (stride * array.itemsize, array.itemsize, inner * array.itemsize)
+    return np.lib.stride_tricks.as_strided(array, (outer, inner, classes), strides)
 
 
 def _compute_dtype(array):
@@ -43,28 +43,26 @@ def _compute_dtype(array):
 
 
 def _load(view, block):
-    o, i = block
-    return view[o, :, i].astype(_compute_dtype(view), copy=False)
+    return np.ascontiguousarray(view[block], _compute_dtype(view))
 
 
 def _store(view, block, values):
     """Rounds once; what is below the smallest normal number of the computing dtype becomes 0."""
-    o, i = block
     tiny = np.finfo(_compute_dtype(view)).tiny
-    view[o, :, i] = np.where(np.abs(values) < tiny, 0, values)
+    view[block] = np.where(np.abs(values) < tiny, 0, values)
 
 
 def _normalizer(z, scale=1.0):
     """z - m (times scale), its exp, and r."""
-    shifted = z - z.max(axis=1, keepdims=True)
+    shifted = z - z.max(axis=-1, keepdims=True)
     if scale != 1.0:
         shifted = shifted.astype(np.float64) * scale
     e = np.exp(shifted)
     others = e.copy()
-    np.put_along_axis(others, z.argmax(axis=1, keepdims=True), 0, axis=1)
-    r = others.sum(axis=1, keepdims=True, dtype=np.float64)
+    np.put_along_axis(others, z.argmax(axis=-1, keepdims=True), 0, axis=-1)
+    r = others.sum(axis=-1, keepdims=True, dtype=np.float64)
     # The maximum of a row with NaN, or of all -inf, or with +inf, is no number to set aside.
-    r = np.where(np.isnan(e).any(axis=1, keepdims=True), np.nan, r)
+    r = np.where(np.isnan(e).any(axis=-1, keepdims=True), np.nan, r)
     return shifted, e, r
 
 
@@ -79,26 +77,26 @@ def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
 @_quiet
 def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
     xs, ys = _view(x, outer, classes, inner, x_stride), _view(y, outer, classes, inner, y_stride)
-    for o, i in _blocks(outer, classes, inner):
-        shifted, _, r = _normalizer(_load(xs, (o, i)), scale)
-        ys[o, :, i] = shifted - np.log1p(r)
+    for block in _blocks(outer, classes, inner):
+        shifted, _, r = _normalizer(_load(xs, block), scale)
+        ys[block] = shifted - np.log1p(r)
 
 
 @_quiet
 def logsumexp(x, lse, outer, classes, inner, x_stride, threads):
     xs, lse = _view(x, outer, classes, inner, x_stride), lse.reshape(outer, inner)
-    for o, i in _blocks(outer, classes, inner):
-        z = _load(xs, (o, i))
-        m = z.max(axis=1)
+    for block in _blocks(outer, classes, inner):
+        z = _load(xs, block)
+        m = z.max(axis=-1)
         _, _, r = _normalizer(z)
-        lse[o, i] = np.where(np.isinf(m), m, m + np.log1p(r[:, 0]))
+        lse[block] = np.where(np.isinf(m), m, m + np.log1p(r[..., 0]))
 
 
 @_quiet
 def argmax(x, indices, outer, classes, inner, x_stride, threads):
     xs, indices = _view(x, outer, classes, inner, x_stride), indices.reshape(outer, inner)
-    for o, i in _blocks(outer, classes, inner):
-        indices[o, i] = _load(xs, (o, i)).argmax(axis=1)
+    for block in _blocks(outer, classes, inner):
+        indices[block] = _load(xs, block).argmax(axis=-1)
 
 
 @_quiet
@@ -107,7 +105,7 @@ def softmax_backward(g, p, out, outer, classes, inner, g_stride, p_stride, out_s
     outs = _view(out, outer, classes, inner, out_stride)
     for block in _blocks(outer, classes, inner):
         grad, probs = _load(gs, block), _load(ps, block).astype(np.float64)
-        _store(outs, block, probs * (grad - (grad * probs).sum(axis=1, keepdims=True)))
+        _store(outs, block, probs * (grad - (grad * probs).sum(axis=-1, keepdims=True)))
 
 
 @_quiet
@@ -116,7 +114,7 @@ def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_s
     outs = _view(out, outer, classes, inner, out_stride)
     for block in _blocks(outer, classes, inner):
         grad, log_probs = _load(gs, block), _load(ps, block)
-        total = grad.sum(axis=1, keepdims=True, dtype=np.float64)
+        total = grad.sum(axis=-1, keepdims=True, dtype=np.float64)
         _store(outs, block, grad - np.exp(log_probs) * total)
 
 
@@ -150,45 +148,44 @@ def cross_entropy(
         targets = _view(targets, outer, classes, inner, target_stride)
     per_row = (outer, inner)
     losses = losses.reshape(per_row)
-    class_weight = 1.0 if weight is None else weight.astype(np.float64).reshape(1, classes, 1)
+    class_weight = 1.0 if weight is None else weight.astype(np.float64)
 
     def row_values(values, block, default=1.0):
         return default if values is None else values.reshape(per_row)[block]
 
     for block in _blocks(outer, classes, inner):
-        o, i = block
         z, slope = _transformed(_load(xs, block), softcap, logit_scale)
         if targets is None:
-            label = labels.reshape(per_row)[block][:, None]
+            label = labels.reshape(per_row)[block][..., None]
             ignored = label == ignore_index
-            target = np.arange(classes).reshape(1, classes, 1) == label
+            target = np.arange(classes) == label
         else:
             ignored = np.zeros((1, 1, 1), bool)
             target = _load(targets, block).astype(np.float64)
         q = class_weight * ((1 - label_smoothing) * target + label_smoothing / classes)
 
         shifted, e, r = _normalizer(z)
-        m, log_s = z.max(axis=1, keepdims=True).astype(np.float64), np.log1p(r)
+        m, log_s = z.max(axis=-1, keepdims=True).astype(np.float64), np.log1p(r)
         nll = log_s - shifted
         # 0 * log 0 = 0: a class that cannot occur and is not expected costs nothing.
         terms = np.where((q == 0) & np.isneginf(z), 0, q * nll)
-        loss = terms.sum(axis=1, keepdims=True)
+        loss = terms.sum(axis=-1, keepdims=True)
         if z_loss:
             loss += z_loss * (m + log_s) ** 2
         row_weight = row_values(sample_weight, block)
-        losses[block] = np.where(ignored[..., 0, :], 0, loss[:, 0] * row_weight)
+        losses[block] = np.where(ignored[..., 0], 0, loss[..., 0] * row_weight)
         if grad is None:
             continue
 
         p = e / (1 + r)
         others = 1 - p
-        np.put_along_axis(others, z.argmax(axis=1, keepdims=True), r / (1 + r), axis=1)
-        total = q.sum(axis=1, keepdims=True)
+        np.put_along_axis(others, z.argmax(axis=-1, keepdims=True), r / (1 + r), axis=-1)
+        total = q.sum(axis=-1, keepdims=True)
         grad_z = p * (total - q) - q * others
         if z_loss:
             grad_z += 2 * z_loss * (m + log_s) * p
         coefficient = np.asarray(grad_scale * row_values(grad_loss, block) * row_weight)
-        coefficient = coefficient[:, None] if coefficient.ndim else coefficient
+        coefficient = coefficient[..., None] if coefficient.ndim else coefficient
         _store(grads, block, np.where(ignored, 0, coefficient * slope * grad_z))
 
 
