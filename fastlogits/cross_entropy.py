@@ -101,11 +101,10 @@ def cross_entropy(
     >>> float(fastlogits.cross_entropy([[1000.0, 1000.0], [1000.0, 0.0]], [0, 1], reduction="sum"))
     1000.6931471805599
     """
+    x = _layout.floats(logits, "logits")
     options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    loss, _ = _evaluate(
-        logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer
-    )
-    return loss
+    loss, _ = evaluate(x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer)
+    return _rounded(loss, x.dtype)
 
 
 @dispatch.by_array
@@ -150,19 +149,26 @@ def cross_entropy_with_grad(
     >>> fastlogits.cross_entropy_with_grad([[0.0, 0.0]], [1]).grad_logits
     array([[ 0.5, -0.5]])
     """
+    x = _layout.floats(logits, "logits")
     options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    loss, grad = _evaluate(
-        logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
+    loss, grad = evaluate(
+        x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
         with_grad=True, grad_loss=grad_loss, out=out,
     )
-    return CrossEntropy(loss, grad)
+    return CrossEntropy(_rounded(loss, x.dtype), grad)
 
 
-def _evaluate(
-    logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
+def _rounded(loss, dtype):
+    if type(loss) is float:
+        return _layout.scalar(loss, _layout.COMPUTE[dtype])
+    return _layout.rounded(loss, dtype)[()]
+
+
+def evaluate(
+    x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
     with_grad=False, grad_loss=None, out=None,
 ):
-    x = _layout.floats(logits, "logits")
+    """(loss, gradient or None) of an array that `_layout.floats` has passed; the loss a float, or float64."""
     dtype = x.dtype
     layout = _layout.of(x, _checks.one_axis(axis))
     if type(labels) is not np.ndarray:
@@ -227,11 +233,10 @@ def _evaluate(
         grad = _layout.deliver(_layout.rounded(grad, dtype), out)
 
     if reduction == "none":
-        return _layout.rounded(layout.unflatten(losses), dtype)[()], grad
+        return layout.unflatten(losses), grad
     loss = float(np.add.reduce(losses))
     # IEEE division: 0 / 0 is NaN.
-    loss = loss / divisor if divisor else loss * math.inf
-    return _layout.scalar(loss, _layout.COMPUTE[dtype]), grad
+    return loss / divisor if divisor else loss * math.inf, grad
 
 
 def _promoted(x, targets):

@@ -382,9 +382,16 @@ cdef void argmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     lanes.argmax_columns(<real*>c.x, c.x_stride, c.indices, c.classes, c.inner, work, c.storage, start, stop)
 
 
+cdef void argmax_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    lanes.argmax_short(<real*>c.x, c.x_stride, c.indices, c.rows, c.classes, work, c.storage, start, stop)
+
+
 cdef int argmax_of(real* which, Call* call, int threads) except -1:
     if call.inner > 1:
         return run(<chunk>argmax_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
+    if call.classes <= SHORT_CLASSES:
+        return run(<chunk>argmax_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
     return run(<chunk>argmax_rows, which, call, call.rows, call.classes, threads)
 
 
@@ -415,9 +422,9 @@ cdef void ce_pick(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexc
     cdef real work[SLOTS * BLOCK]
     cdef Py_ssize_t row
     for row in range(start, stop):
-        if not c.options.soft and not ignored(c, c.first_row + row):
-            ce.pick(<real*>c.x, (c.first_row + row) * c.x_stride + c.labels[c.first_row + row], &c.options,
-                               row_state(c, row), work)
+        if not ignored(c, c.first_row + row):
+            ce.pick(<real*>c.x, (c.first_row + row) * c.x_stride, 1, c.labels, c.first_row + row, 1, &c.options,
+                    row_state(c, row), work)
 
 
 cdef void ce_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -440,10 +447,9 @@ cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
         if ignored(c, n):
             c.losses[n] = 0.0
         else:
-            c.losses[n] = ce.settle_row(
-                <real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, -1 if c.options.soft else c.labels[n],
-                <real*>c.weight, c.sample_weight, c.grad_loss, n, &c.options, row_state(c, row), work
-            )
+            ce.settle(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, &c.options, row_state(c, row), work)
+            ce.finish(c.labels, n, <real*>c.weight, c.sample_weight, c.grad_loss, c.losses, 1, &c.options,
+                      row_state(c, row))
 
 
 cdef void ce_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

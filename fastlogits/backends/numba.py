@@ -1,35 +1,310 @@
 """The kernel text compiled by Numba at its first use, for the processor at hand.
 
-The texts are loaded by path under names of their own, since `fastlogits.kernels.softmax` may be the compiled module,
-and each function is replaced by its jitted self. With NUMBA_DISABLE_JIT=1 the interpreter runs them.
+With NUMBA_DISABLE_JIT=1 the interpreter runs the same text and the same drivers.
 """
 
 import collections
-import importlib.machinery
-import importlib.util
-import sys
-import threading
-from pathlib import Path
+import functools
 
+import llvmlite.binding
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, overload
 
-from fastlogits import kernels
+from fastlogits.backends import _numba_text as text
+from fastlogits.backends._numba_compiler import compiled
+from fastlogits.backends._numba_text import machine, primitives
 
-FOLDER = Path(kernels.__file__).parent
-INTERPRETED = bool(numba.config.DISABLE_JIT)
+isa = llvmlite.binding.get_host_cpu_name()
+
+SHORT_CLASSES = 32  # rows of at most so many classes are transposed
 REGION = 1 << 25  # logits in one parallel region: tens of milliseconds, between which Ctrl-C is heard
-SHORT_CLASSES = 32
-
-# Contraction and -0 are free of harm everywhere; the order of additions only in the primitives that sum.
-JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, "cache": True}
-SUM = {**JIT, "fastmath": {"contract", "nsz", "reassoc"}}
+WORK = primitives.SLOTS * primitives.BLOCK
+STATE = primitives.STATE
+NATIVE = primitives.NATIVE
 
 Options = collections.namedtuple(
     "Options",
-    "classes x_stride grad_stride targets_stride ignore_index smoothing z_loss softcap scale grad_scale storage "
-    "soft weighted sampled upstream spread bent negative keep with_grad",
+    "classes x_stride grad_stride targets_stride ignore_index smoothing z_loss softcap scale grad_scale "
+    "soft weighted sampled upstream spread bent negative with_grad storage keep",
 )
+Driver = collections.namedtuple("Driver", "alone shared")
+
+
+# A driver calls a kernel on the items [start, stop). `args` are what the kernel takes before its options,
+# state and scratch memory; `states` has a row for each part, which is what a thread does.
+
+
+def driver(alone, kernel):
+    """`alone` for one part, and for several in parallel."""
+
+    def shared(parts, start, stop, states, options, args):
+        for index in numba.prange(parts):
+            part = np.int64(index)  # which is unsigned: `alone` would be compiled once more
+            first, last = start + (stop - start) * part // parts, start + (stop - start) * (part + 1) // parts
+            alone(part, first, last, states, options, args)
+
+    name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
+    alone = compiled(alone, name)
+    return Driver(alone, compiled(shared, f"{name}.shared", parallel=True))
+
+
+def plain(kernel):
+    def alone(part, start, stop, states, storage, args):
+        own = machine.pointers((states[part], *args))
+        kernel(*own[1:], own[0], machine.stack(WORK, own[1]), storage, start, stop)
+
+    return driver(alone, kernel)
+
+
+def stateless(kernel):
+    def alone(part, start, stop, states, storage, args):
+        own = machine.pointers(args)
+        kernel(*own, machine.stack(WORK, own[0]), storage, start, stop)
+
+    return driver(alone, kernel)
+
+
+def optional(kernel):
+    def alone(part, start, stop, states, options, args):
+        own = machine.pointers((states[part], *args))
+        kernel(*own[1:], Options(*options), own[0], machine.stack(WORK, own[1]), start, stop)
+
+    return driver(alone, kernel)
+
+
+def optional_in_tiles(kernel):
+    def alone(part, start, stop, states, options, args):
+        own = machine.pointers((states[part], *args))
+        whole = Options(*options)
+        in_tile = Options(*options[:-2], NATIVE, not whole.bent)
+        kernel(*own[1:], whole, in_tile, own[0], machine.stack(WORK, own[1]), start, stop)
+
+    return driver(alone, kernel)
+
+
+softmax_rows = plain(text.softmax.softmax_rows)
+softmax_columns = plain(text.lanes.softmax_columns)
+softmax_short = plain(text.lanes.softmax_short)
+log_softmax_rows = plain(text.softmax.log_softmax_rows)
+logsumexp_rows = plain(text.softmax.logsumexp_rows)
+logsumexp_columns = plain(text.lanes.logsumexp_columns)
+logsumexp_short = plain(text.lanes.logsumexp_short)
+backward_rows = plain(text.backward.backward_rows)
+backward_columns = plain(text.lanes.backward_columns)
+argmax_rows = stateless(text.softmax.argmax_rows)
+argmax_columns = stateless(text.lanes.argmax_columns)
+argmax_short = stateless(text.lanes.argmax_short)
+cross_entropy_rows = optional(text.cross_entropy.rows)
+cross_entropy_columns = optional(text.cross_entropy_lanes.columns)
+cross_entropy_short = optional_in_tiles(text.cross_entropy_lanes.short_rows)
+
+
+def count(labels, weight, sample_weight, total, options):
+    own = machine.pointers((labels, weight, sample_weight, total))
+    return text.cross_entropy.count_labels(own[0], own[1], own[2], len(labels), Options(*options), own[3])
+
+
+count = compiled(count, "cross_entropy.count_labels")
+
+
+def run(driver, items, threads, classes, lanes, options, *args):
+    """`driver` on all items, of `lanes` rows of `classes` logits each."""
+    blocks = -(-classes // primitives.BLOCK)
+    fields = max(STATE, primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS)
+    region = max(1, REGION // (lanes * classes))
+    if threads > 1:
+        threads = available(min(threads, items, region))
+    states = np.empty((threads, fields))
+    for start in range(0, items, region):
+        stop = min(items, start + region)
+        if threads == 1:
+            driver.alone(0, start, stop, states, options, args)
+        else:
+            share(driver, threads, start, stop, states, options, args)
+
+
+def available(threads):
+    """As many as Numba can give: one where its only threading layer aborts on concurrent callers."""
+    numba.get_num_threads()  # starts them, so that their layer is known
+    return 1 if numba.threading_layer() == "workqueue" else min(threads, numba.config.NUMBA_NUM_THREADS)
+
+
+def share(driver, threads, start, stop, *args):
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        driver.shared(threads, start, stop, *args)
+    finally:
+        numba.set_num_threads(before)
+
+
+def flat(array, size=None):
+    """What a driver takes: `size` numbers from the first on, gaps included, a half type's as their bits."""
+    if array.itemsize == 2:
+        array = array.view(np.uint16)
+    return array.reshape(-1) if array.flags.carray else np.asarray(Flat(array, size or array.size))
+
+
+class Flat:
+    """Memory that a kernel could write to: Numba would compile it once more for memory that is read-only."""
+
+    def __init__(self, array, size):
+        interface = array.__array_interface__
+        data = interface["data"][0], False
+        self.__array_interface__ = {**interface, "data": data, "shape": (size,), "strides": None}
+
+
+def storage_of(array):
+    if array.itemsize != 2:
+        return NATIVE
+    return primitives.FLOAT16 if array.dtype == np.float16 else primitives.BFLOAT16
+
+
+def tiles(outer, inner):
+    return outer * -(-inner // primitives.LANES)
+
+
+def groups(outer):
+    return -(-outer // primitives.SHORT)
+
+
+def quiet(function):
+    """Without warnings: infinity and NaN are results, and the interpreter computes with NumPy's numbers."""
+    if not numba.config.DISABLE_JIT:
+        return function
+
+    @functools.wraps(function)
+    def wrapped(*args):
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return wrapped
+
+
+@quiet
+def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
+    softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, False)
+
+
+@quiet
+def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
+    softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, True)
+
+
+def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, log):
+    row, storage = classes * inner, storage_of(x)
+    x, y = flat(x, (outer - 1) * x_stride + row), flat(y, (outer - 1) * y_stride + row)
+    args = x, x_stride, y, y_stride
+    keep = storage == NATIVE and not log
+    if inner > 1:
+        args = *args, classes, inner, scale, log, keep
+        run(softmax_columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args)
+    elif classes <= SHORT_CLASSES:
+        args = *args, outer, classes, scale, log
+        run(softmax_short, groups(outer), threads, classes, primitives.SHORT, storage, *args)
+    elif log:
+        run(log_softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale)
+    else:
+        run(softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
+
+
+@quiet
+def logsumexp(x, lse, outer, classes, inner, x_stride, threads):
+    args = flat(x, (outer - 1) * x_stride + classes * inner), x_stride, lse
+    drivers = logsumexp_columns, logsumexp_short, logsumexp_rows
+    run_any(drivers, outer, classes, inner, threads, storage_of(x), *args)
+
+
+@quiet
+def argmax(x, indices, outer, classes, inner, x_stride, threads):
+    args = flat(x, (outer - 1) * x_stride + classes * inner), x_stride, indices
+    drivers = argmax_columns, argmax_short, argmax_rows
+    run_any(drivers, outer, classes, inner, threads, storage_of(x), *args)
+
+
+def run_any(drivers, outer, classes, inner, threads, storage, *args):
+    columns, short, rows = drivers
+    if inner > 1:
+        run(columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args, classes, inner)
+    elif classes <= SHORT_CLASSES:
+        run(short, groups(outer), threads, classes, primitives.SHORT, storage, *args, outer, classes)
+    else:
+        run(rows, outer, threads, classes, 1, storage, *args, classes)
+
+
+@quiet
+def softmax_backward(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads):
+    backward_of(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads, False)
+
+
+@quiet
+def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_stride, out_stride, threads):
+    backward_of(g, log_p, out, outer, classes, inner, g_stride, log_p_stride, out_stride, threads, True)
+
+
+def backward_of(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads, log):
+    row, gaps, storage = classes * inner, outer - 1, storage_of(g)
+    g, p, out = (
+        flat(g, gaps * g_stride + row), flat(p, gaps * p_stride + row), flat(out, gaps * out_stride + row)
+    )  # fmt: skip
+    args = g, g_stride, p, p_stride, out, out_stride, classes
+    if inner > 1:
+        args = *args, inner, log
+        run(backward_columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args)
+    else:
+        run(backward_rows, outer, threads, classes, 1, storage, *args, log)
+
+
+# In the place of arrays that are not there
+NO_LABELS = np.empty(0, np.int64)
+NO_WEIGHT = {4: np.empty(0, np.float32), 8: np.empty(0, np.float64)}
+
+
+@quiet
+def count_labels(labels, weight, sample_weight, classes, ignore_index):
+    total = np.empty(1)
+    options = (
+        classes, 0, 0, 0, ignore_index, 0.0, 0.0, 0.0, 0.0, 0.0, False, weight is not None,
+        sample_weight is not None, False, False, False, False, False, NATIVE, False,
+    )  # fmt: skip
+    weight = NO_WEIGHT[4] if weight is None else flat(weight)
+    sample_weight = total if sample_weight is None else flat(sample_weight)
+    return int(count(flat(labels), weight, sample_weight, total, options)), float(total[0])
+
+
+@quiet
+def cross_entropy(
+    x, grad, labels, targets, weight, sample_weight, grad_loss, losses,
+    outer, classes, inner, x_stride, grad_stride, target_stride,
+    ignore_index, label_smoothing, z_loss, softcap, logit_scale, grad_scale, threads,
+):  # fmt: skip
+    row, gaps, storage = classes * inner, outer - 1, storage_of(x)
+    soft, with_grad, negative = targets is not None, grad is not None, logit_scale < 0
+    spread, bent = soft or label_smoothing > 0, softcap > 0 or negative
+    no_weight = NO_WEIGHT[max(4, x.itemsize)]
+    if weight is None and spread:
+        weight = np.ones(classes, no_weight.dtype)
+    options = (
+        classes, x_stride, grad_stride, target_stride, ignore_index, label_smoothing, z_loss, softcap,
+        abs(logit_scale), grad_scale * logit_scale, soft, weight is not None, sample_weight is not None,
+        grad_loss is not None, spread, bent, negative, with_grad,
+        storage, with_grad and storage == NATIVE and not bent,
+    )  # fmt: skip
+    x = flat(x, gaps * x_stride + row)
+    args = (
+        x,
+        flat(grad, gaps * grad_stride + row) if with_grad else x,
+        NO_LABELS if soft else flat(labels),
+        flat(targets, gaps * target_stride + row) if soft else x,
+        no_weight if weight is None else flat(weight),
+        losses if sample_weight is None else flat(sample_weight),
+        losses if grad_loss is None else flat(grad_loss),
+        losses,
+    )
+    if inner > 1:
+        lanes = primitives.LANES
+        run(cross_entropy_columns, tiles(outer, inner), threads, classes, lanes, options, *args, inner)
+    elif classes <= SHORT_CLASSES:
+        run(cross_entropy_short, groups(outer), threads, classes, primitives.SHORT, options, *args, outer)
+    else:
+        run(cross_entropy_rows, outer, threads, classes, 1, options, *args)

@@ -1,5 +1,5 @@
 cimport cython
-from fastlogits.kernels cimport primitives, softmax
+from fastlogits.kernels cimport primitives
 from fastlogits.kernels.primitives cimport real
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, j=Py_ssize_t, grads="real*",

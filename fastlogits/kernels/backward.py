@@ -4,7 +4,7 @@ With p = softmax(z): dp_j/dz_k = p_j (delta_jk - p_k), so grad_z = p (g - sum_k 
 With l = log_softmax(z): dl_j/dz_k = delta_jk - exp(l_k), so grad_z = g - exp(l) sum_k g_k.
 """
 
-from fastlogits.kernels import primitives, softmax
+from fastlogits.kernels import primitives
 
 
 def reduce(g, g_at, p, p_at, classes, log, state, first, last, work, storage):
@@ -29,7 +29,7 @@ def settle(classes, state):
     lost = 0.0
     for block in range((classes + primitives.BLOCK - 1) // primitives.BLOCK):
         term = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_SUM]
-        lost += softmax.rounded_away(total, term)
+        lost += primitives.rounded_away(total, term)
         total += term
     state[primitives.REST] = total + lost
 

@@ -12,13 +12,10 @@ cdef struct Options:
     int storage
     bint soft, weighted, sampled, upstream, spread, bent, negative, keep, with_grad
 
-@cython.locals(bad=Py_ssize_t, valid=Py_ssize_t, row=Py_ssize_t, kept=bint, inside=bint, label=int64_t)
+@cython.locals(bad=Py_ssize_t, valid=Py_ssize_t, row=Py_ssize_t, kept=bint, inside=bint, label=int64_t,
+               by_label=double)
 cdef Py_ssize_t count_labels(int64_t* labels, real* weight, double* sample_weight, Py_ssize_t rows, Options* options,
                              double* total) noexcept nogil
-
-cdef double row_weight(double* sample_weight, Py_ssize_t row, Options* options) noexcept nogil
-
-cdef double label_weight(real* weight, int64_t label, Options* options) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, logits="real*", z="real*", cap=real, sign=real)
 cdef real* transform(real* x, Py_ssize_t at, Py_ssize_t size, Options* options, real* work) noexcept nogil
@@ -31,8 +28,8 @@ cdef void multiply_slope(real* x, Py_ssize_t at, real* values, Py_ssize_t size, 
 cdef real* class_mass(real* targets, Py_ssize_t at, Py_ssize_t start, Py_ssize_t size, real* weight, Options* options,
                       real* work) noexcept nogil
 
-@cython.locals(z="real*", slope="real*")
-cdef void pick(real* x, Py_ssize_t at, Options* options, double* state, real* work) noexcept nogil
+@cython.locals(j=Py_ssize_t, place=Py_ssize_t, z="real*", slope="real*")
+cdef void pick(real* x, Py_ssize_t at, Py_ssize_t step, int64_t* labels, Py_ssize_t row, Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, j=Py_ssize_t, logits="real*",
                mass="real*", gaps="real*", shift=double, peak=real)
@@ -41,18 +38,19 @@ cdef void reduce(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, real* t
                  real* work) noexcept nogil
 
 @cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, block=Py_ssize_t, fields=Py_ssize_t,
-               logits="real*", exps="real*", peak=double, mass=double, gap=double, block_mass=double,
-               block_peak=double, rest=double, picked=double, log_norm=double, exp_label=double)
-cdef double settle(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, double hard, double smooth_label,
-                   double row_scale, double upstream, Options* options, double* state, real* work) noexcept nogil
+               logits="real*", exps="real*", mass=double, gap=double, shift=double, block_mass=double,
+               block_peak=double)
+cdef void settle(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, Options* options, double* state,
+                 real* work) noexcept nogil
 
-@cython.locals(loss=double, lse=double)
-cdef double row_loss(double peak, double log_norm, double picked, double hard, double mass, double gap,
-                     Options* options) noexcept nogil
+@cython.locals(j=Py_ssize_t, label=int64_t, hard=double, row_scale=double, scale=double, z_loss=double, peak=double,
+               log_norm=double, lse=double, loss=double)
+cdef void finish(int64_t* labels, Py_ssize_t row, real* weight, double* sample_weight, double* grad_loss,
+                 double* losses, Py_ssize_t n, Options* options, double* state) noexcept nogil
 
-@cython.locals(norm=double, common=double, counter=double, others=double, target=double)
-cdef void finish(double peak, double rest, double log_norm, double exp_label, double hard, double mass,
-                 double smooth_label, double arriving, Options* options, double* state) noexcept nogil
+@cython.locals(j=Py_ssize_t, peak=double, rest=double, hard=double, distance=double, norm=double, common=double,
+               exp_label=double, others=double, target=double, counter=double)
+cdef void gradients(Py_ssize_t n, double scale, double z_loss, double grad_scale, double* state) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, logits="real*", grads="real*",
                mass="real*", ratio=double, counter=real, factor=real)
@@ -68,8 +66,3 @@ cdef void write_zeros(real* grad, Py_ssize_t at, Py_ssize_t n, Options* options,
 cdef void rows(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,
                double* grad_loss, double* losses, Options* options, double* state, real* work,
                Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
-@cython.locals(hard=double, smooth_label=double, upstream=double)
-cdef double settle_row(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, int64_t label, real* weight,
-                       double* sample_weight, double* grad_loss, Py_ssize_t row, Options* options, double* state,
-                       real* work) noexcept nogil

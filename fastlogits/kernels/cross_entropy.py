@@ -37,17 +37,11 @@ def count_labels(labels, weight, sample_weight, rows, options, total):
     if options.weighted or options.sampled:
         total[0] = 0.0
         for row in range(rows):
-            if labels[row] != options.ignore_index:
-                total[0] += row_weight(sample_weight, row, options) * label_weight(weight, labels[row], options)
+            label = labels[row]
+            if label != options.ignore_index:
+                by_label = weight[label] if options.weighted else 1.0
+                total[0] += by_label * (sample_weight[row] if options.sampled else 1.0)
     return -1
-
-
-def row_weight(sample_weight, row, options):
-    return sample_weight[row] if options.sampled else 1.0
-
-
-def label_weight(weight, label, options):
-    return weight[label] if options.weighted else 1.0
 
 
 def transform(x, at, size, options, work):
@@ -92,14 +86,23 @@ def class_mass(targets, at, start, size, weight, options, work):
     return mass
 
 
-def pick(x, at, options, state, work):
-    """PICKED = z_label and SLOPE = dz_label/dx_label, before the gradient may take the place of x."""
-    z = transform(x, at, 1, options, work)
-    state[primitives.PICKED] = z[0]
-    slope = primitives.slot(work, 2)
-    slope[0] = 1
-    multiply_slope(x, at, slope, 1, options, work)
-    state[primitives.SLOPE] = slope[0]
+def pick(x, at, step, labels, row, n, options, state, work):
+    """PICKED = z_label and SLOPE = dz_label/dx_label of n rows, before the gradient may take the place of x.
+
+    Row `row + j` begins at `at + j`, its classes lie `step` apart, and its field F is state[F + j].
+    """
+    for j in range(n):
+        state[primitives.PICKED + j] = 0.0
+        state[primitives.SLOPE + j] = 1.0
+        if not options.soft and labels[row + j] != options.ignore_index:
+            place = at + labels[row + j] * step + j
+            z = transform(x, place, 1, options, work)
+            state[primitives.PICKED + j] = z[0]
+            if options.softcap > 0.0:
+                slope = primitives.slot(work, 2)
+                slope[0] = 1
+                multiply_slope(x, place, slope, 1, options, work)
+                state[primitives.SLOPE + j] = slope[0]
 
 
 def reduce(x, at, grad, grad_at, targets, targets_at, weight, options, state, first, last, work):
@@ -121,9 +124,8 @@ def reduce(x, at, grad, grad_at, targets, targets_at, weight, options, state, fi
         softmax.block_sum(logits, size, shift, options.scale, grad, grad_at + start, options.keep, state, fields)
 
 
-def settle(x, at, grad, grad_at, hard, smooth_label, row_scale, upstream, options, state, work):
-    """The loss of the row, and in `state` what `write` needs: FACTOR and COUNTER with g_c = FACTOR e_c - COUNTER mass_c
-    for e_c = exp(z_c - PEAK), and TARGET, the gradient at the label."""
+def settle(x, at, grad, grad_at, options, state, work):
+    """PEAK, REST, MASS and GAP of a row from its blocks."""
     again = softmax.merge(options.classes, options.scale, state)
     if again >= 0:
         start = again * primitives.BLOCK
@@ -135,7 +137,7 @@ def settle(x, at, grad, grad_at, hard, smooth_label, row_scale, upstream, option
             exps = primitives.slot(work, 5)
             primitives.keep_exp(logits, size, state[primitives.PEAK], options.scale, exps)
         state[primitives.REST] += softmax.without_maximum(exps, size, work)
-    peak = state[primitives.PEAK]
+    state[primitives.LOG_NORM] = math.log1p(state[primitives.REST])
     mass = 0.0
     gap = 0.0
     if options.spread:
@@ -143,45 +145,62 @@ def settle(x, at, grad, grad_at, hard, smooth_label, row_scale, upstream, option
             fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
             block_mass = state[fields + primitives.BLOCK_MASS]
             block_peak = state[fields + primitives.BLOCK_PEAK]
+            shift = block_peak if block_peak > primitives.NEG_INF else 0.0
             mass += block_mass
             gap += state[fields + primitives.BLOCK_GAP]
-            if block_mass != 0.0:
-                gap += block_mass * (peak - (block_peak if block_peak > primitives.NEG_INF else 0.0))
-    rest = state[primitives.REST]
-    picked = state[primitives.PICKED]
-    log_norm = math.log1p(rest)
+            gap += primitives.weigh(block_mass, state[primitives.PEAK] - shift)
+    state[primitives.MASS] = mass
+    state[primitives.GAP] = gap
+
+
+def finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state):
+    """The losses of n rows; FACTOR, COUNTER and TARGET for their gradients, all 0 where the label is ignored.
+
+    grad_c = FACTOR e_c - COUNTER mass_c for e_c = exp(z_c - m), and TARGET at the label.
+    """
+    for j in range(n):
+        label = -1 if options.soft else labels[row + j]
+        hard = 0.0
+        row_scale = 0.0
+        if options.soft or label != options.ignore_index:
+            row_scale = sample_weight[row + j] if options.sampled else 1.0
+            hard = (weight[label] if options.weighted else 1.0) if label >= 0 else 0.0
+        state[primitives.SCALE + j] = row_scale
+        state[primitives.HARD + j] = (1.0 - options.smoothing) * hard
+        state[primitives.SMOOTH + j] = options.smoothing / options.classes * hard
+        state[primitives.COUNTER + j] = row_scale * (grad_loss[row + j] if options.upstream else 1.0)
+    # What the loops read of `options` is read before them: a store to `state` might change it, for all C knows.
+    scale = options.scale
+    z_loss = options.z_loss
+    for j in range(n):
+        peak = state[primitives.PEAK + j]
+        log_norm = state[primitives.LOG_NORM + j]
+        lse = scale * peak + log_norm
+        loss = primitives.weigh(state[primitives.HARD + j], log_norm + scale * (peak - state[primitives.PICKED + j]))
+        loss += primitives.weigh(state[primitives.MASS + j], log_norm) + scale * state[primitives.GAP + j]
+        loss += primitives.weigh(z_loss, lse * lse)
+        losses[row + j] = primitives.weigh(state[primitives.SCALE + j], loss)
     if options.with_grad:
-        exp_label = 0.0 if options.soft else math.exp(options.scale * (picked - peak))
-        finish(peak, rest, log_norm, exp_label, hard, mass, smooth_label, row_scale * upstream, options, state)
-    return row_scale * row_loss(peak, log_norm, picked, hard, mass, gap, options)
+        gradients(n, scale, z_loss, options.grad_scale, state)
 
 
-def row_loss(peak, log_norm, picked, hard, mass, gap, options):
-    """hard (log s + m - z_label) + mass log s + gap + z_loss lse^2"""
-    loss = 0.0
-    if options.spread:
-        loss = mass * log_norm + options.scale * gap
-    if hard != 0.0:
-        loss += hard * (log_norm + options.scale * (peak - picked))
-    if options.z_loss != 0.0:
-        lse = options.scale * peak + log_norm
-        loss += options.z_loss * lse * lse
-    return loss
-
-
-def finish(peak, rest, log_norm, exp_label, hard, mass, smooth_label, arriving, options, state):
-    """FACTOR, COUNTER and TARGET of a row; state holds PICKED and SLOPE, exp_label is exp(z_label - m)."""
-    norm = 1.0 + rest if peak > primitives.NEG_INF else primitives.NAN
-    common = mass
-    if options.z_loss != 0.0:
-        common += 2.0 * options.z_loss * (options.scale * peak + log_norm)
-    counter = arriving * options.grad_scale
-    state[primitives.COUNTER] = counter
-    state[primitives.FACTOR] = counter * (hard + common) / norm
-    if not options.soft:
-        others = rest if state[primitives.PICKED] == peak else norm - exp_label
-        target = (common * exp_label - hard * others) / norm - smooth_label
-        state[primitives.TARGET] = counter * target * state[primitives.SLOPE]
+def gradients(n, scale, z_loss, grad_scale, state):
+    """FACTOR, COUNTER and TARGET of n rows; COUNTER comes as what arrives at the loss."""
+    for j in range(n):
+        peak = state[primitives.PEAK + j]
+        rest = state[primitives.REST + j]
+        hard = state[primitives.HARD + j]
+        distance = scale * (state[primitives.PICKED + j] - peak)
+        norm = 1.0 + rest if peak > primitives.NEG_INF else primitives.NAN
+        common = state[primitives.MASS + j]
+        common += primitives.weigh(2.0 * z_loss, scale * peak + state[primitives.LOG_NORM + j])
+        exp_label = primitives.exp(distance)
+        others = rest if distance == 0.0 else norm - exp_label
+        target = (common * exp_label - hard * others) / norm - state[primitives.SMOOTH + j]
+        counter = grad_scale * state[primitives.COUNTER + j]
+        state[primitives.COUNTER + j] = counter
+        state[primitives.FACTOR + j] = primitives.weigh(counter, (hard + common) / norm)
+        state[primitives.TARGET + j] = primitives.weigh(counter, target * state[primitives.SLOPE + j])
 
 
 def write(x, at, grad, grad_at, label, targets, targets_at, weight, options, state, first, last, work):
@@ -237,24 +256,9 @@ def rows(
             if options.with_grad:
                 write_zeros(grad, grad_at, options.classes, options, work)
             continue
-        if not options.soft:
-            pick(x, at + label, options, state, work)
+        pick(x, at, 1, labels, row, 1, options, state, work)
         reduce(x, at, grad, grad_at, targets, targets_at, weight, options, state, 0, blocks, work)
-        losses[row] = settle_row(
-            x, at, grad, grad_at, label, weight, sample_weight, grad_loss, row, options, state, work
-        )
+        settle(x, at, grad, grad_at, options, state, work)
+        finish(labels, row, weight, sample_weight, grad_loss, losses, 1, options, state)
         if options.with_grad:
             write(x, at, grad, grad_at, label, targets, targets_at, weight, options, state, 0, blocks, work)
-
-
-def settle_row(x, at, grad, grad_at, label, weight, sample_weight, grad_loss, row, options, state, work):
-    """`settle` with the weights of this row and label."""
-    hard = 0.0
-    smooth_label = 0.0
-    if not options.soft:
-        hard = (1.0 - options.smoothing) * label_weight(weight, label, options)
-        smooth_label = options.smoothing / options.classes * label_weight(weight, label, options)
-    upstream = grad_loss[row] if options.upstream else 1.0
-    return settle(
-        x, at, grad, grad_at, hard, smooth_label, row_weight(sample_weight, row, options), upstream, options, state, work
-    )

@@ -28,19 +28,12 @@ cdef void tile(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t g
                double* grad_loss, double* losses, Py_ssize_t n, Options* options, double* state,
                real* work) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, picks="real*", slopes="real*")
-cdef void pick_labels(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t row, int64_t* labels, Py_ssize_t n,
-                      Options* options, double* state, real* work) noexcept nogil
+@cython.locals(j=Py_ssize_t, peaks="real*")
+cdef void settle(Py_ssize_t n, double* state, real* work) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, peaks="real*", log_norms="real*", factors="real*", counters="real*",
-               label_grads="real*", picks="real*", slopes="real*", hard=double, smooth_label=double, label=int64_t, mass=double, gap=double,
-               row_scale=double, arriving=double, distance=real)
-cdef void settle(Py_ssize_t row, int64_t* labels, real* weight, double* sample_weight, double* grad_loss,
-                 double* losses, Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
-
-@cython.locals(j=Py_ssize_t, label_grads="real*", value="real*")
+@cython.locals(j=Py_ssize_t, at=Py_ssize_t, value="real*")
 cdef void write_labels(real* grad, Py_ssize_t grad_at, Py_ssize_t step, Py_ssize_t row, int64_t* labels,
-                       Py_ssize_t n, Options* options, real* work) noexcept nogil
+                       Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
 
 @cython.locals(tiles=Py_ssize_t, item=Py_ssize_t, outer=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t)
 cdef void columns(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,

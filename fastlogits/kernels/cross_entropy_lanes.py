@@ -30,13 +30,14 @@ def tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, option
 
 
 def start_gaps(n, state, work):
+    """The sums of gaps and masses start at 0."""
     gaps = primitives.slot(work, primitives.GAPS)
     masses = primitives.slot(work, primitives.MASSES)
     for j in range(n):
         gaps[j] = 0
         masses[j] = 0
-        state[primitives.GAP_SUMS + j] = 0.0
-        state[primitives.MASS_SUMS + j] = 0.0
+        state[primitives.GAP + j] = 0.0
+        state[primitives.MASS + j] = 0.0
 
 
 def add_gaps(logits, shifts, targets, targets_at, weight, c, n, options, state, work):
@@ -49,8 +50,8 @@ def add_gaps(logits, shifts, targets, targets_at, weight, c, n, options, state, 
         masses[j] += mass[j]
     if c % 16 == 15 or c == options.classes - 1:
         for j in range(n):
-            state[primitives.GAP_SUMS + j] += gaps[j]
-            state[primitives.MASS_SUMS + j] += masses[j]
+            state[primitives.GAP + j] += gaps[j]
+            state[primitives.MASS + j] += masses[j]
             gaps[j] = 0
             masses[j] = 0
 
@@ -76,15 +77,20 @@ def tile(
     options, state, work,
 ):  # fmt: skip
     """losses_j and, where asked, the gradient of a tile whose lane j is row `row + j`."""
-    if not options.soft:
-        pick_labels(x, at, step, row, labels, n, options, state, work)
+    cross_entropy.pick(x, at, step, labels, row, n, options, state, work)
     tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work)
-    settle(row, labels, weight, sample_weight, grad_loss, losses, n, options, state, work)
+    settle(n, state, work)
+    cross_entropy.finish(
+        labels, row, weight, sample_weight, grad_loss, losses, n, options, state
+    )
     if not options.with_grad:
         return
+    shifts = primitives.slot(work, primitives.SHIFTS)
     factors = primitives.slot(work, primitives.FACTORS)
     counters = primitives.slot(work, primitives.COUNTERS)
-    shifts = primitives.slot(work, primitives.SHIFTS)
+    for j in range(n):
+        factors[j] = primitives.cast(state[primitives.FACTOR + j], work)
+        counters[j] = primitives.cast(state[primitives.COUNTER + j], work)
     for c in range(options.classes):
         if options.keep:
             grads = primitives.stretch(grad, grad_at + c * step, n)
@@ -103,71 +109,28 @@ def tile(
         cross_entropy.multiply_slope(x, at + c * step, grads, n, options, work)
         primitives.store(grad, grad_at + c * step, n, grads, options.storage)
     if not options.soft:
-        write_labels(grad, grad_at, step, row, labels, n, options, work)
+        write_labels(grad, grad_at, step, row, labels, n, options, state, work)
 
 
-def pick_labels(x, at, step, row, labels, n, options, state, work):
-    """PICKS_j = z_label and SLOPES_j = dz_label/dx_label, before the gradient may take the place of x."""
-    picks = primitives.slot(work, primitives.PICKS)
-    slopes = primitives.slot(work, primitives.SLOPES)
-    for j in range(n):
-        if labels[row + j] != options.ignore_index:
-            cross_entropy.pick(x, at + labels[row + j] * step + j, options, state, work)
-            picks[j] = primitives.cast(state[primitives.PICKED], work)
-            slopes[j] = primitives.cast(state[primitives.SLOPE], work)
-
-
-def settle(row, labels, weight, sample_weight, grad_loss, losses, n, options, state, work):
-    """The losses of the lanes; FACTORS, COUNTERS and LABEL_GRADS for their gradients, all 0 for an ignored label."""
+def settle(n, state, work):
+    """PEAK and LOG_NORM of the lanes, beside REST."""
     peaks = primitives.slot(work, primitives.PEAKS)
-    log_norms = primitives.slot(work, primitives.LOG_NORMS)
-    factors = primitives.slot(work, primitives.FACTORS)
-    counters = primitives.slot(work, primitives.COUNTERS)
-    label_grads = primitives.slot(work, primitives.LABEL_GRADS)
-    picks = primitives.slot(work, primitives.PICKS)
-    slopes = primitives.slot(work, primitives.SLOPES)
     for j in range(n):
-        log_norms[j] = primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
-    for j in range(n):
-        hard = 0.0
-        smooth_label = 0.0
-        if not options.soft:
-            label = labels[row + j]
-            if label == options.ignore_index:
-                losses[row + j] = 0.0
-                factors[j] = 0
-                counters[j] = 0
-                label_grads[j] = 0
-                continue
-            hard = (1.0 - options.smoothing) * cross_entropy.label_weight(weight, label, options)
-            smooth_label = options.smoothing / options.classes * cross_entropy.label_weight(weight, label, options)
-            state[primitives.PICKED] = picks[j]
-            state[primitives.SLOPE] = slopes[j]
-        mass = state[primitives.MASS_SUMS + j] if options.spread else 0.0
-        gap = state[primitives.GAP_SUMS + j] if options.spread else 0.0
-        row_scale = cross_entropy.row_weight(sample_weight, row + j, options)
-        losses[row + j] = row_scale * cross_entropy.row_loss(
-            peaks[j], log_norms[j], state[primitives.PICKED], hard, mass, gap, options
-        )
-        if options.with_grad:
-            arriving = row_scale * (grad_loss[row + j] if options.upstream else 1.0)
-            distance = primitives.cast(options.scale * (state[primitives.PICKED] - peaks[j]), work)
-            cross_entropy.finish(
-                peaks[j], state[primitives.RESTS + j], log_norms[j], primitives.exp(distance), hard, mass,
-                smooth_label, arriving, options, state,
-            )  # fmt: skip
-            factors[j] = primitives.cast(state[primitives.FACTOR], work)
-            counters[j] = primitives.cast(state[primitives.COUNTER], work)
-            label_grads[j] = primitives.flush(primitives.cast(state[primitives.TARGET], work))
+        state[primitives.PEAK + j] = peaks[j]
+        state[primitives.LOG_NORM + j] = primitives.log1p(
+            state[primitives.REST + j])
 
 
-def write_labels(grad, grad_at, step, row, labels, n, options, work):
+def write_labels(grad, grad_at, step, row, labels, n, options, state, work):
     """The gradients at the labels."""
-    label_grads = primitives.slot(work, primitives.LABEL_GRADS)
     for j in range(n):
         if labels[row + j] != options.ignore_index:
-            value = primitives.stretch(label_grads, j, 1)
-            primitives.store(grad, grad_at + labels[row + j] * step + j, 1, value, options.storage)
+            at = grad_at + labels[row + j] * step + j
+            value = primitives.place(grad, at, primitives.slot(work, 0), options.storage)
+            value[0] = primitives.flush(
+                primitives.cast(state[primitives.TARGET + j], work)
+            )
+            primitives.store(grad, at, 1, value, options.storage)
 
 
 def columns(

@@ -67,7 +67,15 @@ cdef void backward_columns(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_s
                            Py_ssize_t out_stride, Py_ssize_t classes, Py_ssize_t inner, bint log, double* state,
                            real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(tiles=Py_ssize_t, item=Py_ssize_t, outer=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t, row=Py_ssize_t,
-               c=Py_ssize_t, j=Py_ssize_t, best="real*", logits="real*")
+@cython.locals(c=Py_ssize_t, j=Py_ssize_t, best="real*", logits="real*", lowest=real, logit=real,
+               so_far=real, found=Py_ssize_t, beats=bint)
+cdef void argmax_tile(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t* indices, Py_ssize_t row,
+                      Py_ssize_t classes, Py_ssize_t n, real* work, int storage) noexcept nogil
+
+@cython.locals(tiles=Py_ssize_t, item=Py_ssize_t, outer=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t)
 cdef void argmax_columns(real* x, Py_ssize_t x_stride, Py_ssize_t* indices, Py_ssize_t classes, Py_ssize_t inner,
                          real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+@cython.locals(item=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t, tile="real*")
+cdef void argmax_short(real* x, Py_ssize_t x_stride, Py_ssize_t* indices, Py_ssize_t rows, Py_ssize_t classes,
+                       real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

@@ -38,8 +38,9 @@ def start_sums(peaks, shifts, sums, ties, state, n):
     for j in range(n):
         sums[j] = 0
         ties[j] = 0
-        state[primitives.RESTS + j] = 0.0
-        state[primitives.TIE_SUMS + j] = -1.0
+        state[primitives.REST + j] = 0.0
+        state[primitives.LOST + j] = 0.0
+        state[primitives.TIED + j] = -1.0
 
 
 def add_exps(exps, sums, ties, state, n, c, classes):
@@ -50,13 +51,15 @@ def add_exps(exps, sums, ties, state, n, c, classes):
         ties[j] += exps[j] - below
     if c % 16 == 15 or c == classes - 1:
         for j in range(n):
-            state[primitives.RESTS + j] += sums[j]
-            state[primitives.TIE_SUMS + j] += ties[j]
+            state[primitives.LOST + j] += primitives.rounded_away(state[primitives.REST + j], sums[j])
+            state[primitives.REST + j] += sums[j]
+            state[primitives.TIED + j] += ties[j]
             sums[j] = 0
             ties[j] = 0
     if c == classes - 1:
         for j in range(n):
-            state[primitives.RESTS + j] += state[primitives.TIE_SUMS + j]
+            state[primitives.REST + j] += state[primitives.LOST + j]
+            state[primitives.REST + j] += state[primitives.TIED + j]
 
 
 def softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, keep, state, work, storage):
@@ -65,7 +68,7 @@ def softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, keep, state, w
     shifts = primitives.slot(work, primitives.SHIFTS)
     factors = primitives.slot(work, primitives.FACTORS)
     for j in range(n):
-        factors[j] = primitives.cast(1.0 / (1.0 + state[primitives.RESTS + j]), work)
+        factors[j] = primitives.cast(1.0 / (1.0 + state[primitives.REST + j]), work)
     for c in range(classes):
         if keep:
             probs = primitives.stretch(y, y_at + c * y_step, n)
@@ -85,7 +88,7 @@ def log_softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, state, wor
     log_sums = primitives.slot(work, primitives.FACTORS)
     rate = primitives.cast(scale, work)
     for j in range(n):
-        log_sums[j] = primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
+        log_sums[j] = primitives.log1p(primitives.cast(state[primitives.REST + j], work))
     for c in range(classes):
         logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
         log_probs = primitives.slot(work, 1)
@@ -100,7 +103,7 @@ def logsumexp_tile(x, at, step, lse, row, classes, n, state, work, storage):
     peaks = primitives.slot(work, primitives.PEAKS)
     out = primitives.stretch(lse, row, n)
     for j in range(n):
-        out[j] = peaks[j] + primitives.log1p(primitives.cast(state[primitives.RESTS + j], work))
+        out[j] = peaks[j] + primitives.log1p(primitives.cast(state[primitives.REST + j], work))
     for j in range(n):
         if peaks[j] == primitives.INF or peaks[j] == primitives.NEG_INF:
             out[j] = peaks[j]
@@ -117,7 +120,8 @@ def backward_tile(
     sums = primitives.slot(work, primitives.SUMS)
     for j in range(n):
         sums[j] = 0
-        state[primitives.RESTS + j] = 0.0
+        state[primitives.REST + j] = 0.0
+        state[primitives.LOST + j] = 0.0
     for c in range(classes):
         grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
         if log:
@@ -129,10 +133,11 @@ def backward_tile(
                 sums[j] += grads[j] * probs[j]
         if c % 16 == 15 or c == classes - 1:
             for j in range(n):
-                state[primitives.RESTS + j] += sums[j]
+                state[primitives.LOST + j] += primitives.rounded_away(state[primitives.REST + j], sums[j])
+                state[primitives.REST + j] += sums[j]
                 sums[j] = 0
     for j in range(n):
-        sums[j] = primitives.cast(state[primitives.RESTS + j], work)
+        sums[j] = primitives.cast(state[primitives.REST + j] + state[primitives.LOST + j], work)
     for c in range(classes):
         grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
         probs = primitives.load(p, p_at + c * p_step, n, primitives.slot(work, 1), storage)
@@ -157,7 +162,7 @@ def gather(x, at, stride, classes, n, tile, work, storage):
 def scatter(tile, y, at, stride, classes, n, work, storage):
     """y_jc = tile_cj"""
     for j in range(n):
-        values = primitives.slot(work, 0)
+        values = primitives.place(y, at + j * stride, primitives.slot(work, 0), storage)
         for c in range(classes):
             values[c] = tile[c * n + j]
         primitives.store(y, at + j * stride, classes, values, storage)
@@ -234,18 +239,40 @@ def backward_columns(
         )  # fmt: skip
 
 
-def argmax_columns(x, x_stride, indices, classes, inner, work, storage, start, stop):
-    """indices_j = the first c whose x_cj is the maximum, or the first NaN, of the tiles [start, stop)."""
-    tiles = (inner + primitives.LANES - 1) // primitives.LANES
+def argmax_tile(x, at, step, indices, row, classes, n, work, storage):
+    """indices_j = the first c whose x_cj is the maximum, or the first NaN."""
     best = primitives.slot(work, primitives.PEAKS)
+    lowest = primitives.cast(primitives.NEG_INF, work)
+    for j in range(n):
+        best[j] = lowest
+        indices[row + j] = 0
+    for c in range(classes):
+        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
+        for j in range(n):
+            # Selections instead of a branch, which would keep the loop from becoming vector code.
+            logit = logits[j]
+            so_far = best[j]
+            found = indices[row + j]
+            beats = primitives.beats(logit, so_far)
+            best[j] = logit if beats else so_far
+            indices[row + j] = c if beats else found
+
+
+def argmax_columns(x, x_stride, indices, classes, inner, work, storage, start, stop):
+    """argmax of the tiles [start, stop)."""
+    tiles = (inner + primitives.LANES - 1) // primitives.LANES
     for item in range(start, stop):
         outer = item // tiles
         first = (item % tiles) * primitives.LANES
         n = min(primitives.LANES, inner - first)
-        row = outer * inner + first
-        for c in range(classes):
-            logits = primitives.load(x, outer * x_stride + c * inner + first, n, primitives.slot(work, 0), storage)
-            for j in range(n):
-                if c == 0 or logits[j] > best[j] or (logits[j] != logits[j] and best[j] == best[j]):
-                    best[j] = logits[j]
-                    indices[row + j] = c
+        argmax_tile(x, outer * x_stride + first, inner, indices, outer * inner + first, classes, n, work, storage)
+
+
+def argmax_short(x, x_stride, indices, rows, classes, work, storage, start, stop):
+    """argmax of the SHORT-row groups [start, stop)."""
+    tile = primitives.slot(work, primitives.TILE)
+    for item in range(start, stop):
+        first = item * primitives.SHORT
+        n = min(primitives.SHORT, rows - first)
+        gather(x, first * x_stride, x_stride, classes, n, tile, work, storage)
+        argmax_tile(tile, 0, n, indices, first, classes, n, work, primitives.NATIVE)

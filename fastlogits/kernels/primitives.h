@@ -12,17 +12,27 @@
 #endif
 
 /* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise. */
-enum { BLOCK = 1024, SLOTS = 26, LANES = 256, SHORT = 64 };
+enum { BLOCK = 1024, SLOTS = 22, LANES = 256, SHORT = 128 };
 
 /* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
 enum {
-    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, LOG_NORMS, FACTORS, COUNTERS, LABEL_GRADS, PICKS, SLOPES, TILE, TARGET_TILE = TILE + 4
+    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, TARGET_TILE = TILE + 4
 };
 
-/* Fields of `state`, in double: a row's, then each block's or, for columns, each lane's. */
-enum { PEAK, REST, PICKED, SLOPE, FACTOR, COUNTER, TARGET, ROW_FIELDS };
+/* Fields of `state`, in double: a field of row or lane j is state[FIELD + j]; those of a row's blocks come after. The
+   distances are constants so that a loop over j that reads some fields and writes others becomes vector code; and not a
+   multiple of 4096 bytes, at which a load waits for an unrelated store. */
+enum {
+    FIELD = LANES + 40,
+    PEAK = 0 * FIELD, REST = 1 * FIELD, TIED = 2 * FIELD, LOG_NORM = 3 * FIELD, PICKED = 4 * FIELD, SLOPE = 5 * FIELD,
+    MASS = 6 * FIELD, GAP = 7 * FIELD, SCALE = 8 * FIELD, HARD = 9 * FIELD, SMOOTH = 10 * FIELD, FACTOR = 11 * FIELD,
+    COUNTER = 12 * FIELD, TARGET = 13 * FIELD, LOST = 14 * FIELD, ROW_FIELDS = 15 * FIELD
+};
 enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS };
-enum { RESTS = ROW_FIELDS, TIE_SUMS = RESTS + LANES, GAP_SUMS = TIE_SUMS + LANES, MASS_SUMS = GAP_SUMS + LANES, STATE = MASS_SUMS + LANES };
+enum { MOST_BLOCKS = 256, STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS };
+
+/* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
+enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -98,6 +108,15 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define LOWEST_EXPONENT -1022.0
 #include "stretch.h"
 
+/* (a + b) - fl(a + b) by Knuth's two-sum, 0 where the sum is infinite or NaN: thousands of float64 terms would round
+   away more than the error allowed. */
+ALWAYS_INLINE double rounded_away(double a, double b)
+{
+    double both = a + b, part = both - a;
+    double lost = (a - (both - part)) + (b - part);
+    return lost == lost ? lost : 0;
+}
+
 /* log(1 + x) for x >= 0, after FreeBSD's log1p: 1 + x = 2^k * (1 + f), and what 1 + x rounded away comes back as
    (x - (u - 1)) / u. Branch-free, so that the loops that call it become vector loops. */
 ALWAYS_INLINE float __pyx_fuse_0log1p(float x)
@@ -126,9 +145,6 @@ ALWAYS_INLINE double __pyx_fuse_1log1p(double x)
     return s * (half + r) + (k * 1.90821492927058770002e-10 + (x - (u - 1.0)) / u) - half + f
         + k * 6.93147180369123816490e-01;
 }
-
-/* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
-enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 
 ALWAYS_INLINE float float16_to_float(uint16_t half)
 {

@@ -6,10 +6,10 @@ ctypedef fused real:
 
 cdef extern from "primitives.h" nogil:
     enum: BLOCK, SLOTS, LANES, SHORT
-    enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, LOG_NORMS, FACTORS, COUNTERS, LABEL_GRADS, PICKS, SLOPES, TILE, TARGET_TILE
-    enum: PEAK, REST, PICKED, SLOPE, FACTOR, COUNTER, TARGET, ROW_FIELDS
+    enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, TARGET_TILE
+    enum: PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP, SCALE, HARD, SMOOTH, FACTOR, COUNTER, TARGET, LOST
+    enum: ROW_FIELDS, MOST_BLOCKS, STATE
     enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS
-    enum: RESTS, TIE_SUMS, GAP_SUMS, MASS_SUMS, STATE
     enum: NATIVE, FLOAT16, BFLOAT16
     const double INF "(double)INFINITY"
     const double NEG_INF "-(double)INFINITY"
@@ -18,6 +18,7 @@ cdef extern from "primitives.h" nogil:
     real* stretch(real* x, Py_ssize_t at, Py_ssize_t n)
     real* slot(real* work, Py_ssize_t index)
     real* load(real* x, Py_ssize_t at, Py_ssize_t n, real* buffer, int storage)
+    real* place(real* y, Py_ssize_t at, real* buffer, int storage)
     void store(real* y, Py_ssize_t at, Py_ssize_t n, real* values, int storage)
     real cast(double value, real* like)
 
@@ -29,6 +30,7 @@ cdef extern from "primitives.h" nogil:
     double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
 
+    double rounded_away(double a, double b)
     real exp(real d)
     real log1p(real x)
     real tanh(real u)
@@ -36,5 +38,6 @@ cdef extern from "primitives.h" nogil:
     real flush(real value)
     real below_one(real value)
     real larger(real x, real m)
+    bint beats(real x, real best)
     real finite_peak(real peak)
     real weigh(real weight, real value)

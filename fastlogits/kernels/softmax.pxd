@@ -10,9 +10,6 @@ cdef double block_peak(real* logits, Py_ssize_t size, double* state, Py_ssize_t 
 cdef void block_sum(real* logits, Py_ssize_t size, double shift, double scale, real* kept, Py_ssize_t kept_at,
                     bint keep, double* state, Py_ssize_t fields) noexcept nogil
 
-@cython.locals(both=double, part=double, lost=double)
-cdef double rounded_away(double a, double b) noexcept nogil
-
 @cython.locals(block=Py_ssize_t, fields=Py_ssize_t, best=Py_ssize_t, peak=double, own=double, rest=double,
                its_peak=double, its_sum=double, ratio=double, term=double, lost=double)
 cdef Py_ssize_t merge(Py_ssize_t classes, double scale, double* state) noexcept nogil

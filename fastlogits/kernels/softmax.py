@@ -27,17 +27,6 @@ def block_sum(logits, size, shift, scale, kept, kept_at, keep, state, fields):
         state[fields + primitives.BLOCK_SUM] = primitives.sum_exp(logits, size, shift, scale)
 
 
-def rounded_away(a, b):
-    """(a + b) - fl(a + b), by Knuth's two-sum: a thousand float64 terms would lose more than the error allowed.
-
-    0 where the sum is infinite or NaN already.
-    """
-    both = a + b
-    part = both - a
-    lost = (a - (both - part)) + (b - part)
-    return lost if lost == lost else 0.0
-
-
 def merge(classes, scale, state):
     """PEAK = max_j x_j, REST = sum exp(scale (x_j - PEAK)) over all j but one maximum.
 
@@ -65,7 +54,7 @@ def merge(classes, scale, state):
             best = block
         elif its_sum != 0.0:
             term = its_sum * math.exp(scale * (its_peak - peak))
-            lost += rounded_away(rest, term)
+            lost += primitives.rounded_away(rest, term)
             rest += term
     rest += lost
     state[primitives.PEAK] = peak

@@ -59,19 +59,39 @@ ALWAYS_INLINE VECTOR F(zero_below)(VECTOR d, VECTOR floor, VECTOR value)
 #endif
 }
 
+/* 0 where x is a number and `so_far` is 0, else NaN. */
+ALWAYS_INLINE VECTOR F(zero_or_nan)(VECTOR x, VECTOR so_far)
+{
+    return (VECTOR)((VECTOR_BITS)(x != x) | (VECTOR_BITS)so_far);
+}
+
 ALWAYS_INLINE VECTOR F(exp_lanes)(VECTOR d, VECTOR rate, VECTOR floor)
 {
     EXP2(VECTOR, VECTOR_BITS, d, rate)
     return F(zero_below)(d, floor, p);
 }
 
+/* The lanes are added in double and as a tree: in sequence, 16 of them take longer than 500 exponentials. */
 ALWAYS_INLINE double F(add_lanes)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
 {
     VECTOR sum = (a + b) + (c + d);
-    double total = 0;
+    double lanes[VECTOR_BYTES / sizeof(REAL)];
     for (ptrdiff_t i = 0; i < WIDTH; i++)
-        total += sum[i];
-    return total;
+        lanes[i] = sum[i];
+    for (ptrdiff_t half = WIDTH / 2; half > 0; half /= 2)
+        for (ptrdiff_t i = 0; i < half; i++)
+            lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+ALWAYS_INLINE REAL F(largest_lane)(VECTOR m)
+{
+    REAL lanes[VECTOR_BYTES / sizeof(REAL)];
+    memcpy(lanes, &m, sizeof m);
+    for (ptrdiff_t half = WIDTH / 2; half > 0; half /= 2)
+        for (ptrdiff_t i = 0; i < half; i++)
+            lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+    return lanes[0];
 }
 
 /* max_i x_i, NaN skipped; -inf of nothing. Touches the next 4 KB as well: a hardware prefetcher stops at the page. */
@@ -91,11 +111,7 @@ static inline REAL F(maximum)(const REAL *x, ptrdiff_t n)
         m0 = F(larger_lanes)(F(read)(x + i), m0);
     if (i < n)
         m1 = F(larger_lanes)(F(read_tail)(x + i, n - i, (REAL)-INFINITY), m1);
-    m0 = F(larger_lanes)(F(larger_lanes)(m0, m1), F(larger_lanes)(m2, m3));
-    REAL m = (REAL)-INFINITY;
-    for (ptrdiff_t lane = 0; lane < WIDTH; lane++)
-        m = m0[lane] > m ? m0[lane] : m;
-    return m;
+    return F(largest_lane)(F(larger_lanes)(F(larger_lanes)(m0, m1), F(larger_lanes)(m2, m3)));
 }
 
 /* sum_i exp(scale * (x_i - shift)); each term goes to out_i as well if `keep`. out may be x. */
@@ -194,20 +210,24 @@ static inline double F(total)(const REAL *x, ptrdiff_t n)
 /* max_i x_i, or a NaN if there is one */
 static inline REAL F(maximum_or_nan)(const REAL *x, ptrdiff_t n)
 {
-    VECTOR_BITS nan0 = {0}, nan1 = {0};
+    VECTOR m0 = F(splat)((REAL)-INFINITY), m1 = m0, zeros0 = {0}, zeros1 = {0};
     ptrdiff_t i = 0;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
         VECTOR a = F(read)(x + i), b = F(read)(x + i + WIDTH);
-        nan0 |= a != a;
-        nan1 |= b != b;
+        for (ptrdiff_t line = 0; line < 2 * VECTOR_BYTES; line += 64)
+            __builtin_prefetch((const char *)(x + i + AHEAD) + line);
+        m0 = F(larger_lanes)(a, m0);
+        m1 = F(larger_lanes)(b, m1);
+        zeros0 = F(zero_or_nan)(a, zeros0);
+        zeros1 = F(zero_or_nan)(b, zeros1);
     }
-    nan0 |= nan1;
-    int found = 0;
-    for (ptrdiff_t lane = 0; lane < WIDTH; lane++)
-        found |= nan0[lane] != 0;
-    for (; i < n; i++)
-        found |= x[i] != x[i];
-    return found ? (REAL)NAN : F(maximum)(x, n);
+    for (; i < n; i += WIDTH) {
+        VECTOR a = i + WIDTH <= n ? F(read)(x + i) : F(read_tail)(x + i, n - i, (REAL)-INFINITY);
+        m0 = F(larger_lanes)(a, m0);
+        zeros0 = F(zero_or_nan)(a, zeros0);
+    }
+    double nan = F(add_lanes)(zeros0, zeros1, (VECTOR){0}, (VECTOR){0});
+    return nan == 0 ? F(largest_lane)(F(larger_lanes)(m0, m1)) : (REAL)nan;
 }
 
 /* The first i with x_i equal to value, or both NaN; value must be there. */
@@ -233,6 +253,12 @@ ALWAYS_INLINE REAL *F(stretch)(REAL *x, ptrdiff_t at, ptrdiff_t n)
     return x + at;
 }
 
+/* Where n results for y are best computed: y itself, or a buffer from which `store` converts them. */
+ALWAYS_INLINE REAL *F(place)(REAL *y, ptrdiff_t at, REAL *buffer, int storage)
+{
+    return storage == NATIVE ? y + at : buffer;
+}
+
 ALWAYS_INLINE REAL *F(slot)(REAL *work, ptrdiff_t index) { return work + index * BLOCK; }
 
 ALWAYS_INLINE REAL F(cast)(double value, const REAL *like)
@@ -240,6 +266,9 @@ ALWAYS_INLINE REAL F(cast)(double value, const REAL *like)
     (void)like;
     return (REAL)value;
 }
+
+/* Whether x comes before `best` as numpy.argmax has it: larger, or the first NaN. */
+ALWAYS_INLINE int F(beats)(REAL x, REAL best) { return (x > best) | ((x != x) & (best == best)); }
 
 ALWAYS_INLINE REAL F(larger)(REAL x, REAL m) { return x > m ? x : m; }
 

@@ -1,0 +1,142 @@
+"""torch.compile, export and the registered operators."""
+
+import pytest
+from conftest import need
+
+torch = need("torch")
+ft = need("fastlogits.torch")
+F = torch.nn.functional
+ops = torch.ops.fastlogits
+
+# torch's own, while it compiles.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+X, LABELS = torch.linspace(-3, 3, 60).reshape(4, 5, 3), torch.arange(12).reshape(4, 3) % 5
+SHARES, WEIGHT, ROWS = torch.linspace(0, 1, 60).reshape(4, 5, 3), torch.linspace(0.5, 1, 5), torch.rand(4, 3)
+NUMBERS = [0.1, 0.01, 2.0, 0.5]
+
+
+def loss_arguments(soft, reduction, dtype):
+    logits = X.to(dtype).requires_grad_()
+    target = SHARES.to(dtype).requires_grad_() if soft else LABELS
+    return logits, target, WEIGHT, ROWS, 1, -100, NUMBERS, reduction, None, dtype
+
+
+def tracked(tensor):
+    return tensor.clone().requires_grad_()
+
+
+OPERATORS = {
+    f"cross_entropy {soft=} {reduction} {dtype}": (ops.cross_entropy, loss_arguments(soft, reduction, dtype))
+    for soft in (False, True)
+    for reduction, dtype in (("mean", torch.float32), ("none", torch.float64), ("sum", torch.bfloat16))
+} | {
+    "backward": (
+        ops.cross_entropy_backward, (torch.ones(()), X, *loss_arguments(False, "mean", torch.float32)[1:]),
+    ),
+    "backward of rows": (
+        ops.cross_entropy_backward, (ROWS, X.transpose(0, 2), LABELS.t(), None, None, 1, -100, NUMBERS, "none", None,
+                                     torch.float32),
+    ),
+    "softmax": (ops.softmax, (tracked(X), 1)),
+    "softmax of a view": (ops.softmax, (tracked(X)[:, ::2], -1)),
+    "log_softmax": (ops.log_softmax, (tracked(X.transpose(0, 1)), 0)),
+    "logsumexp": (ops.logsumexp, (tracked(X), [1], False)),
+    "logsumexp of two": (ops.logsumexp, (tracked(X), [0, -1], True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("operator", "arguments"), OPERATORS.values(), ids=OPERATORS)
+def test_operators(operator, arguments):
+    torch.library.opcheck(operator, arguments)
+
+
+def everything(functions):
+    cross_entropy, softmax, log_softmax, logsumexp = functions
+
+    def function(x, labels, shares, weight):
+        return (
+            cross_entropy(x, labels, weight, label_smoothing=0.1)
+            + cross_entropy(2 * x, shares)
+            + (cross_entropy(x, labels, reduction="none") * weight[0]).sum()
+            + softmax(x, 1).square().sum()
+            + log_softmax(x, -1).square().mean()
+            + logsumexp(x, 1).sum()
+        )
+
+    return function
+
+
+OURS = everything((ft.cross_entropy, ft.softmax, ft.log_softmax, ft.logsumexp))
+THEIRS = everything((F.cross_entropy, F.softmax, F.log_softmax, torch.logsumexp))
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_equals_eager(dynamic, backend):
+    compiled = torch.compile(OURS, fullgraph=True, dynamic=dynamic, backend=backend)
+    for rows in (4, 7):
+        x = torch.randn(rows, 5, 3, generator=torch.Generator().manual_seed(rows))
+        x.requires_grad_()
+        arguments = x, torch.arange(3 * rows).reshape(rows, 3) % 5, torch.softmax(x.detach(), 1), WEIGHT
+        values = compiled(*arguments), OURS(*arguments), THEIRS(*arguments)
+        grads = [torch.autograd.grad(value, x)[0] for value in values]
+        for group in (values, grads):
+            torch.testing.assert_close(group[0], group[1])
+            torch.testing.assert_close(group[0], group[2])
+
+
+def test_extras_compiled():
+    def loss(x, normalizer):
+        return ft.cross_entropy(
+            x, LABELS, sample_weight=ROWS, z_loss=0.1, softcap=2.0, logit_scale=0.5, normalizer=normalizer
+        )
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for normalizer in (3.0, torch.tensor(3.0)):
+        x = tracked(X)
+        grads = [torch.autograd.grad(function(x, normalizer), x)[0] for function in (compiled, loss)]
+        torch.testing.assert_close(*grads)
+
+
+def test_bad_labels_compiled():
+    compiled = torch.compile(ft.cross_entropy, fullgraph=True, backend="aot_eager")
+    with pytest.raises(IndexError, match="got 7 at"):
+        compiled(torch.zeros(2, 3), torch.tensor([0, 7]))
+
+
+def test_second_derivative_of_the_operator():
+    def loss(x):
+        return ops.cross_entropy(x, LABELS, None, None, 1, -100, [0.1, 0.1, 2.0, 0.5], "mean", None, x.dtype)
+
+    x = tracked(X.double())
+    assert torch.autograd.gradcheck(loss, x)
+    assert torch.autograd.gradgradcheck(loss, x)
+
+
+def test_module_exports():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loss = ft.CrossEntropyLoss(label_smoothing=0.1)
+
+        def forward(self, x, labels):
+            return self.loss(x, labels)
+
+    exported = torch.export.export(Model(), (X, LABELS)).module()
+    torch.testing.assert_close(exported(X, LABELS), F.cross_entropy(X, LABELS, label_smoothing=0.1))
+
+
+def test_fake_tensors():
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode() as mode:
+        x = mode.from_tensor(X)
+        assert ft.cross_entropy(x, mode.from_tensor(LABELS), reduction="none").shape == LABELS.shape
+        assert ft.softmax(x, 1).shape == X.shape
+        assert ft.logsumexp(x, (0, 2)).shape == (5,)
