@@ -20,6 +20,7 @@ SHORT_CLASSES = 32  # rows of at most so many classes are transposed
 REGION = 1 << 25  # logits in one parallel region: tens of milliseconds, between which Ctrl-C is heard
 WORK = primitives.SLOTS * primitives.BLOCK
 STATE = primitives.STATE
+STATE_CLASSES = primitives.MOST_BLOCKS * primitives.BLOCK  # longer rows need more
 NATIVE = primitives.NATIVE
 
 Options = collections.namedtuple(
@@ -109,18 +110,22 @@ count = compiled(count, "cross_entropy.count_labels")
 
 def run(driver, items, threads, classes, lanes, options, *args):
     """`driver` on all items, of `lanes` rows of `classes` logits each."""
-    blocks = -(-classes // primitives.BLOCK)
-    fields = max(STATE, primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS)
-    region = max(1, REGION // (lanes * classes))
+    fields = STATE
+    if classes > STATE_CLASSES:
+        blocks = -(-classes // primitives.BLOCK)
+        fields = primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS
+    region = REGION // (lanes * classes) or 1
     if threads > 1:
         threads = available(min(threads, items, region))
     states = np.empty((threads, fields))
-    for start in range(0, items, region):
+    start = 0
+    while start < items:
         stop = min(items, start + region)
         if threads == 1:
             driver.alone(0, start, stop, states, options, args)
         else:
             share(driver, threads, start, stop, states, options, args)
+        start = stop
 
 
 def available(threads):

@@ -1,8 +1,9 @@
 """The readable reference, every operation as plain vectorised NumPy; and the fallback without a compiler.
 
 Arrays come as (outer, classes, inner), see `fastlogits._layout`, and are seen as (outer, inner, classes); z is one
-block of them, packed, so that NumPy adds its classes pairwise, in the dtype that is computed in. Per row: m the maximum, r the sum of exp(z - m) over
-all classes but one maximum, s = 1 + r, so that log s = log1p(r) keeps its relative accuracy for s near 1.
+block of them, packed, so that NumPy adds its classes pairwise, in the dtype that is computed in. Per row: m the
+maximum, r the sum of exp(z - m) over all classes but one maximum, s = 1 + r, so that log s = log1p(r) keeps its
+relative accuracy for s near 1.
 There are no threads here: `threads` is taken because every backend takes it.
 """
 

@@ -174,5 +174,6 @@ def short_rows(
         )  # fmt: skip
         if options.with_grad:
             lanes.scatter(
-                logits, grad, first * options.grad_stride, options.grad_stride, options.classes, n, work, options.storage
-            )
+                logits, grad, first * options.grad_stride, options.grad_stride, options.classes, n, work,
+                options.storage,
+            )  # fmt: skip

@@ -44,7 +44,7 @@ def start_sums(peaks, shifts, sums, ties, state, n):
 
 
 def add_exps(exps, sums, ties, state, n, c, classes):
-    """rest_j += sum_c e_cj, by way of sums of at most 16 terms. The maximum's 1 is summed apart: it would swallow small terms."""
+    """rest_j += sum_c e_cj, by way of sums of at most 16 terms; the maximum's 1, apart, swallows no small term."""
     for j in range(n):
         below = primitives.below_one(exps[j])
         sums[j] += below

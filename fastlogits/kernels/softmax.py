@@ -189,17 +189,18 @@ def logsumexp_rows(x, x_stride, lse, classes, state, work, storage, start, stop)
         lse[row] = log_norm(x, at, classes, state, work, storage)
 
 
-def argmax_rows(x, x_stride, indices, classes, work, storage, start, stop):
-    """indices_i = the first j whose x_ij is the maximum, or the first NaN, of the rows [start, stop)."""
-    for row in range(start, stop):
+def argmax_rows(x, x_stride, indices, classes, work, storage, first, last):
+    """indices_i = the first j whose x_ij is the maximum, or the first NaN, of the rows [first, last)."""
+    for row in range(first, last):
         best = primitives.NEG_INF
         found = 0
         for block in range((classes + primitives.BLOCK - 1) // primitives.BLOCK):
-            size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            logits = primitives.load(x, row * x_stride + block * primitives.BLOCK, size, primitives.slot(work, 0), storage)
+            start = block * primitives.BLOCK
+            size = min(primitives.BLOCK, classes - start)
+            logits = primitives.load(x, row * x_stride + start, size, primitives.slot(work, 0), storage)
             peak = primitives.maximum_or_nan(logits, size)
             if peak != peak or peak > best:
-                found = block * primitives.BLOCK + primitives.find(logits, size, peak)
+                found = start + primitives.find(logits, size, peak)
                 best = peak
                 if peak != peak:
                     break
