@@ -2,7 +2,7 @@
 # Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1
 
 PYTHON ?= python3
-REQUIRE := cython,numba,scipy,ml_dtypes
+REQUIRE := cython,numba,scipy,ml_dtypes,torch,transformers
 DEMO_NEEDS := scipy scikit-learn matplotlib
 
 VENV := .venv
@@ -13,12 +13,13 @@ SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: demo test test-all lint bench compare clean
+.PHONY: demo test test-all lint bench bench-quick bench-compare bench-publish bench-gate compare clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.built $(VENV)/.demo
-	@$(BIN)/python examples/train_digits.py $(ARGS)
+demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.torch
+	@$(BIN)/python examples/train_digits.py
+	@$(BIN)/python examples/train_language_model.py --steps 50
 
 test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 	FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
@@ -29,9 +30,31 @@ test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
-bench: $(VENV)/.dev $(VENV)/.built
-	$(BIN)/asv --config benchmarks/asv.conf.json run --environment existing:$(BIN)/python \
-	    --set-commit-hash "$$(git rev-parse HEAD)" $(ARGS)
+# BASE, of bench-compare and bench-gate, is the commit to compare with.
+# asv builds each commit of RANGE in an environment of its own: RANGE=HEAD~12..HEAD. One benchmark: ARGS="--bench Softmax"
+RANGE ?= HEAD^!
+ASV = $(BIN)/asv $(1) --config benchmarks/asv.conf.json
+FORK := $(if $(filter Linux,$(shell uname)),--launch-method forkserver)
+
+bench: $(VENV)/.dev
+	$(call ASV,machine) --yes > /dev/null
+	$(call ASV,run) $(FORK) --show-stderr $(RANGE) $(ARGS)
+
+# The working tree, each benchmark once, nothing kept: does the suite run?
+bench-quick: $(VENV)/.dev $(VENV)/.built
+	$(call ASV,machine) --yes > /dev/null
+	$(call ASV,run) $(FORK) --show-stderr --quick --environment existing:$(CURDIR)/$(BIN)/python $(ARGS)
+
+bench-compare: $(VENV)/.dev
+	$(call ASV,machine) --yes > /dev/null
+	$(call ASV,continuous) $(FORK) --split --factor 1.15 $(or $(BASE),HEAD~1) HEAD $(ARGS)
+
+bench-publish: $(VENV)/.dev
+	$(call ASV,publish)
+	@echo "* pages: $(call ASV,preview), or any web server in benchmarks/.asv/html"
+
+bench-gate: $(VENV)/.dev $(VENV)/.built
+	$(BIN)/python benchmarks/gate.py $(or $(BASE),HEAD) $(ARGS)
 
 compare: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 	$(BIN)/python benchmarks/compare.py $(ARGS)
@@ -65,9 +88,13 @@ $(VENV)/.demo: Makefile | $(VENV)/.created
 	$(call quietly,installing $(DEMO_NEEDS),$(PIP) $(DEMO_NEEDS))
 	@touch $@
 
-$(VENV)/.frameworks: requirements-dev.txt | $(VENV)/.created
+# torch first and alone, so that nothing that depends on it brings another build.
+$(VENV)/.torch: requirements-dev.txt | $(VENV)/.created
 	$(call quietly,installing torch (its size makes this slow the first time),$(PIP) $$(grep ^torch== requirements-dev.txt))
-	$(call quietly,installing TensorFlow and JAX,$(PIP) -r requirements-dev.txt)
+	@touch $@
+
+$(VENV)/.frameworks: requirements-dev.txt $(VENV)/.torch | $(VENV)/.created
+	$(call quietly,installing the other frameworks,$(PIP) -r requirements-dev.txt)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.built

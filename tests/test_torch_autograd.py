@@ -335,7 +335,8 @@ def test_threads_follow_torch():
 
 def test_training_ends_with_the_same_loss():
     generator = torch.Generator().manual_seed(0)
-    images, labels = torch.randn(256, 20, generator=generator), torch.randint(0, 50, (256,), generator=generator)
+    images = torch.randn(256, 20, generator=generator)
+    labels = torch.randint(0, 50, (256,), generator=generator)
     ends = []
     for patched in (False, True):
         torch.manual_seed(0)

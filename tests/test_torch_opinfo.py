@@ -48,7 +48,7 @@ def test_every_operator_has_samples():
 def test_samples(op, dtype):
     """Value and gradients are those of torch in float64, in torch's shape and dtype.
 
-    Gradients may be as far off as torch's own in this dtype: those of softmax start from rounded probabilities.
+    Gradients may be as far off as torch's own in this dtype: softmax's start from rounded probabilities.
     """
     ours, theirs = OURS[op.name]
     compared = 0

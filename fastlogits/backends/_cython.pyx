@@ -338,9 +338,18 @@ cdef void backward_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t st
                            c.log, state, work, c.storage, start, stop)
 
 
+cdef void backward_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef double state[STATE]
+    lanes.backward_short(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, <real*>c.z, c.z_stride, c.rows, c.classes,
+                         c.log, state, work, c.storage, start, stop)
+
+
 cdef int backward_of(real* which, Call* call, int threads) except -1:
     if call.inner > 1:
         return run(<chunk>backward_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
+    if call.classes <= SHORT_CLASSES:
+        return run(<chunk>backward_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
     return run_rows(<chunk>backward_rows, <chunk>nothing, <chunk>backward_reduce, <chunk>backward_settle,
                     <chunk>backward_write, which, call, threads)
 

@@ -92,6 +92,7 @@ logsumexp_columns = plain(text.lanes.logsumexp_columns)
 logsumexp_short = plain(text.lanes.logsumexp_short)
 backward_rows = plain(text.backward.backward_rows)
 backward_columns = plain(text.lanes.backward_columns)
+backward_short = plain(text.lanes.backward_short)
 argmax_rows = stateless(text.softmax.argmax_rows)
 argmax_columns = stateless(text.lanes.argmax_columns)
 argmax_short = stateless(text.lanes.argmax_short)
@@ -252,12 +253,14 @@ def backward_of(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride
     g, p, out = (
         flat(g, gaps * g_stride + row), flat(p, gaps * p_stride + row), flat(out, gaps * out_stride + row)
     )  # fmt: skip
-    args = g, g_stride, p, p_stride, out, out_stride, classes
+    args = g, g_stride, p, p_stride, out, out_stride
     if inner > 1:
-        args = *args, inner, log
+        args = *args, classes, inner, log
         run(backward_columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args)
+    elif classes <= SHORT_CLASSES:
+        run(backward_short, groups(outer), threads, classes, primitives.SHORT, storage, *args, outer, classes, log)
     else:
-        run(backward_rows, outer, threads, classes, 1, storage, *args, log)
+        run(backward_rows, outer, threads, classes, 1, storage, *args, classes, log)
 
 
 # In the place of arrays that are not there

@@ -158,7 +158,7 @@ def short_rows(
     `in_tile` are the options for the transposed copies: native storage, the gradient in the place of the logits.
     """
     logits = primitives.slot(work, primitives.TILE)
-    probs = primitives.slot(work, primitives.TARGET_TILE)
+    probs = primitives.slot(work, primitives.OTHER_TILE)
     for item in range(start, stop):
         first = item * primitives.SHORT
         n = min(primitives.SHORT, count - first)

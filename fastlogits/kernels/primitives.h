@@ -16,7 +16,7 @@ enum { BLOCK = 1024, SLOTS = 22, LANES = 256, SHORT = 128 };
 
 /* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
 enum {
-    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, TARGET_TILE = TILE + 4
+    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE = TILE + 4
 };
 
 /* Fields of `state`, in double: a field of row or lane j is state[FIELD + j]; those of a row's blocks come after. The

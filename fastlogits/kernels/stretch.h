@@ -1,7 +1,6 @@
 /* The primitives for one real type; included by primitives.h with REAL, BITS, VECTOR, ... set for float, then double. */
 #define WIDTH ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #define RUN (64 * WIDTH) /* a lane adds at most 16 numbers before it is added to a double */
-#define AHEAD (4096 / (ptrdiff_t)sizeof(REAL))
 
 ALWAYS_INLINE VECTOR F(splat)(REAL value) { return value - (VECTOR){0}; }
 
@@ -59,16 +58,35 @@ ALWAYS_INLINE VECTOR F(zero_below)(VECTOR d, VECTOR floor, VECTOR value)
 #endif
 }
 
-/* 0 where x is a number and `so_far` is 0, else NaN. */
-ALWAYS_INLINE VECTOR F(zero_or_nan)(VECTOR x, VECTOR so_far)
+/* Not 0 if a or b holds a NaN. */
+ALWAYS_INLINE int F(any_nan)(VECTOR a, VECTOR b)
 {
-    return (VECTOR)((VECTOR_BITS)(x != x) | (VECTOR_BITS)so_far);
+#if defined(__AVX512F__)
+    return MASK(_mm512_cmp)(a, b, _CMP_UNORD_Q);
+#elif defined(__AVX2__)
+    return MM(_mm256_movemask)(MM(_mm256_cmp)(a, b, _CMP_UNORD_Q));
+#elif defined(__SSE2__)
+    return MM(_mm_movemask)(MM(_mm_cmpunord)(a, b));
+#else
+    int found = 0;
+    for (ptrdiff_t i = 0; i < WIDTH; i++)
+        found |= (a[i] != a[i]) | (b[i] != b[i]);
+    return found;
+#endif
 }
 
 ALWAYS_INLINE VECTOR F(exp_lanes)(VECTOR d, VECTOR rate, VECTOR floor)
 {
     EXP2(VECTOR, VECTOR_BITS, d, rate)
     return F(zero_below)(d, floor, p);
+}
+
+/* Asks for the lines of `vectors` vectors 4 KB ahead: a hardware prefetcher stops at the page. Among the exponentials,
+   not in `maximum`, where the requests come in a burst: logsumexp of 256 x 128256 took 5.4 ms so, and takes 4.5. */
+ALWAYS_INLINE void F(prefetch)(const REAL *x, int vectors)
+{
+    for (ptrdiff_t byte = 0; byte < vectors * VECTOR_BYTES; byte += 64)
+        __builtin_prefetch((const char *)x + 4096 + byte);
 }
 
 /* The lanes are added in double and as a tree: in sequence, 16 of them take longer than 500 exponentials. */
@@ -94,14 +112,12 @@ ALWAYS_INLINE REAL F(largest_lane)(VECTOR m)
     return lanes[0];
 }
 
-/* max_i x_i, NaN skipped; -inf of nothing. Touches the next 4 KB as well: a hardware prefetcher stops at the page. */
+/* max_i x_i, NaN skipped; -inf of nothing. */
 static inline REAL F(maximum)(const REAL *x, ptrdiff_t n)
 {
     VECTOR m0 = F(splat)((REAL)-INFINITY), m1 = m0, m2 = m0, m3 = m0;
     ptrdiff_t i = 0;
     for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
-        for (ptrdiff_t line = 0; line < 4 * VECTOR_BYTES; line += 64)
-            __builtin_prefetch((const char *)(x + i + AHEAD) + line);
         m0 = F(larger_lanes)(F(read)(x + i), m0);
         m1 = F(larger_lanes)(F(read)(x + i + WIDTH), m1);
         m2 = F(larger_lanes)(F(read)(x + i + 2 * WIDTH), m2);
@@ -126,6 +142,7 @@ ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, do
         VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
         for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
+            F(prefetch)(x + i, 4);
             VECTOR e0 = F(exp_lanes)(F(read)(x + i) - shift, rate, floor);
             VECTOR e1 = F(exp_lanes)(F(read)(x + i + WIDTH) - shift, rate, floor);
             VECTOR e2 = F(exp_lanes)(F(read)(x + i + 2 * WIDTH) - shift, rate, floor);
@@ -210,24 +227,22 @@ static inline double F(total)(const REAL *x, ptrdiff_t n)
 /* max_i x_i, or a NaN if there is one */
 static inline REAL F(maximum_or_nan)(const REAL *x, ptrdiff_t n)
 {
-    VECTOR m0 = F(splat)((REAL)-INFINITY), m1 = m0, zeros0 = {0}, zeros1 = {0};
+    VECTOR m0 = F(splat)((REAL)-INFINITY), m1 = m0;
+    int found = 0;
     ptrdiff_t i = 0;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
         VECTOR a = F(read)(x + i), b = F(read)(x + i + WIDTH);
-        for (ptrdiff_t line = 0; line < 2 * VECTOR_BYTES; line += 64)
-            __builtin_prefetch((const char *)(x + i + AHEAD) + line);
+        F(prefetch)(x + i, 2);
         m0 = F(larger_lanes)(a, m0);
         m1 = F(larger_lanes)(b, m1);
-        zeros0 = F(zero_or_nan)(a, zeros0);
-        zeros1 = F(zero_or_nan)(b, zeros1);
+        found |= F(any_nan)(a, b);
     }
     for (; i < n; i += WIDTH) {
         VECTOR a = i + WIDTH <= n ? F(read)(x + i) : F(read_tail)(x + i, n - i, (REAL)-INFINITY);
         m0 = F(larger_lanes)(a, m0);
-        zeros0 = F(zero_or_nan)(a, zeros0);
+        found |= F(any_nan)(a, a);
     }
-    double nan = F(add_lanes)(zeros0, zeros1, (VECTOR){0}, (VECTOR){0});
-    return nan == 0 ? F(largest_lane)(F(larger_lanes)(m0, m1)) : (REAL)nan;
+    return found ? (REAL)NAN : F(largest_lane)(F(larger_lanes)(m0, m1));
 }
 
 /* The first i with x_i equal to value, or both NaN; value must be there. */
@@ -310,7 +325,6 @@ ALWAYS_INLINE REAL F(sech2)(REAL u)
 
 #undef WIDTH
 #undef RUN
-#undef AHEAD
 #undef REAL
 #undef BITS
 #undef VECTOR

@@ -1,0 +1,268 @@
+"""The eager path: autograd functions over the public NumPy functions, on the tensors' own memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.autograd import Function
+
+import fastlogits
+from fastlogits._layout import floats
+from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
+from fastlogits.torch import _arrays, _checks, _formula
+from fastlogits.torch._arrays import array, tensor
+
+
+class Options(NamedTuple):
+    """What a loss is computed with, beside tensors."""
+
+    axis: int
+    ignore_index: int
+    numbers: tuple  # label_smoothing, z_loss, softcap (0.0: none), logit_scale; see `fastlogits._checks`
+    reduction: str
+    normalizer: float | None
+    dtype: torch.dtype  # of the loss
+
+
+def loss(logits, target, weight, sample_weight, options):
+    """The loss alone."""
+    return _evaluate(logits, target, weight, sample_weight, options)[0]
+
+
+def loss_and_gradient(logits, target, weight, sample_weight, options, grad_loss=None, out=None):
+    """Both as tensors; the gradient in the memory of `out`, an ndarray, where given."""
+    if out is None:
+        out = _arrays.empty_like(logits)
+    value, grad = _evaluate(logits, target, weight, sample_weight, options, True, grad_loss, out)
+    return value, tensor(grad, logits.dtype)
+
+
+def _evaluate(logits, target, weight, sample_weight, options, *with_grad):
+    axis, ignore_index, numbers, reduction, normalizer, dtype = options
+    value, grad = evaluate(
+        floats(array(logits), "input"), array(target), axis,
+        None if weight is None else array(weight if weight.dtype.itemsize > 2 else weight.float()),
+        None if sample_weight is None else array(sample_weight.double()),
+        IGNORE_INDEX if target.is_floating_point() else ignore_index,
+        numbers, reduction, normalizer, *with_grad,
+    )  # fmt: skip
+    if type(value) is not float:
+        return torch.from_numpy(value).to(dtype), grad
+    if dtype is torch.float32:
+        # 0.6 us; scalar_tensor takes 0.9.
+        return torch.from_numpy(np.array(value, np.float32)), grad
+    return torch.scalar_tensor(value, dtype=dtype), grad
+
+
+def gradient(grad_loss, logits, target, weight, sample_weight, options, out=None):
+    """Gradient to the logits of what arrives at the loss."""
+    grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
+    return loss_and_gradient(logits, target, weight, sample_weight, options, grad_loss, out)[1]
+
+
+def apply(function, *args):
+    """`function.apply` without its preparations for functorch, which does not come this way: 1 to 2 us."""
+    return super(Function, function).apply(*args)
+
+
+def formula_gradients(needed, grad_loss, *arguments, logsumexp):
+    """Gradients of the tensors that `needed` marks, through `_formula`; differentiable in grad mode."""
+    *tensors, options = arguments
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        if not create_graph:
+            marked = zip(tensors, needed, strict=True)
+            tensors = [t.detach().requires_grad_() if need else t for t, need in marked]
+        value = _formula.cross_entropy(*tensors, options, logsumexp)
+        wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(
+            value, wanted, grad_loss.to(value.dtype), create_graph=create_graph,
+            allow_unused=True, materialize_grads=True,
+        ))
+    return [next(found) if need else None for need in needed]
+
+
+def cross_entropy(logits, target, weight, sample_weight, options, inplace):
+    if torch.is_grad_enabled() and (
+        logits.requires_grad or any(t is not None and t.requires_grad for t in (target, weight, sample_weight))
+    ):
+        if inplace:
+            _checks.inplace(logits)
+        return apply(CrossEntropy, logits, target, weight, sample_weight, options, inplace)
+    return loss(logits, target, weight, sample_weight, options)
+
+
+class CrossEntropy(Function):
+    """Computes the gradient of a mean or sum with the loss, and that of anything else when it is asked for.
+
+    With "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient
+    would have lost what the scale is there to save.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, target, weight, sample_weight, options, inplace):
+        ctx.options = options
+        needed = ctx.needs_input_grad
+        ctx.others_needed = needed[1] or needed[2] or needed[3]
+        ctx.save_for_backward(None if inplace else logits, target, weight, sample_weight)
+        ctx.overwritten = logits.detach() if inplace else None
+        if needed[0] and options.reduction != "none" and logits.dtype is not torch.float16:
+            out = array(logits) if inplace else None
+            value, ctx.grad_logits = loss_and_gradient(
+                logits, target, weight, sample_weight, options, out=out
+            )
+        else:
+            ctx.grad_logits = None
+            value = loss(logits, target, weight, sample_weight, options)
+        if inplace:
+            torch.autograd.graph.increment_version(logits)
+        return value
+
+    @staticmethod
+    def backward(ctx, grad_loss):
+        if torch.is_grad_enabled():
+            return *CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad[:4]), None, None
+        others = None, None, None
+        if ctx.others_needed:
+            others = CrossEntropy._by_formula(ctx, grad_loss, (False, *ctx.needs_input_grad[1:4]))[1:]
+        # Handed over, not kept, since autograd may add to it; a second pass computes it again.
+        grad, ctx.grad_logits = ctx.grad_logits, None
+        if grad is not None:
+            ctx.overwritten = None
+            factor = grad_loss.item()
+            if factor != 1.0:
+                grad.mul_(factor)
+        elif ctx.needs_input_grad[0]:
+            grad = CrossEntropy._later(ctx, grad_loss)
+        return grad, *others, None, None
+
+    @staticmethod
+    def _by_formula(ctx, grad_loss, needed):
+        tensors = ctx.saved_tensors
+        if tensors[0] is None:
+            raise _checks.gradient_gone()
+        return formula_gradients(needed, grad_loss, *tensors, ctx.options, logsumexp=logsumexp)
+
+    @staticmethod
+    def _later(ctx, grad_loss):
+        logits, *others = ctx.saved_tensors
+        out = None
+        if logits is None:
+            logits, ctx.overwritten = ctx.overwritten, None
+            if logits is None:
+                raise _checks.gradient_gone()
+            out = array(logits)
+        return gradient(grad_loss, logits, *others, ctx.options, out=out)
+
+
+class Softmax(Function):
+    @staticmethod
+    def forward(ctx, logits, dim, temperature):
+        probs = softmax_(logits, dim, temperature)
+        ctx.dim, ctx.temperature = dim, temperature
+        ctx.save_for_backward(probs)
+        return probs
+
+    @staticmethod
+    def backward(ctx, grad):
+        (probs,) = ctx.saved_tensors
+        return _divided(softmax_gradient(grad, probs, ctx.dim), ctx.temperature), None, None
+
+
+class LogSoftmax(Function):
+    @staticmethod
+    def forward(ctx, logits, dim, temperature):
+        log_probs = log_softmax_(logits, dim, temperature)
+        ctx.dim, ctx.temperature = dim, temperature
+        ctx.save_for_backward(log_probs)
+        return log_probs
+
+    @staticmethod
+    def backward(ctx, grad):
+        (log_probs,) = ctx.saved_tensors
+        return _divided(log_softmax_gradient(grad, log_probs, ctx.dim), ctx.temperature), None, None
+
+
+def _divided(grad, temperature):
+    return grad if temperature == 1 else grad / temperature
+
+
+class LogSumExp(Function):
+    @staticmethod
+    def forward(ctx, logits, dim, keepdim):
+        ctx.dim, ctx.keepdim = dim, keepdim
+        ctx.save_for_backward(logits)
+        return logsumexp_(logits, dim, keepdim)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (logits,) = ctx.saved_tensors
+        return logsumexp_gradient(grad, logits, ctx.dim, ctx.keepdim), None, None
+
+
+def softmax_(logits, dim, temperature=1.0, out=None):
+    out_array = None if out is None else array(out)
+    probs = fastlogits.softmax(array(logits), dim, temperature=temperature, out=out_array)
+    return tensor(probs, logits.dtype) if out is None else out
+
+
+def log_softmax_(logits, dim, temperature=1.0, out=None):
+    out_array = None if out is None else array(out)
+    log_probs = fastlogits.log_softmax(array(logits), dim, temperature=temperature, out=out_array)
+    return tensor(log_probs, logits.dtype) if out is None else out
+
+
+def logsumexp_(logits, dim, keepdim):
+    return tensor(fastlogits.logsumexp(array(logits), dim, keepdims=keepdim), logits.dtype)
+
+
+def softmax_gradient(grad, probs, dim):
+    if torch.is_grad_enabled():
+        return softmax_formula(grad, probs, dim)
+    return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype)
+
+
+def log_softmax_gradient(grad, log_probs, dim):
+    if torch.is_grad_enabled():
+        return log_softmax_formula(grad, log_probs, dim)
+    return tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
+
+
+def logsumexp_gradient(grad, logits, dim, keepdim):
+    probs = softmax(logits, dim)
+    if not keepdim:
+        grad = kept(grad, dim, logits.dim())
+    return probs * grad if torch.is_grad_enabled() else probs.mul_(grad)
+
+
+def softmax_formula(grad, probs, dim):
+    return probs * (grad - (grad * probs).sum(dim, keepdim=True))
+
+
+def log_softmax_formula(grad, log_probs, dim):
+    return grad - log_probs.exp() * grad.sum(dim, keepdim=True)
+
+
+def kept(reduced, dim, ndim):
+    """`reduced` with the axes of `dim` back in place, of length 1."""
+    for axis in sorted(d % ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,))):
+        reduced = reduced.unsqueeze(axis)
+    return reduced
+
+
+def softmax(logits, dim, temperature=1.0):
+    if logits.requires_grad and torch.is_grad_enabled():
+        return apply(Softmax, logits, dim, temperature)
+    return softmax_(logits, dim, temperature)
+
+
+def log_softmax(logits, dim, temperature=1.0):
+    if logits.requires_grad and torch.is_grad_enabled():
+        return apply(LogSoftmax, logits, dim, temperature)
+    return log_softmax_(logits, dim, temperature)
+
+
+def logsumexp(logits, dim, keepdim=False):
+    if logits.requires_grad and torch.is_grad_enabled():
+        return apply(LogSumExp, logits, dim, keepdim)
+    return logsumexp_(logits, dim, keepdim)

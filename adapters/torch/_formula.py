@@ -1,0 +1,69 @@
+"""The loss in plain torch operators: what autograd differentiates where the kernels' gradient is not enough.
+
+Second derivatives, gradients of anything but the logits, torch.func and forward mode come from here. With our
+logsumexp, whose derivative is our softmax, the second derivative is its closed form p * (v - sum(p * v)), on
+the kernels.
+"""
+
+import torch
+
+
+def cross_entropy(logits, target, weight, sample_weight, options, logsumexp=torch.logsumexp):
+    """As `fastlogits.cross_entropy`, for any tensors; labels are not checked."""
+    smoothing, z_loss, softcap, logit_scale = options.numbers
+    z = logits.movedim(options.axis, -1)
+    soft = target.is_floating_point()
+    if z.dtype in (torch.float16, torch.bfloat16):
+        z = z.float()
+    valid = None
+    if not soft:
+        valid = target != options.ignore_index
+        # What is ignored must not reach a derivative, not even as 0 * NaN.
+        z = torch.where(valid.unsqueeze(-1), z, 0)
+    if softcap:
+        z = softcap * torch.tanh(z / softcap)
+    z = logit_scale * z
+    lse = logsumexp(z, -1)
+
+    classes = z.shape[-1]
+    w = torch.ones((), dtype=z.dtype) if weight is None else weight.to(z.dtype)
+    if soft:
+        share = w * ((1 - smoothing) * target.movedim(options.axis, -1).to(z.dtype) + smoothing / classes)
+        losses = _expected(share, lse, z)
+        row_weight = None
+    else:
+        labels = torch.where(valid, target, 0).long()
+        row_weight = None if weight is None else w.take(labels)
+        losses = (1 - smoothing) * (lse - z.gather(-1, labels.unsqueeze(-1)).squeeze(-1))
+        if row_weight is not None:
+            losses = losses * row_weight
+        if smoothing:
+            losses = losses + _expected((w * smoothing / classes).expand(classes), lse, z)
+    if z_loss:
+        losses = losses + z_loss * lse**2
+    if sample_weight is not None:
+        losses = losses * sample_weight
+        row_weight = sample_weight if row_weight is None else row_weight * sample_weight
+    if valid is not None:
+        losses = torch.where(valid, losses, 0)
+    if options.reduction == "none":
+        return losses.to(options.dtype)
+    total = losses.sum()
+    if options.reduction == "mean":
+        total = total / _divisor(options.normalizer, valid, row_weight, losses)
+    return total.to(options.dtype)
+
+
+def _expected(share, lse, z):
+    """Sum over the classes of share * (lse - z), where 0 * inf = 0."""
+    nll = lse.unsqueeze(-1) - z
+    nll = torch.where((share == 0) & (z == -torch.inf), 0, nll)
+    return (share * nll).sum(-1)
+
+
+def _divisor(normalizer, valid, row_weight, losses):
+    if normalizer is not None:
+        return normalizer
+    if row_weight is None:
+        return losses.numel() if valid is None else valid.sum()
+    return row_weight.sum() if valid is None else torch.where(valid, row_weight, 0).sum()

@@ -1,0 +1,185 @@
+"""The functions of `fastlogits` under their own names and signatures, for tensors, with autograd.
+
+What each one does is documented in `fastlogits`. Calls that need no gradient go to the NumPy functions, on
+the tensors' memory.
+"""
+
+import torch
+from torch import Tensor
+
+import fastlogits
+from fastlogits import CrossEntropy, _checks
+from fastlogits.cross_entropy import IGNORE_INDEX
+from fastlogits.torch import _autograd, _library, functional
+from fastlogits.torch import _checks as _torch_checks
+from fastlogits.torch._arrays import array, tensor
+from fastlogits.torch._autograd import Options
+
+
+def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
+    return _normalized("softmax", logits, axis, temperature, where, 0.0, out)
+
+
+def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
+    return _normalized("log_softmax", logits, axis, temperature, where, -torch.inf, out)
+
+
+def _normalized(name, logits, axis, temperature, where, excluded, out):
+    logits = _floats("logits", logits)
+    eager = functional.path(logits) is _autograd
+    if eager and not _tracked(logits, out=out):
+        function = getattr(fastlogits, name)
+        return _numpy(function, logits, axis, temperature=temperature, where=where, out=out)
+    scale = _checks.scale("temperature", temperature)
+    axes = _axes(axis, logits)
+    if where is not None:
+        where = torch.as_tensor(where).expand_as(logits)
+        logits = logits.masked_fill(~where, -torch.inf)
+    if eager:
+        result = getattr(_autograd, name)(logits, axes, scale)
+    else:
+        z = logits / scale
+        z = z - torch.logsumexp(z, axes, keepdim=True)
+        result = z.exp() if name == "softmax" else z
+    return result if where is None else result.masked_fill(~where, excluded)
+
+
+def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
+    a = _floats("a", a)
+    if b is not None:
+        b = _floats("b", torch.as_tensor(b))
+    if functional.path(a, b) is _autograd and not _tracked(a, b):
+        function = fastlogits.logsumexp
+        return _numpy(function, a, axis, b=b, keepdims=keepdims, return_sign=return_sign, where=where)
+    if where is not None:
+        where = torch.as_tensor(where)
+        if b is None:
+            a = a.masked_fill(~where.expand_as(a), -torch.inf)
+        else:
+            b = b * where
+    if b is None:
+        values = functional.logsumexp(a, _axes(axis, a), keepdims)
+        sign = torch.where(values.isnan(), values, values > -torch.inf).detach()
+    else:
+        values, sign = _weighted_logsumexp(*torch.broadcast_tensors(a, b), axis, keepdims)
+        if not return_sign:
+            values = torch.where(sign < 0, torch.nan, values)
+    return (values, sign) if return_sign else values
+
+
+def _weighted_logsumexp(a, b, axis, keepdims):
+    axes = _axes(axis, a)
+    a = torch.where(b == 0, -torch.inf, a)
+    m = a.detach().amax(axes, keepdim=True)
+    m = torch.where(m.isfinite(), m, 0)
+    total = (b * (a - m).exp()).sum(axes, keepdim=True)
+    values, sign = total.abs().log() + m, total.detach().sign()
+    return (values, sign) if keepdims else (values.squeeze(axes), sign.squeeze(axes))
+
+
+def argmax(logits, axis=-1):
+    return _numpy(fastlogits.argmax, logits, axis)
+
+
+def softmax_backward(grad_probs, probs, axis=-1, *, out=None):
+    if functional.path(grad_probs, probs) is _autograd and not _tracked(grad_probs, probs, out=out):
+        return _numpy(fastlogits.softmax_backward, grad_probs, probs, axis, out=out)
+    return _autograd.softmax_formula(grad_probs, probs, _axes(axis, probs))
+
+
+def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
+    if functional.path(grad_log_probs, log_probs) is _autograd and not _tracked(
+        grad_log_probs, log_probs, out=out
+    ):
+        return _numpy(fastlogits.log_softmax_backward, grad_log_probs, log_probs, axis, out=out)
+    return _autograd.log_softmax_formula(grad_log_probs, log_probs, _axes(axis, log_probs))
+
+
+def cross_entropy(
+    logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
+    label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
+):  # fmt: skip
+    return functional.along(
+        _checks.one_axis(axis), *_loss_tensors(logits, labels, weight, sample_weight, ignore_index),
+        int(ignore_index), label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer,
+    )  # fmt: skip
+
+
+def cross_entropy_with_grad(
+    logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
+    label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
+    grad_loss=None, out=None,
+):  # fmt: skip
+    tensors = _loss_tensors(logits, labels, weight, sample_weight, ignore_index)
+    numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
+    axis = _checks.one_axis(axis)
+    options = Options(axis, int(ignore_index), numbers, reduction, normalizer, tensors[0].dtype)
+    tensors = [None if t is None else t.detach() for t in tensors]
+    if functional.path(*tensors) is not _autograd:
+        loss = _library.cross_entropy(*tensors, *options)
+        grad_loss = torch.ones_like(loss) if grad_loss is None else torch.as_tensor(grad_loss)
+        return CrossEntropy(loss, _library.cross_entropy_backward(grad_loss, *tensors, *options))
+    _torch_checks.loss_tensors(*tensors)
+    if isinstance(grad_loss, Tensor):
+        grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
+    memory = None if out is None else array(out)
+    loss, grad = _autograd.loss_and_gradient(*tensors, options, grad_loss, memory)
+    return CrossEntropy(loss, grad if out is None else _written(out))
+
+
+def _loss_tensors(logits, labels, weight, sample_weight, ignore_index):
+    labels = torch.as_tensor(labels)
+    if labels.is_floating_point() and ignore_index is not IGNORE_INDEX:
+        _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=True)
+    weights = (None if w is None else torch.as_tensor(w) for w in (weight, sample_weight))
+    return _floats("logits", logits), labels, *weights
+
+
+def _floats(name, values):
+    if values.is_floating_point() or values.is_complex():
+        return values
+    return values.double()
+
+
+def _axes(axis, tensor):
+    axis = _checks.axis(axis)
+    return _checks.axes(axis, tensor.dim())
+
+
+def _tracked(*tensors, out=None):
+    tracked = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if out is not None:
+        if tracked or out.requires_grad:
+            raise RuntimeError("out: does not go with gradients; use torch.no_grad(), or leave it out")
+    return tracked
+
+
+def _written(out):
+    torch.autograd.graph.increment_version(out)
+    return out
+
+
+def _numpy(function, *args, out=None, **kwargs):
+    """`function` of fastlogits on the memory of the tensors among its arguments."""
+    dtype = args[0].dtype
+    args = [_memory(arg) for arg in args]
+    kwargs = {key: _memory(value) for key, value in kwargs.items()}
+    if out is not None:
+        function(*args, **kwargs, out=array(out))
+        return _written(out)
+    result = function(*args, **kwargs)
+    if type(result) is tuple:
+        return tuple(_tensor(each, dtype) for each in result)
+    return _tensor(result, dtype)
+
+
+def _memory(value):
+    if not isinstance(value, Tensor):
+        return value
+    if not _torch_checks.is_plain(value):
+        raise TypeError(f"expected a dense CPU tensor, got {value.layout} on device {value.device}")
+    return array(value)
+
+
+def _tensor(result, dtype):
+    return tensor(result, dtype if result.dtype.kind == "V" else None)
