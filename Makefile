@@ -8,7 +8,7 @@ DEMO_NEEDS := scipy scikit-learn matplotlib
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input
-SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.pyx adapters/*/__init__.py)
+SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.px? adapters/*/__init__.py)
 
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
@@ -34,20 +34,21 @@ lint: $(VENV)/.dev
 # asv builds each commit of RANGE in an environment of its own: RANGE=HEAD~12..HEAD. One benchmark: ARGS="--bench Softmax"
 RANGE ?= HEAD^!
 ASV = $(BIN)/asv $(1) --config benchmarks/asv.conf.json
-FORK := $(if $(filter Linux,$(shell uname)),--launch-method forkserver)
+# Not forked: in a process forked from one that has imported us, we run on one thread.
+SPAWN := --launch-method spawn --show-stderr
 
 bench: $(VENV)/.dev
 	$(call ASV,machine) --yes > /dev/null
-	$(call ASV,run) $(FORK) --show-stderr $(RANGE) $(ARGS)
+	$(call ASV,run) $(SPAWN) $(RANGE) $(ARGS)
 
 # The working tree, each benchmark once, nothing kept: does the suite run?
 bench-quick: $(VENV)/.dev $(VENV)/.built
 	$(call ASV,machine) --yes > /dev/null
-	$(call ASV,run) $(FORK) --show-stderr --quick --environment existing:$(CURDIR)/$(BIN)/python $(ARGS)
+	$(call ASV,run) $(SPAWN) --quick --environment existing:$(CURDIR)/$(BIN)/python $(ARGS)
 
 bench-compare: $(VENV)/.dev
 	$(call ASV,machine) --yes > /dev/null
-	$(call ASV,continuous) $(FORK) --split --factor 1.15 $(or $(BASE),HEAD~1) HEAD $(ARGS)
+	$(call ASV,continuous) $(SPAWN) --split --factor 1.15 $(or $(BASE),HEAD~1) HEAD $(ARGS)
 
 bench-publish: $(VENV)/.dev
 	$(call ASV,publish)

@@ -27,18 +27,21 @@ def extensions():
     texts = cythonize(
         [f"fastlogits/kernels/{name}.py" for name in KERNELS], build_dir="build", compiler_directives=directives
     )
-    calls = Extension(
-        "fastlogits.backends._cython",
-        ["fastlogits/backends/_cython.pyx"],
-        include_dirs=[numpy.get_include(), "fastlogits/kernels"],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=["-O2", "-fopenmp"],
-        extra_link_args=["-fopenmp"],
-    )
+    calls = [
+        Extension(
+            f"fastlogits.backends.{name}",
+            [f"fastlogits/backends/{name}.pyx"],
+            include_dirs=[numpy.get_include(), "fastlogits/kernels"],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            extra_compile_args=["-O2", "-fopenmp"],
+            extra_link_args=["-fopenmp"],
+        )
+        for name in ("_softmax", "_cross_entropy")
+    ]
     cpu = Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"])
     # The C of a kernel is compiled once for each instruction set, into a folder that takes the place of
     # fastlogits/kernels on the package's path: the module's name, which Cython writes into the C, stays true.
-    return cythonize([cpu, calls], build_dir="build", compiler_directives=directives) + [
+    return cythonize([cpu, *calls], build_dir="build", compiler_directives=directives) + [
         Extension(
             text.name.replace("kernels.", f"kernels.{name}."),
             text.sources,

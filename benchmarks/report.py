@@ -123,7 +123,7 @@ def summary(results):
     rows, lines = rows_of_all(results), []
     groups = {}
     for row in rows:
-        if row.peer and row.size != TINY:
+        if row.peer and row.size != TINY and not row.noisy:
             groups.setdefault((row.isa, row.threads, row.who, row.dtype), []).append(row.ratio)
     for (isa, threads, who, dtype), ratios in groups.items():
         lines.append(
@@ -137,7 +137,10 @@ def summary(results):
         lines += [f"FAILED: {' '.join(map(str, key(cell)))} {who}: {why}" for who, why in failures(cell)]
     noisy = sum(row.noisy for row in rows)
     if noisy:
-        lines.append(f"{noisy} of {len(rows)} rows are too noisy to trust; measure them again, with --add")
+        lines.append(
+            f"{noisy} of {len(rows)} rows are too noisy to trust and left out of all means and targets; "
+            "measure them again, with --add"
+        )
     return "\n".join(lines)
 
 
@@ -242,7 +245,7 @@ def draw_roofline(rows, results, path):
 
 def readme_region(results, folder):
     """The Markdown between README's speed marks."""
-    rows, machine = plotted(results), results["machine"]
+    rows, machine = [row for row in plotted(results) if not row.noisy], results["machine"]
     dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
     peers = [name for name in EVERYBODY if any(name in row.cell["times"] for row in rows)]
     lines = [

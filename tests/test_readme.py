@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import need
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,6 +18,8 @@ def named(pattern):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_example(example):
+    if "fastlogits.torch" in example:
+        need("torch")
     test = doctest.DocTestParser().get_doctest(example, {}, "README.md", "README.md", None)
     report = []
     results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=report.append)

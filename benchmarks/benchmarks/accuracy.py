@@ -43,8 +43,8 @@ class Accuracy:
             scale = np.abs(exact).max(axis=-1, keepdims=True) if name in CANCELLING else exact
             finite = np.isfinite(exact)
             assert np.array_equal(np.isfinite(actual.astype(exact.dtype)), finite), f"{name}: infinities"
-            error = np.abs(actual.astype(exact.dtype) - exact) / ulp(scale, DTYPES[dtype])
-            largest = max(largest, float(error[finite].max()))
+            error = np.abs(actual.astype(exact.dtype) - exact, where=finite, out=np.zeros_like(exact))
+            largest = max(largest, float((error / ulp(scale, DTYPES[dtype])).max()))
         return largest
 
     track_largest_error.unit = "ulp"

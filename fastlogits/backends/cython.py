@@ -27,10 +27,10 @@ _folder = _choose()
 isa = _folder.name
 kernels.__path__ = [str(_folder), *kernels.__path__]
 
-from fastlogits.backends._cython import (  # noqa: E402 - the path above decides which kernels it is linked to
+# The path above decides which kernels these are linked to.
+from fastlogits.backends._cross_entropy import count_labels, cross_entropy  # noqa: E402
+from fastlogits.backends._softmax import (  # noqa: E402
     argmax,
-    count_labels,
-    cross_entropy,
     log_softmax,
     log_softmax_backward,
     logsumexp,

@@ -1,0 +1,135 @@
+# Included by the modules of the Cython backend: from NumPy arrays to the compiled kernels.
+#
+# An operation is a `Call`, its arguments, and a function `(which, call, start, stop)` for each way through memory:
+# rows, columns, short rows, or the steps of a long row. `which` is a null pointer of the computing type. `run` hands
+# the items [start, stop) to the threads of an OpenMP region. Scratch memory lies on the stack of each thread.
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastlogits.kernels.cross_entropy cimport Options
+from fastlogits.kernels.primitives cimport (
+    BFLOAT16, BLOCK, BLOCK_FIELDS, FLOAT16, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE, real,
+)
+
+cnp.import_array()
+
+cdef enum:
+    SHORT_CLASSES = 32   # rows of at most so many classes are transposed
+    PIECE = 16           # blocks of a long row that a thread takes at once
+    REGION = 1 << 25     # logits in one OpenMP region: tens of milliseconds, between which Ctrl-C is heard
+    IN_CACHE = 1 << 18   # logits of the long rows that go through the three steps together
+
+cdef struct Call:
+    void* x
+    void* y
+    void* z
+    Py_ssize_t x_stride, y_stride, z_stride, rows, first_row, classes, inner, blocks
+    double scale
+    int storage
+    bint log, keep
+    double* states
+    Py_ssize_t* indices
+    int64_t* labels
+    void* weight
+    double* sample_weight
+    double* grad_loss
+    double* losses
+    Options options, in_tile
+
+ctypedef void (*chunk)(real* which, Call* call, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+
+cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits, int threads) except -1:
+    cdef Py_ssize_t start = 0, size, parts, part, region = max(1, REGION // max(1, item_logits))
+    while start < items:
+        size = min(region, items - start)
+        parts = min(size, 8 * threads) if threads > 1 else 1
+        with nogil:
+            if parts == 1:
+                function(which, call, start, start + size)
+            else:
+                for part in prange(parts, num_threads=threads, schedule="dynamic", chunksize=1):
+                    function(which, call, start + size * part // parts, start + size * (part + 1) // parts)
+        start += size
+        if start < items:
+            PyErr_CheckSignals()
+    return 0
+
+
+cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk write, real* which, Call* call,
+                  int threads) except -1:
+    """Whole rows where there are enough of them, else the steps of long rows, shared between the threads."""
+    cdef Py_ssize_t fields = ROW_FIELDS + call.blocks * BLOCK_FIELDS
+    cdef Py_ssize_t together = max(1, IN_CACHE // call.classes), row = 0, pieces = (call.blocks + PIECE - 1) // PIECE, n
+    if fields <= STATE and (threads == 1 or call.rows >= 4 * threads or call.blocks < PIECE):
+        return run(whole, which, call, call.rows, call.classes, threads)
+    call.states = <double*>malloc(min(together, call.rows) * fields * sizeof(double))
+    if call.states == NULL:
+        raise MemoryError
+    try:
+        while row < call.rows:
+            n = min(together, call.rows - row)
+            call.first_row = row
+            run(begin, which, call, n, BLOCK, 1)
+            run(reduce, which, call, n * pieces, PIECE * BLOCK, threads)
+            run(settle, which, call, n, BLOCK, 1)
+            run(write, which, call, n * pieces, PIECE * BLOCK, threads)
+            row += n
+    finally:
+        free(call.states)
+    return 0
+
+
+cdef void nothing(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    pass
+
+
+cdef inline Py_ssize_t piece_row(Call* call, Py_ssize_t item) noexcept nogil:
+    return item // ((call.blocks + PIECE - 1) // PIECE)
+
+
+cdef inline Py_ssize_t piece_first(Call* call, Py_ssize_t item) noexcept nogil:
+    return item % ((call.blocks + PIECE - 1) // PIECE) * PIECE
+
+
+cdef inline Py_ssize_t piece_last(Call* call, Py_ssize_t item) noexcept nogil:
+    return min(call.blocks, piece_first(call, item) + PIECE)
+
+
+cdef inline double* row_state(Call* call, Py_ssize_t row) noexcept nogil:
+    return call.states + row * (ROW_FIELDS + call.blocks * BLOCK_FIELDS)
+
+
+cdef inline Py_ssize_t tiles(Py_ssize_t outer, Py_ssize_t inner) noexcept nogil:
+    return outer * ((inner + LANES - 1) // LANES)
+
+
+cdef int storage_of(cnp.ndarray array):
+    cdef int kind = cnp.PyArray_TYPE(array)
+    if kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE:
+        return NATIVE
+    return FLOAT16 if kind == cnp.NPY_FLOAT16 else BFLOAT16
+
+
+cdef inline void* data(object array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef Call new_call(cnp.ndarray x, Py_ssize_t x_stride, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner):
+    cdef Call call
+    call.x = data(x)
+    call.x_stride = x_stride
+    call.rows = outer
+    call.first_row = 0
+    call.classes = classes
+    call.inner = inner
+    call.blocks = (classes + BLOCK - 1) // BLOCK
+    call.scale = 1.0
+    call.storage = storage_of(x)
+    call.keep = False
+    call.log = False
+    return call
