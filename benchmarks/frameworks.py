@@ -32,9 +32,25 @@ class Torch(Peer):
         return tuple((t.float() if t.itemsize == 2 else t).detach().numpy() for t in tensors)
 
     def ways(self, operation, arrays):
-        if operation.startswith("loss_grad"):
+        if operation == "loss_grad_in_place" and not self.peer:
+            arrays = (self.as_model_output(arrays[0]), *arrays[1:])
+        elif operation.startswith("loss_grad"):
             arrays = (arrays[0].detach().requires_grad_(), *arrays[1:])
         return super().ways(operation, arrays)
+
+    def as_model_output(self, x):
+        """`x` as the result of some layer: autograd lets nobody write over a leaf."""
+
+        class Layer(self.torch.autograd.Function):
+            @staticmethod
+            def forward(context, parameter):
+                return x
+
+            @staticmethod
+            def backward(context, grad):
+                return None
+
+        return Layer.apply(self.torch.zeros((), requires_grad=True))
 
     def softmax(self):
         return [lambda x: self.functions.softmax(x, AXIS)]
@@ -46,7 +62,7 @@ class Torch(Peer):
         return [lambda x: self.functions.logsumexp(x, AXIS)]
 
     def argmax(self):
-        return [lambda x: self.functions.argmax(x, AXIS)]
+        return [lambda x: self.functions.argmax(x, AXIS)] if hasattr(self.functions, "argmax") else []
 
     def loss(self):
         def by_hand(x, labels):

@@ -35,11 +35,11 @@ cdef void backward_tile(real* g, Py_ssize_t g_at, Py_ssize_t g_step, real* p, Py
                         real* out, Py_ssize_t out_at, Py_ssize_t out_step, Py_ssize_t classes, Py_ssize_t n,
                         bint log, double* state, real* work, int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, logits="real*")
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, start=Py_ssize_t, packed=bint, logits="real*")
 cdef void gather(real* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* tile, real* work,
                  int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, values="real*")
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, start=Py_ssize_t, packed=bint, values="real*")
 cdef void scatter(real* tile, real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* work,
                   int storage) noexcept nogil
 

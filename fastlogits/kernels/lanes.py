@@ -153,19 +153,32 @@ def backward_tile(
 
 def gather(x, at, stride, classes, n, tile, work, storage):
     """tile_cj = x_jc: n rows of few classes become n lanes."""
+    packed = stride == classes
+    logits = primitives.slot(work, 0)
+    if packed:
+        logits = primitives.load(x, at, n * classes, logits, storage)
     for j in range(n):
-        logits = primitives.load(x, at + j * stride, classes, primitives.slot(work, 0), storage)
+        if not packed:
+            logits = primitives.load(x, at + j * stride, classes, primitives.slot(work, 0), storage)
+        start = j * classes if packed else 0
         for c in range(classes):
-            tile[c * n + j] = logits[c]
+            tile[c * n + j] = logits[start + c]
 
 
 def scatter(tile, y, at, stride, classes, n, work, storage):
     """y_jc = tile_cj"""
+    packed = stride == classes
+    values = primitives.place(y, at, primitives.slot(work, 0), storage)
     for j in range(n):
-        values = primitives.place(y, at + j * stride, primitives.slot(work, 0), storage)
+        if not packed:
+            values = primitives.place(y, at + j * stride, primitives.slot(work, 0), storage)
+        start = j * classes if packed else 0
         for c in range(classes):
-            values[c] = tile[c * n + j]
-        primitives.store(y, at + j * stride, classes, values, storage)
+            values[start + c] = tile[c * n + j]
+        if not packed:
+            primitives.store(y, at + j * stride, classes, values, storage)
+    if packed:
+        primitives.store(y, at, n * classes, values, storage)
 
 
 # Work is counted in items: a tile of columns, or SHORT rows.
