@@ -92,6 +92,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define EXP2(T, I, d, rate) EXP2_BODY(T, I, d, rate, 12582912.0f, 0x3f800000, 23, EXP2_F32)
 #define MM(name) name##_ps
 #define MASK(name) name##_ps_mask
+#define PAIRS(v) (_mm512_cvtps_pd(_mm512_castps512_ps256(v)) + _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)))
 #define TINY 1.17549435e-38f
 #define LOWEST_EXPONENT -126.0f
 #include "stretch.h"
@@ -104,6 +105,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define EXP2(T, I, d, rate) EXP2_BODY(T, I, d, rate, 6755399441055744.0, 0x3ff0000000000000, 52, EXP2_F64)
 #define MM(name) name##_pd
 #define MASK(name) name##_pd_mask
+#define PAIRS(v) (v)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
 #include "stretch.h"

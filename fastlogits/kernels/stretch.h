@@ -89,27 +89,36 @@ ALWAYS_INLINE void F(prefetch)(const REAL *x, int vectors)
         __builtin_prefetch((const char *)x + 4096 + byte);
 }
 
-/* The lanes are added in double and as a tree: in sequence, 16 of them take longer than 500 exponentials. */
+/* The lanes are added in double, and as a tree: one after the other they take as long as 500 exponentials. */
 ALWAYS_INLINE double F(add_lanes)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
 {
     VECTOR sum = (a + b) + (c + d);
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_pd(PAIRS(sum));
+#else
     double lanes[VECTOR_BYTES / sizeof(REAL)];
     for (ptrdiff_t i = 0; i < WIDTH; i++)
         lanes[i] = sum[i];
+#pragma GCC unroll 3
     for (ptrdiff_t half = WIDTH / 2; half > 0; half /= 2)
+#pragma GCC unroll 4
         for (ptrdiff_t i = 0; i < half; i++)
             lanes[i] += lanes[i + half];
     return lanes[0];
+#endif
 }
 
 ALWAYS_INLINE REAL F(largest_lane)(VECTOR m)
 {
-    REAL lanes[VECTOR_BYTES / sizeof(REAL)];
-    memcpy(lanes, &m, sizeof m);
-    for (ptrdiff_t half = WIDTH / 2; half > 0; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++)
-            lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
-    return lanes[0];
+#if defined(__AVX512F__)
+    return MM(_mm512_reduce_max)(m);
+#else
+    REAL largest = m[0];
+#pragma GCC unroll 8
+    for (ptrdiff_t i = 1; i < WIDTH; i++)
+        largest = m[i] > largest ? m[i] : largest;
+    return largest;
+#endif
 }
 
 /* max_i x_i, NaN skipped; -inf of nothing. */
@@ -130,15 +139,22 @@ static inline REAL F(maximum)(const REAL *x, ptrdiff_t n)
     return F(largest_lane)(F(larger_lanes)(F(larger_lanes)(m0, m1), F(larger_lanes)(m2, m3)));
 }
 
+/* Where exp(scale * d) falls below the smallest normal number; a division saved is a tenth of a row of 100. */
+ALWAYS_INLINE REAL F(lowest)(double scale)
+{
+    const double lowest = LOWEST_EXPONENT / 1.4426950408889634;
+    return (REAL)(scale == 1 ? lowest : lowest / scale);
+}
+
 /* sum_i exp(scale * (x_i - shift)); each term goes to out_i as well if `keep`. out may be x. */
 ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, double scale, REAL *out, int keep)
 {
     const double log2_e = 1.4426950408889634;
     VECTOR shift = F(splat)((REAL)shift_by), rate = F(splat)((REAL)(scale * log2_e));
-    VECTOR floor = F(splat)((REAL)(LOWEST_EXPONENT / (scale * log2_e)));
+    VECTOR floor = F(splat)(F(lowest)(scale));
     double sum = 0;
     ptrdiff_t i = 0;
-    while (i + WIDTH <= n) {
+    while (i < n) {
         VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
         for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
@@ -164,13 +180,14 @@ ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, do
                 memcpy(out + i, &e, sizeof e);
             s0 += e;
         }
+        if (i < end) {
+            VECTOR e = F(exp_lanes)(F(read_tail)(x + i, end - i, (REAL)-INFINITY) - shift, rate, floor);
+            if (keep)
+                F(write_tail)(out + i, end - i, e);
+            s1 += e;
+            i = end;
+        }
         sum += F(add_lanes)(s0, s1, s2, s3);
-    }
-    if (i < n) {
-        VECTOR e = F(exp_lanes)(F(read_tail)(x + i, n - i, (REAL)-INFINITY) - shift, rate, floor);
-        if (keep)
-            F(write_tail)(out + i, n - i, e);
-        sum += F(add_lanes)(e, (VECTOR){0}, (VECTOR){0}, (VECTOR){0});
     }
     return sum;
 }
@@ -189,7 +206,7 @@ static inline double F(keep_exp)(const REAL *x, ptrdiff_t n, double shift, doubl
 static inline void F(exp_each)(const REAL *x, const REAL *shift, ptrdiff_t n, double scale, REAL *out)
 {
     const double log2_e = 1.4426950408889634;
-    VECTOR rate = F(splat)((REAL)(scale * log2_e)), floor = F(splat)((REAL)(LOWEST_EXPONENT / (scale * log2_e)));
+    VECTOR rate = F(splat)((REAL)(scale * log2_e)), floor = F(splat)(F(lowest)(scale));
     ptrdiff_t i = 0;
     for (; i + WIDTH <= n; i += WIDTH) {
         VECTOR e = F(exp_lanes)(F(read)(x + i) - F(read)(shift + i), rate, floor);
@@ -206,7 +223,7 @@ static inline double F(total)(const REAL *x, ptrdiff_t n)
 {
     double sum = 0;
     ptrdiff_t i = 0;
-    while (i + WIDTH <= n) {
+    while (i < n) {
         VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
         for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
@@ -217,10 +234,12 @@ static inline double F(total)(const REAL *x, ptrdiff_t n)
         }
         for (; i + WIDTH <= end; i += WIDTH)
             s0 += F(read)(x + i);
+        if (i < end) {
+            s1 += F(read_tail)(x + i, end - i, 0);
+            i = end;
+        }
         sum += F(add_lanes)(s0, s1, s2, s3);
     }
-    for (; i < n; i++)
-        sum += x[i];
     return sum;
 }
 
@@ -333,5 +352,6 @@ ALWAYS_INLINE REAL F(sech2)(REAL u)
 #undef EXP2
 #undef MM
 #undef MASK
+#undef PAIRS
 #undef TINY
 #undef LOWEST_EXPONENT
