@@ -28,6 +28,7 @@ cdef extern from "primitives.h" nogil:
     double total(real* x, Py_ssize_t n)
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
     double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out)
+    void shift_each(real* x, Py_ssize_t n, real rate, real shift, real offset, real* out)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
 
     double rounded_away(double a, double b)

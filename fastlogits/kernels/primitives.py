@@ -191,6 +191,20 @@ def keep_exp(x, n, shift, scale, out):
     return exp_loop(x, n, shift, scale, out)
 
 
+def shift_each(x, n, rate, shift, offset, out):
+    """out_i = rate * (x_i - shift) - offset; out may be x"""
+    w = machine.width(x)
+    factor = machine.splat(rate, x)
+    away = machine.splat(shift, x)
+    less = machine.splat(offset, x)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, factor * (machine.read(x, i) - away) - less)
+        i += w
+    if i < n:
+        machine.write_tail(out, i, n - i, factor * (machine.read_tail(x, i, n - i, 0.0) - away) - less)
+
+
 def exp_each(x, shift, n, scale, out):
     """out_i = exp(scale * (x_i - shift_i)); out may be x"""
     w = machine.width(x)

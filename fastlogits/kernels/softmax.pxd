@@ -40,7 +40,7 @@ cdef void softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_strid
                        bint keep, double* state, real* work, int storage,
                        Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, logits="real*", log_probs="real*",
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", log_probs="real*",
                peak=real, rate=real, log_sum=real)
 cdef void log_softmax_write(real* x, Py_ssize_t at, real* y, Py_ssize_t y_at, Py_ssize_t classes, double scale,
                             double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil

@@ -149,9 +149,8 @@ def log_softmax_write(x, at, y, y_at, classes, scale, state, first, last, work, 
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
         logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-        log_probs = primitives.slot(work, 2)
-        for j in range(size):
-            log_probs[j] = rate * (logits[j] - peak) - log_sum
+        log_probs = primitives.place(y, y_at + start, primitives.slot(work, 2), storage)
+        primitives.shift_each(logits, size, rate, peak, log_sum, log_probs)
         primitives.store(y, y_at + start, size, log_probs, storage)
 
 
