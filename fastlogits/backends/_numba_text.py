@@ -27,6 +27,7 @@ def load(name):
 
 
 machine = load("machine") if numba.config.DISABLE_JIT else _numba_machine
+scalars = load("scalars")
 primitives = load("primitives")
 softmax = load("softmax")
 backward = load("backward")
