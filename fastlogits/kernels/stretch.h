@@ -89,7 +89,8 @@ ALWAYS_INLINE void F(prefetch)(const REAL *x, int vectors)
         __builtin_prefetch((const char *)x + 4096 + byte);
 }
 
-/* The lanes are added in double, and as a tree: one after the other they take as long as 500 exponentials. */
+/* The lanes are added in double, in registers and as a tree: one after the other, through memory, they and the maxima of
+   the lanes cost softmax of 8192 x 100 a quarter of its time. */
 ALWAYS_INLINE double F(add_lanes)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
 {
     VECTOR sum = (a + b) + (c + d);
@@ -139,7 +140,7 @@ static inline REAL F(maximum)(const REAL *x, ptrdiff_t n)
     return F(largest_lane)(F(larger_lanes)(F(larger_lanes)(m0, m1), F(larger_lanes)(m2, m3)));
 }
 
-/* Where exp(scale * d) falls below the smallest normal number; a division saved is a tenth of a row of 100. */
+/* Where exp(scale * d) falls below the smallest normal number. */
 ALWAYS_INLINE REAL F(lowest)(double scale)
 {
     const double lowest = LOWEST_EXPONENT / 1.4426950408889634;
