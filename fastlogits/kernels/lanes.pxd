@@ -30,7 +30,8 @@ cdef void log_softmax_tile(real* x, Py_ssize_t at, Py_ssize_t step, real* y, Py_
 cdef void logsumexp_tile(real* x, Py_ssize_t at, Py_ssize_t step, real* lse, Py_ssize_t row, Py_ssize_t classes,
                          Py_ssize_t n, double* state, real* work, int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, sums="real*", grads="real*", probs="real*", result="real*")
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, sums="real*", grads="real*", probs="real*", terms="real*",
+               result="real*")
 cdef void backward_tile(real* g, Py_ssize_t g_at, Py_ssize_t g_step, real* p, Py_ssize_t p_at, Py_ssize_t p_step,
                         real* out, Py_ssize_t out_at, Py_ssize_t out_step, Py_ssize_t classes, Py_ssize_t n,
                         bint log, double* state, real* work, int storage) noexcept nogil

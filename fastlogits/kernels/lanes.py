@@ -119,23 +119,22 @@ def backward_tile(
     """out_cj = p_cj (g_cj - sum_c g_cj p_cj), or g_cj - exp(p_cj) sum_c g_cj where p holds log-probabilities."""
     sums = primitives.slot(work, primitives.SUMS)
     for j in range(n):
-        sums[j] = 0
         state[primitives.REST + j] = 0.0
         state[primitives.LOST + j] = 0.0
     for c in range(classes):
         grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
+        terms = primitives.slot(work, 2)
         if log:
             for j in range(n):
-                sums[j] += grads[j]
+                terms[j] = grads[j]
         else:
             probs = primitives.load(p, p_at + c * p_step, n, primitives.slot(work, 1), storage)
             for j in range(n):
-                sums[j] += grads[j] * probs[j]
-        if c % 16 == 15 or c == classes - 1:
-            for j in range(n):
-                state[primitives.LOST + j] += primitives.rounded_away(state[primitives.REST + j], sums[j])
-                state[primitives.REST + j] += sums[j]
-                sums[j] = 0
+                terms[j] = grads[j] * probs[j]
+        # The terms have both signs: their sum may be far smaller than they are, so each is added in double.
+        for j in range(n):
+            state[primitives.LOST + j] += primitives.rounded_away(state[primitives.REST + j], terms[j])
+            state[primitives.REST + j] += terms[j]
     for j in range(n):
         sums[j] = primitives.cast(state[primitives.REST + j] + state[primitives.LOST + j], work)
     for c in range(classes):
