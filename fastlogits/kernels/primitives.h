@@ -70,6 +70,15 @@ typedef int64_t i64v __attribute__((vector_size(VECTOR_BYTES)));
     0.000015252727385193868197 + f * (1.3215442675329822143e-6 + f * (1.0180647659234138888e-7 + f * (                 \
     7.0725704128144235096e-9 + f * 4.0780719295883366627e-10))))))))))
 
+/* (a + b) - fl(a + b) by Knuth's two-sum, 0 where the sum is infinite or NaN: thousands of float64 terms would round
+   away more than the error allowed. */
+ALWAYS_INLINE double rounded_away(double a, double b)
+{
+    double both = a + b, part = both - a;
+    double lost = (a - (both - part)) + (b - part);
+    return lost == lost ? lost : 0;
+}
+
 /* tanh(u) for 0 <= u < 0.625, z = u^2, after Cephes */
 ALWAYS_INLINE float __pyx_fuse_0tanh_near(float u, float z)
 {
@@ -109,15 +118,6 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
 #include "stretch.h"
-
-/* (a + b) - fl(a + b) by Knuth's two-sum, 0 where the sum is infinite or NaN: thousands of float64 terms would round
-   away more than the error allowed. */
-ALWAYS_INLINE double rounded_away(double a, double b)
-{
-    double both = a + b, part = both - a;
-    double lost = (a - (both - part)) + (b - part);
-    return lost == lost ? lost : 0;
-}
 
 /* log(1 + x) for x >= 0, after FreeBSD's log1p: 1 + x = 2^k * (1 + f), and what 1 + x rounded away comes back as
    (x - (u - 1)) / u. Branch-free, so that the loops that call it become vector loops. */
