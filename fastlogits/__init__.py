@@ -1,7 +1,8 @@
-"""Fast softmax, log-softmax, log-sum-exp and cross-entropy on the CPU, with their gradients."""
+"""Fast softmax, log-softmax, log-sum-exp, cross-entropy and all that one wants of logits, on the CPU."""
 
 from fastlogits.config import settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
+from fastlogits.row_stats import TopK, accuracy, entropy, perplexity, row_stats, topk
 from fastlogits.softmax import (
     argmax,
     log_softmax,
@@ -10,19 +11,28 @@ from fastlogits.softmax import (
     softmax,
     softmax_backward,
 )
+from fastlogits.states import RowState, RowStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CrossEntropy",
+    "RowState",
+    "RowStats",
+    "TopK",
+    "accuracy",
     "argmax",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "entropy",
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "perplexity",
+    "row_stats",
     "settings",
     "show_config",
     "softmax",
     "softmax_backward",
+    "topk",
 ]

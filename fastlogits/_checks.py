@@ -62,9 +62,9 @@ def axes(value, ndim):
     return tuple(sorted(distinct))
 
 
-def some_classes(array, axis):
-    if not array.shape[axes(axis, array.ndim)[0]]:
-        raise ValueError(f"logits: expected at least one class, got shape {array.shape} and axis {axis}")
+def some_classes(shape, axis):
+    if not shape[axes(axis, len(shape))[0]]:
+        raise ValueError(f"logits: expected at least one class, got shape {shape} and axis {axis}")
 
 
 def alike(name, array, other_name, other):
@@ -228,6 +228,15 @@ def loss_options(label_smoothing, z_loss, softcap, logit_scale):
     )
 
 
+def class_indices(labels, batch_shape):
+    labels = as_array("labels", labels)
+    if labels.shape != batch_shape:
+        raise ValueError(f"labels: expected class indices of shape {batch_shape}, got shape {labels.shape}")
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}")
+    return labels
+
+
 def weights(name, values, shape, dtype):
     values = as_array(name, values)
     if values.dtype.kind not in "biuf" or values.itemsize > 8:
@@ -253,6 +262,62 @@ def normalizer(value, reduction):
     if number <= 0:
         raise ValueError(f"normalizer: expected a number above 0, got {value}")
     return number
+
+
+# Row statistics
+
+
+def fields(want, parts, given):
+    """The wanted fields as a tuple; by default all that the arguments `given` allow.
+
+    `parts` has all fields, and what each is made of.
+    """
+    argument = {"label_logit": "labels", "top_ids": "top_k"}
+    needs = {name: {argument[part] for part in made_of if part in argument} for name, made_of in parts.items()}
+    if want is None:
+        return tuple(name for name in parts if needs[name] <= given)
+    want = (want,) if isinstance(want, str) else tuple(dict.fromkeys(want))
+    for name in want:
+        if name not in parts:
+            raise ValueError(f"want: expected some of {', '.join(parts)}, got {name!r}")
+        for lacking in needs[name] - given:
+            raise ValueError(f"{lacking}: expected, since {name!r} is wanted, got None")
+    for idle in given.difference(*map(needs.get, want)):
+        raise ValueError(f"{idle}: has no effect where only {', '.join(want)} are wanted")
+    return want
+
+
+def top_k(name, value, classes=math.inf):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if not 0 <= number <= classes:
+        raise ValueError(f"{name}: expected an integer from 0 to the number of classes, {classes}, got {value}")
+    return number
+
+
+def same_questions(state, other, *more):
+    for name in ("want", "top_k", "axis", "dtype", "ignore_index", *more):
+        if getattr(state, name) != getattr(other, name):
+            raise ValueError(f"states: expected one {name}, got {getattr(state, name)} and {getattr(other, name)}")
+    if state.parts.keys() != other.parts.keys():
+        raise ValueError("states: expected label_logits in all or none of them")
+
+
+def neighbours(state, other):
+    same_questions(state, other)
+    if state.stop_class != other.first_class:
+        raise ValueError(
+            "states: expected pieces of the class axis that follow upon each other, "
+            f"got one up to {state.stop_class} and the next from {other.first_class} on"
+        )
+    if state.parts["peak"].shape != other.parts["peak"].shape or not np.array_equal(
+        state.parts.get("label", 0), other.parts.get("label", 0)
+    ):
+        raise ValueError("states: expected pieces of the same rows, with the same labels")
+    if "above" in state.parts and "threshold" not in state.parts:
+        raise ValueError("states: the rank of a label across pieces needs label_logits, see RowState.of")
 
 
 # Compiled kernels

@@ -121,11 +121,12 @@ class Layout(NamedTuple):
         return values.ravel()
 
     def unflatten(self, values):
-        """Values in row order as a batch-shaped array."""
+        """Values in row order, one or a vector of them for each, as a batch-shaped array."""
+        more = values.shape[1:]
         if self.batch_order is None:
-            return values.reshape(self.batch_shape)
-        values = values.reshape([self.batch_shape[i] for i in self.batch_order])
-        return _untransposed(values, self.batch_order)
+            return values.reshape(self.batch_shape + more)
+        values = values.reshape([self.batch_shape[i] for i in self.batch_order] + [*more])
+        return _untransposed(values, self.batch_order + tuple(range(len(self.batch_order), values.ndim)))
 
 
 def of(array, axis):

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import sys
+import types
 
 import numpy as np
 
@@ -16,7 +17,8 @@ def adapter(array):
     """The uniform functions for the library that `array` belongs to; None where NumPy serves it.
 
     `fastlogits.<framework>` speaks its framework's language; its attribute `uniform` (a module or any
-    namespace) offers the functions of `fastlogits` under the same names and signatures.
+    namespace) offers the functions of `fastlogits` under the same names and signatures. What it does not define, its
+    `by_memory(function, *args, **kwargs)` computes with the NumPy function `function`, on the arrays' own memory.
     """
     for cls in type(array).__mro__:
         framework = FRAMEWORKS.get(cls.__module__.partition(".")[0])
@@ -44,7 +46,20 @@ def by_array(function):
         if type(array) is not np.ndarray:
             uniform = adapter(array)
             if uniform is not None:
-                return getattr(uniform, function.__name__)(*args, **kwargs)
+                own = getattr(uniform, function.__name__, None)
+                return own(*args, **kwargs) if own else uniform.by_memory(function, *args, **kwargs)
         return function(*args, **kwargs)
 
     return dispatched
+
+
+def converted(result, convert):
+    """`result` with `convert` applied to every array and NumPy scalar in it, inside tuples and RowStats too."""
+    if isinstance(result, (np.ndarray, np.generic)):
+        return convert(result)
+    if isinstance(result, tuple):
+        values = [converted(value, convert) for value in result]
+        return result._make(values) if hasattr(result, "_make") else tuple(values)
+    if isinstance(result, types.SimpleNamespace):
+        return type(result)(**{name: converted(value, convert) for name, value in vars(result).items()})
+    return result

@@ -210,7 +210,7 @@ def argmax(logits: ArrayLike, axis: int = -1) -> Any:
     """
     axis = _checks.one_axis(axis)
     array = logits if type(logits) is np.ndarray else _checks.as_array("logits", logits)
-    _checks.some_classes(array, axis)
+    _checks.some_classes(array.shape, axis)
     if array.dtype.kind in "biu":
         return np.argmax(array, axis)
     x = _layout.floats(array, "logits")

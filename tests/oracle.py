@@ -207,3 +207,43 @@ def transform(x, softcap, logit_scale):
         # 1 - tanh**2 comes from a tanh known to a few eps, so its error is absolute where tanh is near 1
         chain_error = 8 * np.abs(scale) * machine_epsilon(np.float64 if wide is np.longdouble else np.float32)
     return z, 8 * np.abs(finite(z)).max(axis=-1, keepdims=True, initial=0.0), chain, chain_error
+
+
+def order(x):
+    """The classes of each row from the largest logit to the smallest; equals by index, NaN first."""
+    z = np.asarray(x, np.float64)
+    return np.lexsort((np.where(np.isnan(z), 0, -z), ~np.isnan(z)), axis=-1)
+
+
+@np.errstate(all="ignore")
+def row_stats(x, labels, top_k):
+    """Every field by name; integers have no error."""
+    z, exactly = widen(x), np.zeros(())
+    row, tolerance = analyse(z), Tolerance(x.dtype)
+    row = row._replace(log_s=np.where(np.isposinf(row.maximum), np.nan, row.log_s))
+    eps, flushed = tolerance.eps, z.shape[-1] * np.finfo(compute_type(x.dtype)).tiny * 1000
+    spread = np.where(row.probs == 0, 0, row.probs * row.below)
+    far = (10 + finite(row.below)) * np.abs(finite(spread))
+    entropy_error = finite(tolerance.log_sum(row.log_s, row.distance)[..., 0]) + eps * far.sum(-1) + flushed
+    picked = np.asarray(labels)[..., None]
+    best = order(x)
+    error = eps * finite(row.below) + tolerance.log_sum(row.log_s, row.distance)
+    log_probs, topk_ids = Exact(-row.below - row.log_s, error), best[..., :top_k]
+    at_label = [np.take_along_axis(part, picked, -1)[..., 0] for part in log_probs]
+    label_logit = np.take_along_axis(z, picked, -1)
+    larger = (z > label_logit) | (np.isnan(z) & ~np.isnan(label_logit))
+    max_prob = np.where(np.isnan(row.log_s), np.nan, 1 / np.exp(row.log_s))
+    second = np.take_along_axis(z, best[..., 1:2], -1) if z.shape[-1] > 1 else np.full(row.maximum.shape, -np.inf)
+    margin = (row.maximum - second)[..., 0]
+    return {
+        "lse": logsumexp(x),
+        "nll": Exact(-at_label[0], at_label[1]),
+        "argmax": Exact(best[..., 0], exactly),
+        "correct": Exact(best[..., 0] == labels, exactly),
+        "entropy": Exact(row.log_s[..., 0] + spread.sum(-1), entropy_error),
+        "max_prob": Exact(max_prob[..., 0], tolerance.probability(max_prob, finite(row.log_s))[..., 0]),
+        "rank": Exact(larger.sum(-1), exactly),
+        "margin": Exact(margin, eps * np.abs(finite(margin))),
+        "topk_ids": Exact(topk_ids, exactly),
+        "topk_log_probs": Exact(*(np.take_along_axis(part, topk_ids, -1) for part in log_probs)),
+    }

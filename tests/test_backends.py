@@ -13,7 +13,7 @@ from subprocesses import run
 
 import fastlogits
 
-FUNCTIONS = [*(name for name in OPERATIONS if name != "cross_entropy_with_grad"), "count_labels"]
+FUNCTIONS = [*(name for name in OPERATIONS if name != "cross_entropy_with_grad"), "count_labels", "row_stats"]
 
 
 def in_force():

@@ -86,6 +86,10 @@ def not_differentiable(name):
     return RuntimeError(f"{name}: not differentiable beside class indices; pass {name}.detach()")
 
 
+def no_gradient(function, name):
+    return RuntimeError(f"{name}: fastlogits.{function} has no gradient; pass {name}.detach()")
+
+
 def inplace(logits):
     """torch's own rules for writing to a tensor."""
     if logits.is_leaf or (logits._base is not None and logits._base.is_leaf and logits._base.requires_grad):

@@ -10,6 +10,7 @@ from torch import Tensor
 import fastlogits
 from fastlogits import CrossEntropy, _checks
 from fastlogits.cross_entropy import IGNORE_INDEX
+from fastlogits.dispatch import converted
 from fastlogits.torch import _autograd, _library, functional
 from fastlogits.torch import _checks as _torch_checks
 from fastlogits.torch._arrays import array, tensor
@@ -159,18 +160,22 @@ def _written(out):
     return out
 
 
+def by_memory(function, *args, **kwargs):
+    """`function` of fastlogits, which has no gradient here, on the memory of the tensors among its arguments."""
+    names = function.__code__.co_varnames
+    for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+        if isinstance(value, Tensor) and _tracked(value):
+            raise _torch_checks.no_gradient(function.__name__, name)
+    return _numpy(function, *args, **kwargs)
+
+
 def _numpy(function, *args, out=None, **kwargs):
-    """`function` of fastlogits on the memory of the tensors among its arguments."""
-    dtype = args[0].dtype
     args = [_memory(arg) for arg in args]
     kwargs = {key: _memory(value) for key, value in kwargs.items()}
     if out is not None:
         function(*args, **kwargs, out=array(out))
         return _written(out)
-    result = function(*args, **kwargs)
-    if type(result) is tuple:
-        return tuple(_tensor(each, dtype) for each in result)
-    return _tensor(result, dtype)
+    return converted(function(*args, **kwargs), _tensor)
 
 
 def _memory(value):
@@ -181,5 +186,5 @@ def _memory(value):
     return array(value)
 
 
-def _tensor(result, dtype):
-    return tensor(result, dtype if result.dtype.kind == "V" else None)
+def _tensor(result):
+    return tensor(result, torch.bfloat16 if result.dtype.kind == "V" else None)

@@ -13,6 +13,7 @@ import numpy as np
 from fastlogits.backends import _numba_text as text
 from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_text import machine, primitives
+from fastlogits.backends._numpy_row_stats import row_stats  # noqa: F401
 
 isa = llvmlite.binding.get_host_cpu_name()
 

@@ -7,116 +7,62 @@ relative accuracy for s near 1.
 There are no threads here: `threads` is taken because every backend takes it.
 """
 
-import functools
-
 import numpy as np
 
-BLOCK = 1 << 16  # logits at a time: temporaries stay in cache
+from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, store, view
+from fastlogits.backends._numpy_row_stats import row_stats  # noqa: F401
 
 
-def _quiet(function):
-    """Infinities and NaN are results here, not accidents."""
-
-    @functools.wraps(function)
-    def quiet(*args):
-        with np.errstate(all="ignore"):
-            return function(*args)
-
-    return quiet
-
-
-def _blocks(outer, classes, inner):
-    """Index pairs (outer, inner) that cut the rows into blocks."""
-    inner_step = max(1, min(inner, BLOCK // classes))
-    outer_step = max(1, BLOCK // (classes * inner_step))
-    for o in range(0, outer, outer_step):
-        for i in range(0, inner, inner_step):
-            yield slice(o, o + outer_step), slice(i, i + inner_step)
-
-
-def _view(array, outer, classes, inner, stride):
-    strides = (stride * array.itemsize, array.itemsize, inner * array.itemsize)
-    return np.lib.stride_tricks.as_strided(array, (outer, inner, classes), strides)
-
-
-def _compute_dtype(array):
-    return np.float64 if array.dtype == np.float64 else np.float32
-
-
-def _load(view, block):
-    return np.ascontiguousarray(view[block], _compute_dtype(view))
-
-
-def _store(view, block, values):
-    """Rounds once; what is below the smallest normal number of the computing dtype becomes 0."""
-    tiny = np.finfo(_compute_dtype(view)).tiny
-    view[block] = np.where(np.abs(values) < tiny, 0, values)
-
-
-def _normalizer(z, scale=1.0):
-    """z - m (times scale), its exp, and r."""
-    shifted = z - z.max(axis=-1, keepdims=True)
-    if scale != 1.0:
-        shifted = shifted.astype(np.float64) * scale
-    e = np.exp(shifted)
-    others = e.copy()
-    np.put_along_axis(others, z.argmax(axis=-1, keepdims=True), 0, axis=-1)
-    r = others.sum(axis=-1, keepdims=True, dtype=np.float64)
-    # The maximum of a row with NaN, or of all -inf, or with +inf, is no number to set aside.
-    r = np.where(np.isnan(e).any(axis=-1, keepdims=True), np.nan, r)
-    return shifted, e, r
-
-
-@_quiet
+@quiet
 def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
-    xs, ys = _view(x, outer, classes, inner, x_stride), _view(y, outer, classes, inner, y_stride)
-    for block in _blocks(outer, classes, inner):
-        _, e, r = _normalizer(_load(xs, block), scale)
-        _store(ys, block, e / (1 + r))
+    xs, ys = view(x, outer, classes, inner, x_stride), view(y, outer, classes, inner, y_stride)
+    for block in blocks(outer, classes, inner):
+        _, e, r = normalizer(load(xs, block), scale)
+        store(ys, block, e / (1 + r))
 
 
-@_quiet
+@quiet
 def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
-    xs, ys = _view(x, outer, classes, inner, x_stride), _view(y, outer, classes, inner, y_stride)
-    for block in _blocks(outer, classes, inner):
-        shifted, _, r = _normalizer(_load(xs, block), scale)
+    xs, ys = view(x, outer, classes, inner, x_stride), view(y, outer, classes, inner, y_stride)
+    for block in blocks(outer, classes, inner):
+        shifted, _, r = normalizer(load(xs, block), scale)
         ys[block] = shifted - np.log1p(r)
 
 
-@_quiet
+@quiet
 def logsumexp(x, lse, outer, classes, inner, x_stride, threads):
-    xs, lse = _view(x, outer, classes, inner, x_stride), lse.reshape(outer, inner)
-    for block in _blocks(outer, classes, inner):
-        z = _load(xs, block)
+    xs, lse = view(x, outer, classes, inner, x_stride), lse.reshape(outer, inner)
+    for block in blocks(outer, classes, inner):
+        z = load(xs, block)
         m = z.max(axis=-1)
-        _, _, r = _normalizer(z)
+        _, _, r = normalizer(z)
         lse[block] = np.where(np.isinf(m), m, m + np.log1p(r[..., 0]))
 
 
-@_quiet
+@quiet
 def argmax(x, indices, outer, classes, inner, x_stride, threads):
-    xs, indices = _view(x, outer, classes, inner, x_stride), indices.reshape(outer, inner)
-    for block in _blocks(outer, classes, inner):
-        indices[block] = _load(xs, block).argmax(axis=-1)
+    xs, indices = view(x, outer, classes, inner, x_stride), indices.reshape(outer, inner)
+    for block in blocks(outer, classes, inner):
+        indices[block] = load(xs, block).argmax(axis=-1)
 
 
-@_quiet
+@quiet
 def softmax_backward(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads):
-    gs, ps = _view(g, outer, classes, inner, g_stride), _view(p, outer, classes, inner, p_stride)
-    outs = _view(out, outer, classes, inner, out_stride)
-    for block in _blocks(outer, classes, inner):
-        grad, probs = _load(gs, block), _load(ps, block).astype(np.float64)
-        _store(outs, block, probs * (grad - (grad * probs).sum(axis=-1, keepdims=True)))
+    gs, ps = view(g, outer, classes, inner, g_stride), view(p, outer, classes, inner, p_stride)
+    outs = view(out, outer, classes, inner, out_stride)
+    for block in blocks(outer, classes, inner):
+        grad, probs = load(gs, block), load(ps, block).astype(np.float64)
+        store(outs, block, probs * (grad - (grad * probs).sum(axis=-1, keepdims=True)))
 
 
-@_quiet
+@quiet
 def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_stride, out_stride, threads):
-    gs, ps = _view(g, outer, classes, inner, g_stride), _view(log_p, outer, classes, inner, log_p_stride)
-    outs = _view(out, outer, classes, inner, out_stride)
-    for block in _blocks(outer, classes, inner):
-        grad, log_probs = _load(gs, block), _load(ps, block)
+    gs, ps = view(g, outer, classes, inner, g_stride), view(log_p, outer, classes, inner, log_p_stride)
+    outs = view(out, outer, classes, inner, out_stride)
+    for block in blocks(outer, classes, inner):
+        grad, log_probs = load(gs, block), load(ps, block)
         total = grad.sum(axis=-1, keepdims=True, dtype=np.float64)
-        _store(outs, block, grad - np.exp(log_probs) * total)
+        store(outs, block, grad - np.exp(log_probs) * total)
 
 
 def count_labels(labels, weight, sample_weight, classes, ignore_index):
@@ -131,7 +77,7 @@ def count_labels(labels, weight, sample_weight, classes, ignore_index):
     return -1, float(counted.sum())
 
 
-@_quiet
+@quiet
 def cross_entropy(
     x, grad, labels, targets, weight, sample_weight, grad_loss, losses,
     outer, classes, inner, x_stride, grad_stride, target_stride,
@@ -142,11 +88,11 @@ def cross_entropy(
     #     d loss/dz_c = Q p_c - q_c + 2 z_loss lse p_c
     #                 = p_c (Q - q_c) - q_c (1 - p_c) + 2 z_loss lse p_c
     # The last form cancels nowhere: for a hard label Q - q_c is 0 or Q, and 1 - p is the others' sum.
-    xs = _view(x, outer, classes, inner, x_stride)
+    xs = view(x, outer, classes, inner, x_stride)
     if grad is not None:
-        grads = _view(grad, outer, classes, inner, grad_stride)
+        grads = view(grad, outer, classes, inner, grad_stride)
     if targets is not None:
-        targets = _view(targets, outer, classes, inner, target_stride)
+        targets = view(targets, outer, classes, inner, target_stride)
     per_row = (outer, inner)
     losses = losses.reshape(per_row)
     class_weight = 1.0 if weight is None else weight.astype(np.float64)
@@ -154,18 +100,18 @@ def cross_entropy(
     def row_values(values, block, default=1.0):
         return default if values is None else values.reshape(per_row)[block]
 
-    for block in _blocks(outer, classes, inner):
-        z, slope = _transformed(_load(xs, block), softcap, logit_scale)
+    for block in blocks(outer, classes, inner):
+        z, slope = _transformed(load(xs, block), softcap, logit_scale)
         if targets is None:
             label = labels.reshape(per_row)[block][..., None]
             ignored = label == ignore_index
             target = np.arange(classes) == label
         else:
             ignored = np.zeros((1, 1, 1), bool)
-            target = _load(targets, block).astype(np.float64)
+            target = load(targets, block).astype(np.float64)
         q = class_weight * ((1 - label_smoothing) * target + label_smoothing / classes)
 
-        shifted, e, r = _normalizer(z)
+        shifted, e, r = normalizer(z)
         m, log_s = z.max(axis=-1, keepdims=True).astype(np.float64), np.log1p(r)
         nll = log_s - shifted
         # 0 * log 0 = 0: a class that cannot occur and is not expected costs nothing.
@@ -187,7 +133,7 @@ def cross_entropy(
             grad_z += 2 * z_loss * (m + log_s) * p
         coefficient = np.asarray(grad_scale * row_values(grad_loss, block) * row_weight)
         coefficient = coefficient[..., None] if coefficient.ndim else coefficient
-        _store(grads, block, np.where(ignored, 0, coefficient * slope * grad_z))
+        store(grads, block, np.where(ignored, 0, coefficient * slope * grad_z))
 
 
 def _transformed(x, softcap, logit_scale):
@@ -201,7 +147,7 @@ def _transformed(x, softcap, logit_scale):
     return logit_scale * softcap * np.tanh(u), logit_scale / np.cosh(u) ** 2
 
 
-@_quiet
+@quiet
 def weighted_logsumexp(a, b, axes, keepdims):
     """(log |sum(b exp(a))|, its sign) over `axes`; not a kernel, since no other backend has it."""
     a = np.where(b == 0, -np.inf, a)

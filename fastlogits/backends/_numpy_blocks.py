@@ -1,0 +1,60 @@
+"""What the reference functions share: blocks of rows, loaded as packed arrays of the dtype that is computed in."""
+
+import functools
+
+import numpy as np
+
+BLOCK = 1 << 16  # logits at a time: temporaries stay in cache
+
+
+def quiet(function):
+    """Infinities and NaN are results here, not accidents."""
+
+    @functools.wraps(function)
+    def quietly(*args):
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return quietly
+
+
+def blocks(outer, classes, inner):
+    """Index pairs (outer, inner) that cut the rows into blocks."""
+    inner_step = max(1, min(inner, BLOCK // classes))
+    outer_step = max(1, BLOCK // (classes * inner_step))
+    for o in range(0, outer, outer_step):
+        for i in range(0, inner, inner_step):
+            yield slice(o, o + outer_step), slice(i, i + inner_step)
+
+
+def view(array, outer, classes, inner, stride):
+    strides = (stride * array.itemsize, array.itemsize, inner * array.itemsize)
+    return np.lib.stride_tricks.as_strided(array, (outer, inner, classes), strides)
+
+
+def compute_dtype(array):
+    return np.float64 if array.dtype == np.float64 else np.float32
+
+
+def load(rows, block):
+    return np.ascontiguousarray(rows[block], compute_dtype(rows))
+
+
+def store(rows, block, values):
+    """Rounds once; what is below the smallest normal number of the computing dtype becomes 0."""
+    tiny = np.finfo(compute_dtype(rows)).tiny
+    rows[block] = np.where(np.abs(values) < tiny, 0, values)
+
+
+def normalizer(z, scale=1.0):
+    """z - m (times scale), its exp, and r."""
+    shifted = z - z.max(axis=-1, keepdims=True)
+    if scale != 1.0:
+        shifted = shifted.astype(np.float64) * scale
+    e = np.exp(shifted)
+    others = e.copy()
+    np.put_along_axis(others, z.argmax(axis=-1, keepdims=True), 0, axis=-1)
+    r = others.sum(axis=-1, keepdims=True, dtype=np.float64)
+    # The maximum of a row with NaN, or of all -inf, or with +inf, is no number to set aside.
+    r = np.where(np.isnan(e).any(axis=-1, keepdims=True), np.nan, r)
+    return shifted, e, r

@@ -1,0 +1,52 @@
+"""Partial results of rows in plain NumPy."""
+
+import numpy as np
+
+from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, view
+
+
+@quiet
+def row_stats(
+    x, thresholds, peak, rest, moment, argmax, second, above, top_values, top_ids,
+    outer, classes, inner, x_stride, ordered, threads,
+):  # fmt: skip
+    """Each result goes to its array, one entry a row; what is None is not asked for.
+
+    NaN counts as the largest logit and equals come by index. Of a row with m = max_c x_c:
+
+        peak        m
+        rest        sum of exp(x_c - m) over all classes but one maximum; 0 where m is -inf
+        moment      sum of (x_c - m) exp(x_c - m); 0 where m is -inf
+        argmax      the first c with x_c = m
+        second      the largest logit but one
+        above       how many logits are larger than the row's threshold; 0 for a NaN
+        top_values, top_ids   the k first, shape (rows, k), in order where `ordered`
+    """
+    xs = view(x, outer, classes, inner, x_stride)
+
+    def put(results, block, values):
+        if results is not None:
+            results.reshape(outer, inner, *results.shape[1:])[block] = values
+
+    for block in blocks(outer, classes, inner):
+        z = load(xs, block)
+        m = z.max(axis=-1)
+        put(peak, block, m)
+        if rest is not None:
+            shifted, e, r = normalizer(z)
+            put(rest, block, np.where(m == -np.inf, 0, r[..., 0]))
+            terms = np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64)
+            put(moment, block, np.where(m == -np.inf, 0, terms))
+        if above is not None:
+            threshold = thresholds.reshape(outer, inner)[block][..., None]
+            larger = (z > threshold) | (np.isnan(z) & ~np.isnan(threshold))
+            put(above, block, larger.sum(axis=-1))
+        k = 0 if top_ids is None else top_ids.shape[1]
+        if argmax is not None or second is not None or k:
+            absent = np.isnan(z)
+            order = np.lexsort((np.where(absent, 0, -z), ~absent), axis=-1)
+            put(argmax, block, order[..., 0])
+            following = np.take_along_axis(z, order[..., 1:2], -1)
+            put(second, block, following[..., 0] if classes > 1 else -np.inf)
+            put(top_ids, block, order[..., :k])
+            put(top_values, block, np.take_along_axis(z, order[..., :k], -1))

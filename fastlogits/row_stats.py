@@ -1,0 +1,227 @@
+"""What one wants to know about rows of logits, from one sweep over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastlogits import _checks, _layout, dispatch
+from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
+from fastlogits.states import RowState, RowStats, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike
+
+
+class TopK(NamedTuple):
+    """What `topk` returns."""
+
+    values: Any
+    indices: Any
+
+
+@dispatch.by_array
+def row_stats(
+    logits: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    want: Iterable | None = None,
+    top_k: int | None = None,
+    axis: int = -1,
+    ignore_index: int = -100,
+) -> RowStats:
+    """Any of ten answers about each row of logits, from a single sweep over them.
+
+    Parameters
+    ----------
+    logits : array_like of float32, float64, float16 or bfloat16, shape (..., C)
+        Unnormalised log-probabilities. Integers become float64.
+    labels : array_like of integers of any width, shape (...), optional
+        Class indices.
+    want : iterable of str, optional
+        Fields to return, see below; by default all that `labels` and `top_k` allow.
+    top_k : int, optional
+        How many classes `topk_ids` and `topk_log_probs` have.
+    axis : int, default -1
+        The class axis.
+    ignore_index : int, default -100
+        Rows with this label have nll 0, correct False and rank -1, whatever their logits.
+
+    Returns
+    -------
+    RowStats
+        With the wanted fields as attributes, of shape (...) and, if not noted otherwise, the dtype of `logits`:
+
+        lse
+            log of the sum of exp(logits)
+        nll
+            -log of the label's probability
+        argmax : intp
+            the most probable class, the first of equals
+        correct : bool
+            whether that is the label
+        entropy
+            of the probabilities, in nats
+        max_prob
+            the largest probability
+        rank : intp
+            how many classes have a larger logit than the label: 0 is best
+        margin
+            the largest logit minus the second largest; inf where there is one class
+        topk_ids : intp, topk_log_probs
+            the `top_k` most probable classes, as of `topk`, in the place of the class axis; their log-probabilities
+
+    Raises
+    ------
+    IndexError
+        If a label is neither in [0, C) nor `ignore_index`; the first is named.
+
+    Notes
+    -----
+    NaN counts as the largest logit: a row with NaN has the first NaN as argmax and NaN in all its floats. A row of
+    nothing but -inf, or of no classes, has lse -inf and NaN in the others.
+
+    See Also
+    --------
+    fastlogits.states.RowState : the same for logits in pieces.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> stats = fastlogits.row_stats([[0.0, 4.0, 2.0]], [2], want=["argmax", "rank", "margin"])
+    >>> stats.argmax, stats.rank, stats.margin
+    (array([1]), array([1]), array([2.]))
+    """
+    state = RowState.of(logits, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index)
+    return state.results()
+
+
+@dispatch.by_array
+def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> TopK:
+    """The `k` largest logits of each row, and where they are.
+
+    Parameters
+    ----------
+    logits : array_like
+        As for `softmax`; integers are compared exactly.
+    k : int
+        From 0 to the number of classes.
+    axis : int, default -1
+        The class axis.
+    sorted : bool, default True
+        Whether the largest comes first; otherwise the order is any, which saves time for large `k`.
+
+    Returns
+    -------
+    TopK
+        The named tuple (values, indices), with `k` numbers in the place of the class axis: values of the dtype of
+        `logits`, indices of intp.
+
+    Notes
+    -----
+    Of equal logits those with the lowest index come first, also where not all of them are among the `k`. NaN counts
+    as the largest logit, as in torch.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> fastlogits.topk([[3.0, 1.0, 3.0, 2.0]], 3)
+    TopK(values=array([[3., 3., 2.]]), indices=array([[0, 2, 3]]))
+    """
+    array = _checks.as_array("logits", logits)
+    axis = _checks.axes(_checks.one_axis(axis), array.ndim)[0]
+    k = _checks.top_k("k", k, array.shape[axis])
+    if array.dtype.kind in "biu":
+        # Of integers, ~x is the mirror image: -x without its overflow.
+        indices = np.argsort(~array, axis, kind="stable").take(range(k), axis)
+        return TopK(np.take_along_axis(array, indices, axis), indices)
+    x = _layout.floats(array, "logits")
+    top = sweep(x, _layout.of(x, axis), {"top_ids"}, k, ordered=sorted)
+    values, indices = (np.moveaxis(top[name], -1, axis) for name in ("top_values", "top_ids"))
+    return TopK(_layout.rounded(values, x.dtype), indices)
+
+
+@dispatch.by_array
+def entropy(logits: ArrayLike, axis: int = -1) -> Any:
+    """Entropy of ``softmax(logits)`` in nats: ``-sum(p * log(p))`` without forming either.
+
+    Parameters and results as of `logsumexp`. Twice 0 times log 0 is 0. A row with NaN or +inf, or of nothing but -inf,
+    gives NaN.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> fastlogits.entropy([[0.0, 0.0], [0.0, float("-inf")]])
+    array([0.69314718, 0.        ])
+    """
+    return RowState.of(logits, want=("entropy",), axis=axis).results().entropy
+
+
+@dispatch.by_array
+def perplexity(
+    logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX
+) -> Any:
+    """exp of the mean negative log-likelihood of the labels.
+
+    Parameters
+    ----------
+    logits, labels, axis, ignore_index
+        As of `cross_entropy`, with labels that are class indices. Ignored rows are not read, and do not count.
+
+    Returns
+    -------
+    scalar
+        Of the dtype of `logits`, or float32 if that is smaller. NaN where no row counts.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> float(fastlogits.perplexity([[0.0, 0.0], [0.0, 0.0]], [0, 1]))
+    2.0
+    """
+    x = _layout.floats(logits, "logits")
+    labels = _checks.class_indices(labels, _layout.of(x, _checks.one_axis(axis)).batch_shape)
+    options = _checks.loss_options(0.0, 0.0, None, 1.0)
+    mean, _ = evaluate(x, labels, axis, None, None, ignore_index, options, "mean", None)
+    with np.errstate(over="ignore"):
+        return _layout.rounded(np.exp(np.float64(mean)), _layout.COMPUTE[x.dtype])
+
+
+@dispatch.by_array
+def accuracy(
+    logits: ArrayLike, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100
+) -> Any:
+    """Share of the rows whose label is among the `top_k` most probable classes.
+
+    Parameters
+    ----------
+    logits, labels, axis
+        As of `row_stats`.
+    top_k : int, default 1
+        From 0 to the number of classes. Of equal logits those with the lowest index come first, as in `topk`.
+    ignore_index : int, default -100
+        Rows with this label do not count.
+
+    Returns
+    -------
+    float64
+        NaN where no row counts.
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> float(fastlogits.accuracy([[0.0, 4.0, 2.0], [1.0, 0.0, 0.0]], [2, 0]))
+    0.5
+    >>> float(fastlogits.accuracy([[0.0, 4.0, 2.0], [1.0, 0.0, 0.0]], [2, 0], top_k=2))
+    1.0
+    """
+    labels = _checks.as_array("labels", labels)
+    want = ("correct", "topk_ids")  # the first for its check of the labels
+    stats = RowState.of(logits, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index).results()
+    hits = (stats.topk_ids == np.expand_dims(labels, axis)).any(axis)
+    counted = labels != ignore_index
+    rows = np.count_nonzero(counted)
+    return np.float64(np.count_nonzero(hits & counted) / rows if rows else np.nan)

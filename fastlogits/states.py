@@ -1,0 +1,282 @@
+"""What is known of rows of logits after some of their classes: partial results that can be merged.
+
+`row_stats` reads everything that it returns off a `RowState`, so that a vocabulary in shards, or an array in chunks,
+gives the answers of the whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fastlogits import _checks, _layout, config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike
+
+
+class Field(NamedTuple):
+    """A field of `RowStats`: what is swept up of each row for it, and its formula."""
+
+    parts: tuple
+    formula: Callable
+
+
+# With m the largest logit: log_sum = lse - m, norm = exp(log_sum); so is nothing subtracted that nearly cancels.
+FIELDS = {
+    "lse": Field(("rest",), lambda row: np.where(np.isinf(row.peak), row.peak, row.peak + row.log_sum)),
+    "nll": Field(
+        ("rest", "label_logit"), lambda row: np.where(row.ignored, 0, row.log_sum + (row.peak - row.label_logit))
+    ),
+    "argmax": Field(("argmax",), lambda row: row.argmax),
+    "correct": Field(("argmax", "label_logit"), lambda row: (row.argmax == row.label) & ~row.ignored),
+    "entropy": Field(("rest", "moment"), lambda row: row.log_sum - row.moment / row.norm),
+    "max_prob": Field(("rest",), lambda row: 1 / row.norm),
+    "rank": Field(("above", "label_logit"), lambda row: np.where(row.ignored, -1, row.above)),
+    "margin": Field(("second",), lambda row: row.peak - row.second),
+    "topk_ids": Field(("top_ids",), lambda row: row.top_ids),
+    "topk_log_probs": Field(
+        ("top_ids", "rest"), lambda row: (row.top_values - row.peak[..., None]) - row.log_sum[..., None]
+    ),
+}
+KINDS = {
+    "peak": np.float64,
+    "rest": np.float64,
+    "moment": np.float64,
+    "argmax": np.intp,
+    "second": np.float64,
+    "above": np.intp,
+}
+
+
+class RowStats(types.SimpleNamespace):
+    """What `row_stats` returns: the fields that were wanted, and no others; ``vars()`` of it is a dict."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowState:
+    """What a piece of the class axis, or some of the rows, has to say about `row_stats`.
+
+    Made by `RowState.of`. `merge` puts pieces of the class axis together, `concatenate` pieces of the rows, and
+    `results` turns the whole into `RowStats`. It can be pickled, and has the size of some numbers a row.
+
+    Attributes
+    ----------
+    first_class, stop_class : int
+        The classes that went in.
+    want, top_k, axis, dtype, ignore_index
+        What was asked for, of which logits.
+    parts : dict of ndarray
+        Some numbers a row, of the shape of the logits without `axis`. With m the largest logit, `peak` is m, `rest`
+        is the sum of exp(x - m) over all classes but one maximum, and `moment` that of (x - m) exp(x - m).
+
+    Examples
+    --------
+    Two halves of a vocabulary:
+
+    >>> import numpy as np
+    >>> from fastlogits.states import RowState
+    >>> logits = np.array([[0.0, 1.0, 3.0, 2.0]])
+    >>> left = RowState.of(logits[:, :2], want=["lse", "argmax"])
+    >>> right = RowState.of(logits[:, 2:], want=["lse", "argmax"], first_class=2)
+    >>> left.merge(right).results().argmax
+    array([2])
+    """
+
+    first_class: int
+    stop_class: int
+    want: tuple
+    top_k: int
+    axis: int
+    dtype: np.dtype
+    ignore_index: int
+    parts: dict
+
+    @classmethod
+    def of(
+        cls,
+        logits: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        want: Iterable | None = None,
+        top_k: int | None = None,
+        axis: int = -1,
+        ignore_index: int = -100,
+        first_class: int = 0,
+        label_logits: np.ndarray | None = None,
+    ) -> RowState:
+        """The state of a piece, from one sweep over its logits.
+
+        Parameters
+        ----------
+        logits, labels, want, top_k, axis, ignore_index
+            As of `row_stats`. Labels count the classes of the whole, and may lie in other pieces.
+        first_class : int, default 0
+            Which class of the whole the first of this piece is.
+        label_logits : ndarray of float64, optional
+            The logit at each row's label, wherever it lies: a piece that does not hold the label must know it to count
+            the larger ones for `rank`. See `label_logits`.
+        """
+        x = _layout.floats(logits, "logits")
+        layout = _layout.of(x, _checks.one_axis(axis))
+        given = {name for name, value in (("labels", labels), ("top_k", top_k)) if value is not None}
+        want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, given)
+        needed = {part for name in want for part in FIELDS[name].parts}
+        top_k = _checks.top_k("top_k", 0 if top_k is None else top_k)
+        parts, threshold = {}, None
+        if labels is not None:
+            labels = _checks.class_indices(labels, layout.batch_shape)
+            parts["label"] = labels
+            parts["label_logit"] = threshold = _picked(x, labels, layout.axes[0], first_class)
+            if label_logits is not None:
+                shape = layout.batch_shape
+                parts["threshold"] = threshold = _checks.weights("label_logits", label_logits, shape, np.float64)
+        parts |= sweep(x, layout, needed, min(top_k, layout.classes), threshold)
+        for name in parts.keys() & {"argmax", "top_ids"}:
+            parts[name] += first_class
+        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+        stop_class = first_class + layout.classes
+        return cls(first_class, stop_class, want, top_k, layout.axes[0], x.dtype, ignore_index, parts)
+
+    def merge(self, *others: RowState) -> RowState:
+        """The state of all these pieces of the class axis together, in whatever order they are given.
+
+        They must be of the same rows, be asked for the same, and follow upon each other. Sums are merged in double
+        precision; everything else, ties included, is exactly that of the whole.
+        """
+        pieces = sorted((self, *others), key=lambda piece: piece.first_class)
+        for piece, following in zip(pieces, pieces[1:], strict=False):
+            _checks.neighbours(piece, following)
+        return functools.reduce(_joined, pieces)
+
+    @classmethod
+    def concatenate(cls, states: Iterable, axis: int = 0) -> RowState:
+        """The state of these rows together, one piece after the other along `axis` of the results."""
+        states = list(states)
+        first = states[0]
+        for state in states[1:]:
+            _checks.same_questions(first, state, "first_class", "stop_class")
+        axis = _checks.axes(_checks.one_axis(axis), first.parts["peak"].ndim)[0]
+        parts = {name: np.concatenate([state.parts[name] for state in states], axis) for name in first.parts}
+        return dataclasses.replace(first, parts=parts)
+
+    @np.errstate(all="ignore")
+    def results(self) -> RowStats:
+        """What was wanted, floats in the dtype of the logits.
+
+        Raises
+        ------
+        IndexError
+            If a label is neither in one of the pieces nor `ignore_index`; the first is named.
+        ValueError
+            If `top_k` is larger than the number of classes, or there are none to take the largest of.
+        """
+        classes = self.stop_class - self.first_class
+        _checks.top_k("top_k", self.top_k, classes)
+        if "argmax" in self.parts:
+            _checks.some_classes((classes,), 0)
+        row = types.SimpleNamespace(**self.parts)
+        if "label" in self.parts:
+            row.ignored = row.label == self.ignore_index
+            if not (row.ignored | _inside(row.label, self.first_class, self.stop_class)).all():
+                raise _checks.bad_label(row.label, self.stop_class, self.ignore_index)
+        if "rest" in self.parts:
+            row.norm = np.where(row.peak > -np.inf, 1 + row.rest, np.nan)
+            row.log_sum = np.where(row.peak > -np.inf, np.log1p(row.rest), np.nan)
+        return RowStats(**{name: self._delivered(FIELDS[name].formula(row)) for name in self.want})
+
+    def _delivered(self, values):
+        if values.ndim > self.parts["peak"].ndim:
+            values = np.moveaxis(values, -1, self.axis)
+        return (_layout.rounded(values, self.dtype) if values.dtype.kind == "f" else values)[()]
+
+
+def label_logits(logits: ArrayLike, labels: ArrayLike, axis: int = -1, *, first_class: int = 0) -> np.ndarray:
+    """The logit at each row's label in float64; NaN where the label is not in this piece.
+
+    Where `rank` is wanted of pieces of the class axis, this is the first of two stages: ``numpy.fmax`` of the pieces'
+    label logits is what each `RowState.of` must be given. It reads one logit a row.
+    """
+    x = _layout.floats(logits, "logits")
+    layout = _layout.of(x, _checks.one_axis(axis))
+    return _picked(x, _checks.class_indices(labels, layout.batch_shape), layout.axes[0], first_class)
+
+
+def _picked(x, labels, axis, first_class):
+    here = _inside(labels, first_class, first_class + x.shape[axis])
+    if not here.any():
+        return np.full(labels.shape, np.nan)
+    places = np.expand_dims(np.where(here, labels.astype(np.int64) - first_class, 0), axis)
+    return np.where(here, np.take_along_axis(x, places, axis).squeeze(axis).astype(np.float64), np.nan)
+
+
+def _inside(labels, first, stop):
+    return (labels >= first) & (labels < stop)
+
+
+def sweep(x, layout, needed, top_k, threshold=None, *, ordered=True):
+    """`peak` and the needed parts of each row, see `fastlogits.backends.numpy.row_stats`, in the batch's shape."""
+    rows = layout.rows
+    parts = {name: np.empty(rows, kind) for name, kind in KINDS.items() if name == "peak" or name in needed}
+    if "top_ids" in needed:
+        parts["top_values"] = np.empty((rows, top_k), _layout.COMPUTE[x.dtype])
+        parts["top_ids"] = np.empty((rows, top_k), np.intp)
+    if x.size:
+        stride = layout.stride
+        if stride is None:
+            x, stride = layout.bring(x)
+        threshold = layout.flatten(threshold) if "above" in needed else None
+        arrays = (parts.get(name) for name in (*KINDS, "top_values", "top_ids"))
+        config.backend().row_stats(
+            x, threshold, *arrays, layout.outer, layout.classes, layout.inner, stride, ordered, config.threads(x.size)
+        )
+    else:
+        for name, values in parts.items():
+            values.fill(-np.inf if name in ("peak", "second") else 0)
+    return {name: layout.unflatten(values) for name, values in parts.items()}
+
+
+@np.errstate(all="ignore")
+def _joined(left, right):
+    """The state of two neighbouring pieces of the class axis, `left` the one with the lower classes."""
+    a, b = left.parts, right.parts
+    leads = (a["peak"] >= b["peak"]) | np.isnan(a["peak"])
+    gap = np.where(a["peak"] == b["peak"], 0, -np.abs(a["peak"] - b["peak"]))
+
+    def lead_and_other(name):
+        return np.where(leads, a[name], b[name]), np.where(leads, b[name], a[name])
+
+    def moved(values):
+        """Sums of exp(x - m) in terms of the larger m."""
+        return np.where(np.isneginf(gap), 0, values * np.exp(gap))
+
+    parts = dict(a, peak=np.maximum(a["peak"], b["peak"]))
+    if "label" in a:
+        parts["label_logit"] = np.fmax(a["label_logit"], b["label_logit"])
+    if "rest" in a:
+        rest, other_rest = lead_and_other("rest")
+        parts["rest"] = rest + moved(1 + other_rest)
+    if "moment" in a:
+        moment, other_moment = lead_and_other("moment")
+        parts["moment"] = moment + moved(other_moment + gap * (1 + other_rest))
+    if "argmax" in a:
+        parts["argmax"] = lead_and_other("argmax")[0]
+    if "second" in a:
+        seconds = np.fmax(a["second"], b["second"])
+        parts["second"] = np.fmax(seconds, np.fmin(a["peak"], b["peak"]))
+    if "above" in a:
+        parts["above"] = a["above"] + b["above"]
+    if "top_ids" in a:
+        values = np.concatenate([a["top_values"], b["top_values"]], -1)
+        ids = np.concatenate([a["top_ids"], b["top_ids"]], -1)
+        top_k = min(left.top_k, values.shape[-1])
+        top = sweep(values, _layout.of(values, -1), {"top_ids"}, top_k)
+        parts |= {"top_values": top["top_values"], "top_ids": np.take_along_axis(ids, top["top_ids"], -1)}
+    return dataclasses.replace(left, stop_class=right.stop_class, parts=parts)

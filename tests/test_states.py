@@ -1,0 +1,131 @@
+"""Mergeable states: pieces of the classes and of the rows give what the whole gives."""
+
+import itertools
+import pickle
+
+import numpy as np
+import oracle
+import pytest
+from operations import labels_like, make_logits
+from test_inputs import refused
+from test_row_stats import ROWS, assert_stats
+from tolerance import HALF, spacing
+
+import fastlogits
+from fastlogits.states import RowState, label_logits
+
+
+def pieces_of(x, labels, cuts, **options):
+    """States of x cut along its classes."""
+    edges = [0, *cuts, x.shape[-1]]
+    spans = [slice(*edge) for edge in itertools.pairwise(edges)]
+    known = [label_logits(x[:, span], labels, first_class=span.start) for span in spans]
+    picked = np.fmax.reduce(known)
+    return [
+        RowState.of(x[:, span], labels, first_class=span.start, label_logits=picked, **options) for span in spans
+    ]
+
+
+def assert_near(stats, x, labels, top_k):
+    """As near to the oracle as the whole must be, the indices equal, and lse within one ulp of the whole's."""
+    assert_stats(stats, oracle.row_stats(x, labels, top_k))
+    whole, dtype = fastlogits.row_stats(x, labels, top_k=top_k), x.dtype
+    finite = np.where(np.isfinite(whole.lse.astype(float)), whole.lse, 0).astype(np.float64)
+    ulp = spacing(finite, dtype) if dtype in HALF else np.spacing(np.abs(finite).astype(dtype))
+    with np.errstate(invalid="ignore"):
+        assert not (np.abs(stats.lse.astype(np.float64) - whole.lse.astype(np.float64)) > ulp).any()
+
+
+def assert_equal(stats, expected):
+    assert vars(stats).keys() == vars(expected).keys()
+    for name, values in vars(expected).items():
+        np.testing.assert_array_equal(getattr(stats, name), values, name, strict=True)
+
+
+CUTS = [[1], [500], [999], [3, 4, 600], list(range(50, 1000, 50))]
+
+
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_merge_is_the_whole(backend, cuts, dtype):
+    x = make_logits(21, 1000, dtype)
+    labels = labels_like(x)
+    first, *rest = pieces_of(x, labels, cuts, top_k=7)
+    stats = first.merge(*rest).results()
+    assert_near(stats, x, labels, 7)
+    assert_equal(rest[-1].merge(*rest[-2::-1], first).results(), stats)
+
+
+def test_merge_in_a_tree(rng):
+    x = (3 * rng.standard_normal((5, 64))).astype(np.float32)
+    labels = rng.integers(0, 64, 5)
+    states = pieces_of(x, labels, range(8, 64, 8), top_k=10)
+    while len(states) > 1:
+        states = [pickle.loads(pickle.dumps(a)).merge(b) for a, b in zip(states[::2], states[1::2], strict=True)]
+    assert_near(states[0].results(), x, labels, 10)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("label", [0, 3])
+def test_merge_of_special_rows(backend, cut, label, dtype):
+    x = np.array(ROWS).astype(dtype)
+    labels = np.full(len(x), label)
+    a, b = pieces_of(x, labels, [cut], top_k=4)
+    assert_near(a.merge(b).results(), x, labels, 4)
+
+
+def test_concatenate_is_the_whole(backend, rng):
+    x = rng.standard_normal((3, 40, 5)).astype(np.float32)
+    labels = rng.integers(0, 40, (3, 5))
+    whole = fastlogits.row_stats(x, labels, top_k=3, axis=1)
+    for axis, cut in [(0, 1), (1, 2), (-1, 4)]:
+        spans = slice(cut), slice(cut, None)
+        index = (lambda span: (span, slice(None))) if axis == 0 else (lambda span: (slice(None), span))
+        parts = [
+            RowState.of(np.moveaxis(x, 1, 2)[index(span)], labels[index(span)], top_k=3, axis=-1) for span in spans
+        ]
+        stats = RowState.concatenate(parts, axis).results()
+        for name in ("topk_ids", "topk_log_probs"):
+            setattr(stats, name, np.moveaxis(getattr(stats, name), -1, 1))
+        assert_equal(stats, whole)
+
+
+def test_ignored_rows():
+    x, labels = np.arange(6.0).reshape(2, 3), [2, -100]
+    a, b = pieces_of(x, np.array(labels), [1])
+    assert_equal(a.merge(b).results(), fastlogits.row_stats(x, labels))
+
+
+def test_integers_and_empty_pieces():
+    x = np.array([[3, 1, 2]])
+    a, b, c = (RowState.of(x[:, s], first_class=s.start) for s in (slice(0, 0), slice(0, 2), slice(2, 3)))
+    assert a.merge(b, c).results().margin.tolist() == [1]
+
+
+def state(stop=2, first=0, x=None, **options):
+    return RowState.of(np.zeros((3, stop - first)) if x is None else x, first_class=first, **options)
+
+
+@pytest.mark.parametrize(
+    ("combine", "tokens"),
+    [
+        (lambda: state().merge(state(5, 3)), ["up to 2", "from 3"]),
+        (lambda: state().merge(state()), ["up to 2", "from 0"]),
+        (lambda: state().merge(state(4, 2, want=["lse"])), ["want", "lse"]),
+        (lambda: state().merge(state(4, 2, np.zeros((4, 2)))), ["rows"]),
+        (lambda: state().merge(state(4, 2, np.zeros((3, 2), np.float32))), ["dtype", "float32"]),
+        (lambda: state(labels=[0, 1, 0]).merge(state(4, 2, labels=[0, 1, 1])), ["labels"]),
+        (lambda: state(labels=[0, 1, 0]).merge(state(4, 2, labels=[0, 1, 0])), ["rank", "label_logits"]),
+        (lambda: RowState.concatenate([state(), state(3)]), ["stop_class", "3"]),
+        (lambda: state(top_k=2).merge(state(3, 2, top_k=2)).results() and state(top_k=3).results(), ["top_k", "3"]),
+    ],
+)
+def test_refused(combine, tokens):
+    with refused(ValueError, *tokens):
+        combine()
+
+
+def test_labels_in_no_piece():
+    labels = [0, 4, 9]
+    states = [state(first + 3, first, labels=labels, want=["nll"]) for first in (0, 3)]
+    with refused(IndexError, "labels", "9", r"\(2,\)", r"\[0, 6\)"):
+        states[0].merge(states[1]).results()
