@@ -13,7 +13,7 @@ SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: demo test test-all lint bench bench-quick bench-compare bench-publish bench-gate compare clean
+.PHONY: demo test test-all lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -59,6 +59,10 @@ bench-gate: $(VENV)/.dev $(VENV)/.built
 
 compare: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+# What comes after the logits (statistics, filters, sampling, calibration) beside the same from others: a minute.
+compare-post: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+	$(BIN)/python benchmarks/postprocessing.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

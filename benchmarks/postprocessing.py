@@ -1,0 +1,133 @@
+"""Our time beside the same answers from others, for everything after the logits; one table, in one run.
+
+    python benchmarks/postprocessing.py [--only topk,row*] [--threads 2] [--budget 2]
+
+Two threads for everybody. Ours and the peer take turns, and must agree before either is timed. A new case is a
+function that makes its inputs and returns the two calls, under `case`: what it is called, who the peer is, and how many
+times as long the peer must take.
+"""
+
+import argparse
+import fnmatch
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import timing
+
+import fastlogits
+
+
+class Case(NamedTuple):
+    name: str
+    peer: str
+    goal: float
+    prepare: object  # () -> (our call, the peer's call, what checks their two results)
+
+
+CASES = []
+
+
+def case(name, peer, goal):
+    return lambda prepare: CASES.append(Case(name, peer, goal, prepare)) or prepare
+
+
+def normal(*shape, spread=4.0):
+    return spread * np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def close(ours, theirs):
+    """Each array of ours next to the one of theirs."""
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(one, np.float64), np.asarray(other, np.float64), rtol=1e-4, atol=1e-4)
+
+
+@case("topk k=50, 32 x 50257", "torch.topk", 6)
+def topk():
+    import torch
+
+    x = normal(32, 50257)
+    tensor = torch.from_numpy(x)
+    return lambda: fastlogits.topk(x, 50), lambda: torch.topk(tensor, 50), close
+
+
+@case("row_stats, all fields, 256 x 32000", "torch functions", 10)
+def all_fields():
+    import torch
+
+    x = normal(256, 32000)
+    labels = np.random.default_rng(1).integers(0, 32000, 256)
+    logits, at = torch.from_numpy(x), torch.from_numpy(labels)[:, None]
+
+    def by_torch():
+        log_probs = torch.log_softmax(logits, -1)
+        probs = log_probs.exp()
+        top, top_ids = torch.topk(logits, 10)
+        predicted = logits.argmax(-1)
+        return (
+            torch.logsumexp(logits, -1),
+            -log_probs.gather(1, at)[:, 0],
+            predicted,
+            predicted == at[:, 0],
+            -(probs * log_probs).sum(-1),
+            probs.amax(-1),
+            (logits > logits.gather(1, at)).sum(-1),
+            top[:, 0] - top[:, 1],
+            top_ids,
+            log_probs.gather(1, top_ids),
+        )
+
+    def agree(ours, theirs):
+        close(vars(ours).values(), theirs)
+
+    return lambda: fastlogits.row_stats(x, labels, top_k=10), by_torch, agree
+
+
+@case("row_stats, lse argmax nll, 256 x 32000", "our logsumexp", 1 / 1.4)
+def three_fields():
+    x = normal(256, 32000)
+    labels = np.random.default_rng(1).integers(0, 32000, 256)
+    want = ("lse", "argmax", "nll")
+
+    def agree(ours, theirs):
+        close([ours.lse], [theirs])
+
+    return lambda: fastlogits.row_stats(x, labels, want=want), lambda: fastlogits.logsumexp(x), agree
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="*", metavar="A,B,...", help="cases; * and ? are wildcards")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds for a case, without preparations")
+    args = parser.parse_args()
+    chosen = [c for c in CASES if any(fnmatch.fnmatch(c.name, f"{pattern}*") for pattern in args.only.split(","))]
+    if not chosen:
+        raise SystemExit(f"--only {args.only}: fits none of: {'; '.join(c.name for c in CASES)}")
+    print(f"{'':<46} {'ours, us':>10} {'theirs, us':>11} {'ratio':>6} {'goal':>6}  against")
+    with fastlogits.settings(num_threads=args.threads):
+        missed = [c.name for c in chosen if not met(c, args)]
+    return 1 if missed else 0
+
+
+def met(case, args):
+    try:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    except ImportError:
+        pass  # then so says the case that needs it
+    ours, theirs, agree = case.prepare()
+    agree(ours(), theirs())
+    racers = {"ours": timing.Contender(ours), "theirs": timing.Contender(theirs)}
+    timing.race(racers, budget=args.budget)
+    own, other = (racer.seconds * 1e6 for racer in racers.values())
+    noise = "" if max(racer.spread for racer in racers.values()) < timing.NOISY else "  (noisy)"
+    ratio = other / own
+    verdict = "" if ratio >= case.goal else "  MISSED"
+    print(f"{case.name:<46} {own:>10.1f} {other:>11.1f} {ratio:>6.2f} {case.goal:>6.2f}  {case.peer}{verdict}{noise}")
+    return not verdict
+
+
+if __name__ == "__main__":
+    sys.exit(main())
