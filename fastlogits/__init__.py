@@ -3,6 +3,7 @@
 from fastlogits.config import settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
 from fastlogits.row_stats import TopK, accuracy, entropy, perplexity, row_stats, topk
+from fastlogits.selective import selective_log_softmax, selective_log_softmax_backward
 from fastlogits.softmax import (
     argmax,
     log_softmax,
@@ -30,6 +31,8 @@ __all__ = [
     "logsumexp",
     "perplexity",
     "row_stats",
+    "selective_log_softmax",
+    "selective_log_softmax_backward",
     "settings",
     "show_config",
     "softmax",

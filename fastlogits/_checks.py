@@ -68,8 +68,16 @@ def some_classes(shape, axis):
 
 
 def alike(name, array, other_name, other):
+    same_shape(name, array, other_name, other)
+    same_dtype(name, array, other_name, other)
+
+
+def same_shape(name, array, other_name, other):
     if array.shape != other.shape:
         raise ValueError(f"{name}: expected the shape of {other_name}, {other.shape}, got {array.shape}")
+
+
+def same_dtype(name, array, other_name, other):
     if array.dtype != other.dtype:
         raise TypeError(f"{name}: expected the dtype of {other_name}, {other.dtype}, got {array.dtype}")
 
@@ -318,6 +326,26 @@ def neighbours(state, other):
         raise ValueError("states: expected pieces of the same rows, with the same labels")
     if "above" in state.parts and "threshold" not in state.parts:
         raise ValueError("states: the rank of a label across pieces needs label_logits, see RowState.of")
+
+
+# Selected classes
+
+
+def class_ids(ids, shape, axis):
+    """`ids` as an array: one a row of logits of `shape`, or several along `axis`."""
+    ids = as_array("ids", ids)
+    batch_shape = shape[:axis] + shape[axis + 1 :]
+    several = ids.ndim == len(shape) and ids.shape[:axis] + ids.shape[axis + 1 :] == batch_shape
+    if ids.shape != batch_shape and not several:
+        along = ", ".join(map(str, (*shape[:axis], "K", *shape[axis + 1 :])))
+        raise ValueError(f"ids: expected shape {batch_shape}, or ({along}) with K of them a row, got {ids.shape}")
+    if ids.dtype.kind not in "iu" and ids.size:
+        raise TypeError(f"ids: expected integers, got {ids.dtype}")
+    bad = (ids < 0) | (ids >= shape[axis])
+    if bad.any():
+        position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
+        raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
+    return ids
 
 
 # Compiled kernels

@@ -39,6 +39,7 @@ ALLOWED = {
     "cross_entropy.py": {"_checks", "_layout", "config", "dispatch", "backends"},
     "states.py": {"_checks", "_layout", "config"},
     "row_stats.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
+    "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy"},
 }
 
 

@@ -14,6 +14,7 @@ ft = need("fastlogits.torch")
 X = np.random.default_rng(0).standard_normal((4, 5, 3))
 G = np.random.default_rng(1).standard_normal((4, 5, 3))
 LABELS = np.arange(12).reshape(4, 3) % 5
+IDS = np.arange(24).reshape(4, 2, 3) % 5
 SHARES = np.abs(G)
 MASK = X > -0.5
 MASK[0, :, 0] = False
@@ -37,6 +38,12 @@ CALLS = {
     "cross_entropy of shares": (fastlogits.cross_entropy, (X, SHARES), {"axis": 0, "reduction": "none"}),
     "cross_entropy of rows": (
         fastlogits.cross_entropy, (X, LABELS), {"axis": -2, "sample_weight": ROWS, "ignore_index": 1},
+    ),
+    "selective_log_softmax": (fastlogits.selective_log_softmax, (X, LABELS), {"axis": 1}),
+    "selective_log_softmax of several": (fastlogits.selective_log_softmax, (X, IDS), {"axis": -2}),
+    "selective_log_softmax_backward": (fastlogits.selective_log_softmax_backward, (ROWS, X, LABELS), {"axis": 1}),
+    "selective_log_softmax_backward of several": (
+        fastlogits.selective_log_softmax_backward, (G[:, :2], X, IDS), {"axis": 1},
     ),
 }  # fmt: skip
 

@@ -3,7 +3,14 @@
 from fastlogits.torch import hf, uniform
 from fastlogits.torch._arrays import empty_cache
 from fastlogits.torch._patch import patch
-from fastlogits.torch.functional import CrossEntropyLoss, cross_entropy, log_softmax, logsumexp, softmax
+from fastlogits.torch.functional import (
+    CrossEntropyLoss,
+    cross_entropy,
+    log_softmax,
+    logsumexp,
+    selective_log_softmax,
+    softmax,
+)
 
 __all__ = [
     "CrossEntropyLoss",
@@ -13,6 +20,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "patch",
+    "selective_log_softmax",
     "softmax",
     "uniform",
 ]

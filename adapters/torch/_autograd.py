@@ -200,6 +200,23 @@ class LogSumExp(Function):
         return logsumexp_gradient(grad, logits, ctx.dim, ctx.keepdim), None, None
 
 
+class SelectiveLogSoftmax(Function):
+    @staticmethod
+    def forward(ctx, logits, ids, dim):
+        ctx.dim = dim
+        ctx.save_for_backward(logits, ids)
+        return selective_log_softmax_(logits, ids, dim)
+
+    @staticmethod
+    def backward(ctx, grad):
+        logits, ids = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return selective_log_softmax_formula(grad, logits, ids, ctx.dim), None, None
+        arrays = array(grad), array(logits), array(ids)
+        result = fastlogits.selective_log_softmax_backward(*arrays, ctx.dim, out=_arrays.empty_like(logits))
+        return tensor(result, logits.dtype), None, None
+
+
 def softmax_(logits, dim, temperature=1.0, out=None):
     out_array = None if out is None else array(out)
     probs = fastlogits.softmax(array(logits), dim, temperature=temperature, out=out_array)
@@ -214,6 +231,10 @@ def log_softmax_(logits, dim, temperature=1.0, out=None):
 
 def logsumexp_(logits, dim, keepdim):
     return tensor(fastlogits.logsumexp(array(logits), dim, keepdims=keepdim), logits.dtype)
+
+
+def selective_log_softmax_(logits, ids, dim):
+    return tensor(fastlogits.selective_log_softmax(array(logits), array(ids), dim), logits.dtype)
 
 
 def softmax_gradient(grad, probs, dim):
@@ -243,6 +264,13 @@ def log_softmax_formula(grad, log_probs, dim):
     return grad - log_probs.exp() * grad.sum(dim, keepdim=True)
 
 
+def selective_log_softmax_formula(grad, logits, ids, dim):
+    if ids.dim() < logits.dim():
+        grad, ids = grad.unsqueeze(dim), ids.unsqueeze(dim)
+    scattered = torch.zeros_like(logits).scatter_add(dim, ids.long(), grad)
+    return scattered - softmax(logits, dim) * grad.sum(dim, keepdim=True)
+
+
 def kept(reduced, dim, ndim):
     """`reduced` with the axes of `dim` back in place, of length 1."""
     for axis in sorted(d % ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,))):
@@ -266,3 +294,9 @@ def logsumexp(logits, dim, keepdim=False):
     if logits.requires_grad and torch.is_grad_enabled():
         return apply(LogSumExp, logits, dim, keepdim)
     return logsumexp_(logits, dim, keepdim)
+
+
+def selective_log_softmax(logits, ids, dim):
+    if logits.requires_grad and torch.is_grad_enabled():
+        return apply(SelectiveLogSoftmax, logits, ids, dim)
+    return selective_log_softmax_(logits, ids, dim)

@@ -25,7 +25,8 @@ def tensor(name, value, dtypes=FLOATS):
 
 def in_words_of_torch(error):
     """An error of the uniform API, with the argument by its name here."""
-    return type(error)(str(error).replace("labels", "target").replace("logits", "input"))
+    words = str(error).replace("labels", "target").replace("logits", "input").replace("ids:", "index:")
+    return type(error)(words)
 
 
 def no_tensors(**values):

@@ -8,7 +8,7 @@ from torch.jit import is_tracing
 from torch.nn import _reduction
 from torch.nn.functional import _get_softmax_dim
 
-from fastlogits._checks import loss_options
+from fastlogits._checks import INT64_MAX, loss_options
 from fastlogits.torch import _autograd, _checks, _formula, _library
 from fastlogits.torch._autograd import Options
 
@@ -185,6 +185,52 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     if run is _formula or not input.dim():
         return torch.logsumexp(input, dims, keepdim)
     return run.logsumexp(input, dims, keepdim)
+
+
+def selective_log_softmax(input: Tensor, index: Tensor, dim: int = -1) -> Tensor:
+    """``log_softmax(input, dim)`` at the classes `index` alone, as in TRL; differentiable.
+
+    Neither the log-probabilities of the other classes nor, before the backward pass, their gradient is formed.
+
+    Parameters
+    ----------
+    input : Tensor
+        Logits.
+    index : Tensor of any integer dtype
+        One class a row, of the shape of `input` without `dim`; or several, along `dim`. They may repeat.
+    dim : int, default -1
+        The class dimension.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `index` and the dtype of `input`.
+
+    Raises
+    ------
+    IndexError
+        If an index is not in [0, C); the first is named.
+
+    Examples
+    --------
+    >>> import torch, fastlogits.torch
+    >>> fastlogits.torch.selective_log_softmax(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([-1.3863, -1.3863])
+    """
+    run = path(input, index)
+    if run is _autograd:
+        _checks.tensor("input", input)
+        _checks.tensor("index", index, _checks.LABELS)
+        try:
+            return _autograd.selective_log_softmax(input, index, _checks.dim(dim, input))
+        except (IndexError, TypeError, ValueError) as error:
+            raise _checks.in_words_of_torch(error) from None
+    one = index.dim() < input.dim()
+    if one and run is _library:
+        return -along(dim, input, index, None, None, -INT64_MAX, 0.0, 0.0, None, 1.0, "none", None)
+    index = index.long().unsqueeze(dim) if one else index.long()
+    log_probs = (torch if run is _formula else run).log_softmax(input, dim).gather(dim, index)
+    return log_probs.squeeze(dim) if one else log_probs
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):

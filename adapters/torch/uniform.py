@@ -96,6 +96,21 @@ def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
     return _autograd.log_softmax_formula(grad_log_probs, log_probs, _axes(axis, log_probs))
 
 
+def selective_log_softmax(logits, ids, axis=-1):
+    logits = _floats("logits", logits)
+    axis = _axes(_checks.one_axis(axis), logits)[0]
+    if functional.path(logits) is _autograd and not _tracked(logits):
+        return _numpy(fastlogits.selective_log_softmax, logits, ids, axis)
+    return functional.selective_log_softmax(logits, torch.as_tensor(ids), axis)
+
+
+def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
+    if functional.path(grad, logits) is _autograd and not _tracked(grad, logits, out=out):
+        return _numpy(fastlogits.selective_log_softmax_backward, grad, logits, ids, axis, out=out)
+    axis = _axes(_checks.one_axis(axis), logits)[0]
+    return _autograd.selective_log_softmax_formula(grad, logits, torch.as_tensor(ids), axis)
+
+
 def cross_entropy(
     logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
