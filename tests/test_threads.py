@@ -165,7 +165,7 @@ INTERRUPTED = """
     import fastlogits
 
     row = np.linspace(0, 1, 2**18, dtype=np.float32)
-    x = np.broadcast_to(row, (100_000, 2**18))             # minutes of work in a megabyte
+    x = np.broadcast_to(row, (2_000_000, 2**18))           # minutes of work in a megabyte
     labels = np.zeros(len(x), np.int64)
     with fastlogits.settings(num_threads={threads}):
         fastlogits.{call}

@@ -14,16 +14,12 @@ cdef void ce_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexc
                        c.losses, &c.options, state, work, start, stop)
 
 
-cdef inline bint ignored(Call* c, Py_ssize_t row) noexcept nogil:
-    return not c.options.soft and c.labels[row] == c.options.ignore_index
-
-
 cdef void ce_pick(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef Py_ssize_t row
     for row in range(start, stop):
-        if not ignored(c, c.first_row + row):
-            ce.pick(<real*>c.x, (c.first_row + row) * c.x_stride, 1, c.labels, c.first_row + row, 1, &c.options,
+        if not ce.ignored(c.labels, c.first_row + row, &c.options):
+            ce.pick(<real*>c.x, (c.first_row + row) * c.x_stride, 0, 1, c.labels, c.first_row + row, 1, &c.options,
                     row_state(c, row), work)
 
 
@@ -33,10 +29,10 @@ cdef void ce_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
     for item in range(start, stop):
         row = piece_row(c, item)
         n = c.first_row + row
-        if not ignored(c, n):
-            ce.reduce(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, <real*>c.z, n * c.z_stride,
-                                 <real*>c.weight, &c.options, row_state(c, row), piece_first(c, item),
-                                 piece_last(c, item), work)
+        if not ce.ignored(c.labels, n, &c.options):
+            ce.reduce(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, <real*>c.z,
+                      n * c.z_stride, <real*>c.weight, &c.options, row_state(c, row), 0, piece_first(c, item),
+                      piece_last(c, item), work)
 
 
 cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -44,10 +40,11 @@ cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
     cdef Py_ssize_t row, n
     for row in range(start, stop):
         n = c.first_row + row
-        if ignored(c, n):
+        if ce.ignored(c.labels, n, &c.options):
             c.losses[n] = 0.0
         else:
-            ce.settle(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, &c.options, row_state(c, row), work)
+            ce.settle(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, &c.options,
+                      row_state(c, row), 0, work)
             ce.finish(c.labels, n, <real*>c.weight, c.sample_weight, c.grad_loss, c.losses, 1, &c.options,
                       row_state(c, row))
 
@@ -62,13 +59,13 @@ cdef void ce_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noex
         n = c.first_row + row
         first = piece_first(c, item)
         last = piece_last(c, item)
-        if ignored(c, n):
+        if ce.ignored(c.labels, n, &c.options):
             ce.write_zeros(<real*>c.y, n * c.y_stride + first * BLOCK,
                                       min(c.classes, last * BLOCK) - first * BLOCK, &c.options, work)
         else:
-            ce.write(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride,
-                                -1 if c.options.soft else c.labels[n], <real*>c.z, n * c.z_stride, <real*>c.weight,
-                                &c.options, row_state(c, row), first, last, work)
+            ce.write(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, <real*>c.y,
+                     n * c.y_stride, -1 if c.options.soft else c.labels[n], <real*>c.z, n * c.z_stride,
+                     <real*>c.weight, &c.options, row_state(c, row), 0, first, last, work)
 
 
 cdef void ce_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

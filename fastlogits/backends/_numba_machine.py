@@ -206,6 +206,16 @@ def larger_lanes(typingctx, x, m):
     return x(x, m), emit
 
 
+@intrinsic
+def magnitude(typingctx, lanes):
+    def emit(context, builder, signature, args):
+        kind = ir.FunctionType(args[0].type, [args[0].type])
+        name = f"llvm.fabs.v{args[0].type.count}{'f64' if lanes.dtype == types.float64 else 'f32'}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return lanes(lanes), emit
+
+
 def folded(builder, lanes, combine):
     """Halves combined until one lane is left."""
     count = lanes.type.count

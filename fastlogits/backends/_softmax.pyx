@@ -26,8 +26,8 @@ cdef void softmax_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) 
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]
     if c.log:
-        rows.log_softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, state, work,
-                              c.storage, start, stop)
+        rows.log_softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, c.keep, state,
+                              work, c.storage, start, stop)
     else:
         rows.softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, c.keep, state, work,
                           c.storage, start, stop)
@@ -39,7 +39,7 @@ cdef void softmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     for item in range(start, stop):
         row = piece_row(c, item)
         rows.reduce(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, <real*>c.y,
-                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), piece_first(c, item),
+                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), 0, piece_first(c, item),
                     piece_last(c, item), work, c.storage)
 
 
@@ -48,7 +48,7 @@ cdef void softmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     cdef Py_ssize_t row
     for row in range(start, stop):
         rows.settle(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, <real*>c.y,
-                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), work, c.storage)
+                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), 0, work, c.storage)
 
 
 cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -59,11 +59,11 @@ cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
         at = (c.first_row + row) * c.x_stride
         y_at = (c.first_row + row) * c.y_stride
         if c.log:
-            rows.log_softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.classes, c.scale, row_state(c, row),
+            rows.log_softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.classes, c.scale, row_state(c, row), 0,
                                    piece_first(c, item), piece_last(c, item), work, c.storage)
         else:
-            rows.softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.classes, c.scale, c.keep, row_state(c, row),
-                               piece_first(c, item), piece_last(c, item), work, c.storage)
+            rows.softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.keep, <real*>c.y, y_at, c.classes, c.scale,
+                               row_state(c, row), 0, piece_first(c, item), piece_last(c, item), work, c.storage)
 
 
 cdef void softmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -81,7 +81,7 @@ cdef void softmax_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
 
 
 cdef int softmax_of(real* which, Call* call, int threads) except -1:
-    call.keep = call.storage == NATIVE and not call.log
+    call.keep = call.storage == NATIVE and not (call.log and call.x == call.y)
     if call.inner > 1:
         return run(<chunk>softmax_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
     if call.classes <= SHORT_CLASSES:
@@ -126,7 +126,7 @@ cdef void logsumexp_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t sto
         if piece_first(c, item) == 0:
             row = piece_row(c, item)
             (<real*>c.y)[c.first_row + row] = <real>rows.log_norm(
-                <real*>c.x, (c.first_row + row) * c.x_stride, c.classes, row_state(c, row), work, c.storage
+                <real*>c.x, (c.first_row + row) * c.x_stride, c.classes, row_state(c, row), 0, work, c.storage
             )
 
 

@@ -78,7 +78,7 @@ def optional_in_tiles(kernel):
     def alone(part, start, stop, states, options, args):
         own = machine.pointers((states[part], *args))
         whole = Options(*options)
-        in_tile = Options(*options[:-2], NATIVE, not whole.bent)
+        in_tile = Options(*options[:-2], NATIVE, int(not whole.bent))
         kernel(*own[1:], whole, in_tile, own[0], machine.stack(WORK, own[1]), start, stop)
 
     return driver(alone, kernel)
@@ -200,9 +200,9 @@ def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads)
 
 def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, log):
     row, storage = classes * inner, storage_of(x)
+    keep = storage == NATIVE and not (log and x.ctypes.data == y.ctypes.data)
     x, y = flat(x, (outer - 1) * x_stride + row), flat(y, (outer - 1) * y_stride + row)
     args = x, x_stride, y, y_stride
-    keep = storage == NATIVE and not log
     if inner > 1:
         args = *args, classes, inner, scale, log, keep
         run(softmax_columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args)
@@ -210,7 +210,7 @@ def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, 
         args = *args, outer, classes, scale, log
         run(softmax_short, groups(outer), threads, classes, primitives.SHORT, storage, *args)
     elif log:
-        run(log_softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale)
+        run(log_softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
     else:
         run(softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
 
@@ -274,7 +274,7 @@ def count_labels(labels, weight, sample_weight, classes, ignore_index):
     total = np.empty(1)
     options = (
         classes, 0, 0, 0, ignore_index, 0.0, 0.0, 0.0, 0.0, 0.0, False, weight is not None,
-        sample_weight is not None, False, False, False, False, False, NATIVE, False,
+        sample_weight is not None, False, False, False, False, False, NATIVE, 0,
     )  # fmt: skip
     weight = NO_WEIGHT[4] if weight is None else flat(weight)
     sample_weight = total if sample_weight is None else flat(sample_weight)
@@ -297,7 +297,7 @@ def cross_entropy(
         classes, x_stride, grad_stride, target_stride, ignore_index, label_smoothing, z_loss, softcap,
         abs(logit_scale), grad_scale * logit_scale, soft, weight is not None, sample_weight is not None,
         grad_loss is not None, spread, bent, negative, with_grad,
-        storage, with_grad and storage == NATIVE and not bent,
+        storage, int(with_grad and storage == NATIVE and not bent),
     )  # fmt: skip
     x = flat(x, gaps * x_stride + row)
     args = (

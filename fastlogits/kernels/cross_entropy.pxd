@@ -10,7 +10,8 @@ cdef struct Options:
     int64_t ignore_index
     double smoothing, z_loss, softcap, scale, grad_scale
     int storage
-    bint soft, weighted, sampled, upstream, spread, bent, negative, keep, with_grad
+    bint soft, weighted, sampled, upstream, spread, bent, negative, with_grad
+    int keep
 
 @cython.locals(bad=Py_ssize_t, valid=Py_ssize_t, row=Py_ssize_t, kept=bint, inside=bint, label=int64_t,
                by_label=double)
@@ -29,19 +30,22 @@ cdef real* class_mass(real* targets, Py_ssize_t at, Py_ssize_t start, Py_ssize_t
                       real* work) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, place=Py_ssize_t, z="real*", slope="real*")
-cdef void pick(real* x, Py_ssize_t at, Py_ssize_t step, int64_t* labels, Py_ssize_t row, Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
+cdef void pick(real* x, Py_ssize_t at, Py_ssize_t apart, Py_ssize_t step, int64_t* labels, Py_ssize_t row, Py_ssize_t n,
+               Options* options, double* state, real* work) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, j=Py_ssize_t, logits="real*",
+cdef bint ignored(int64_t* labels, Py_ssize_t row, Options* options) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, c=Py_ssize_t, logits="real*",
                mass="real*", gaps="real*", shift=double, peak=real)
-cdef void reduce(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, real* targets, Py_ssize_t targets_at,
-                 real* weight, Options* options, double* state, Py_ssize_t first, Py_ssize_t last,
-                 real* work) noexcept nogil
+cdef void reduce(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* targets,
+                 Py_ssize_t targets_at, real* weight, Options* options, double* state, Py_ssize_t j, Py_ssize_t first,
+                 Py_ssize_t last, real* work) noexcept nogil
 
-@cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, block=Py_ssize_t, fields=Py_ssize_t,
-               logits="real*", exps="real*", mass=double, gap=double, shift=double, block_mass=double,
-               block_peak=double)
-cdef void settle(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, Options* options, double* state,
-                 real* work) noexcept nogil
+@cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, blocks=Py_ssize_t, _=Py_ssize_t,
+               fields=Py_ssize_t, logits="real*", exps="real*", mass=double, gap=double, shift=double,
+               block_mass=double, block_peak=double)
+cdef void settle(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, Options* options, double* state,
+                 Py_ssize_t j, real* work) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, label=int64_t, hard=double, row_scale=double, scale=double, z_loss=double, peak=double,
                log_norm=double, lse=double, loss=double)
@@ -52,17 +56,19 @@ cdef void finish(int64_t* labels, Py_ssize_t row, real* weight, double* sample_w
                exp_label=double, others=double, target=double, counter=double)
 cdef void gradients(Py_ssize_t n, double scale, double z_loss, double grad_scale, double* state) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, logits="real*", grads="real*",
-               mass="real*", ratio=double, counter=real, factor=real)
-cdef void write(real* x, Py_ssize_t at, real* grad, Py_ssize_t grad_at, Py_ssize_t label, real* targets,
-                Py_ssize_t targets_at, real* weight, Options* options, double* state, Py_ssize_t first,
-                Py_ssize_t last, real* work) noexcept nogil
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, c=Py_ssize_t, logits="real*",
+               exps="real*", grads="real*", mass="real*", ratio=double, counter=real, factor=real)
+cdef void write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* grad, Py_ssize_t grad_at,
+                Py_ssize_t label, real* targets, Py_ssize_t targets_at, real* weight, Options* options, double* state,
+                Py_ssize_t j, Py_ssize_t first, Py_ssize_t last, real* work) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, j=Py_ssize_t, zeros="real*")
 cdef void write_zeros(real* grad, Py_ssize_t at, Py_ssize_t n, Options* options, real* work) noexcept nogil
 
-@cython.locals(blocks=Py_ssize_t, row=Py_ssize_t, at=Py_ssize_t, grad_at=Py_ssize_t, targets_at=Py_ssize_t,
-               label=int64_t)
+@cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, kept_stride=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, j=Py_ssize_t,
+               at=Py_ssize_t, grad_at=Py_ssize_t, targets_at=Py_ssize_t, kept="real*", kept_at=Py_ssize_t, keep=int)
 cdef void rows(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,
                double* grad_loss, double* losses, Options* options, double* state, real* work,
                Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+
+cdef void clear(double* state, Py_ssize_t j) noexcept nogil

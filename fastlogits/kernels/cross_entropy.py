@@ -14,8 +14,6 @@ times what arrives at the loss, times dz_c/dx_c. At the label hard (p - 1) is -h
 every digit where the label dominates.
 """
 
-import math
-
 from fastlogits.kernels import primitives, softmax
 
 
@@ -86,16 +84,16 @@ def class_mass(targets, at, start, size, weight, options, work):
     return mass
 
 
-def pick(x, at, step, labels, row, n, options, state, work):
+def pick(x, at, apart, step, labels, row, n, options, state, work):
     """PICKED = z_label and SLOPE = dz_label/dx_label of n rows, before the gradient may take the place of x.
 
-    Row `row + j` begins at `at + j`, its classes lie `step` apart, and its field F is state[F + j].
+    Row `row + j` begins at `at + j * apart`, its classes lie `step` apart, and its field F is state[F + j].
     """
     for j in range(n):
         state[primitives.PICKED + j] = 0.0
         state[primitives.SLOPE + j] = 1.0
-        if not options.soft and labels[row + j] != options.ignore_index:
-            place = at + labels[row + j] * step + j
+        if not ignored(labels, row + j, options) and not options.soft:
+            place = at + j * apart + labels[row + j] * step
             z = transform(x, place, 1, options, work)
             state[primitives.PICKED + j] = z[0]
             if options.softcap > 0.0:
@@ -105,52 +103,59 @@ def pick(x, at, step, labels, row, n, options, state, work):
                 state[primitives.SLOPE + j] = slope[0]
 
 
-def reduce(x, at, grad, grad_at, targets, targets_at, weight, options, state, first, last, work):
-    """Per block: peak and sum as in softmax.py; gap_b = sum mass_c (peak_b - z_c), mass_b = sum mass_c."""
+def ignored(labels, row, options):
+    return not options.soft and labels[row] == options.ignore_index
+
+
+def reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, state, j, first, last, work):
+    """Per block of row j: peak and sum as in softmax.py; gap_b = sum mass_c (peak_b - z_c), mass_b = sum mass_c."""
+    fields = primitives.ROW_FIELDS + (j * softmax.blocks_of(options.classes) + first) * primitives.BLOCK_FIELDS
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
-        fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
         logits = transform(x, at + start, size, options, work)
         shift = softmax.block_peak(logits, size, state, fields)
         if options.spread:
             mass = class_mass(targets, targets_at, start, size, weight, options, work)
             gaps = primitives.slot(work, 4)
             peak = primitives.cast(shift, work)
-            for j in range(size):
-                gaps[j] = primitives.weigh(mass[j], peak - logits[j])
+            for c in range(size):
+                gaps[c] = primitives.weigh(mass[c], peak - logits[c])
             state[fields + primitives.BLOCK_GAP] = primitives.total(gaps, size)
             state[fields + primitives.BLOCK_MASS] = primitives.total(mass, size)
-        softmax.block_sum(logits, size, shift, options.scale, grad, grad_at + start, options.keep, state, fields)
+        softmax.block_sum(logits, size, shift, options.scale, kept, kept_at + start, keep, state, fields)
+        fields += primitives.BLOCK_FIELDS
 
 
-def settle(x, at, grad, grad_at, options, state, work):
-    """PEAK, REST, MASS and GAP of a row from its blocks."""
-    again = softmax.merge(options.classes, options.scale, state)
+def settle(x, at, kept, kept_at, keep, options, state, j, work):
+    """PEAK, REST, LOG_NORM, MASS and GAP of row j from its blocks."""
+    again = softmax.merge(options.classes, options.scale, state, j)
     if again >= 0:
         start = again * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
-        if options.keep:
-            exps = primitives.stretch(grad, grad_at + start, size)
+        if keep:
+            exps = primitives.stretch(kept, kept_at + start, size)
         else:
             logits = transform(x, at + start, size, options, work)
             exps = primitives.slot(work, 5)
-            primitives.keep_exp(logits, size, state[primitives.PEAK], options.scale, exps)
-        state[primitives.REST] += softmax.without_maximum(exps, size, work)
-    state[primitives.LOG_NORM] = math.log1p(state[primitives.REST])
+            primitives.keep_exp(logits, size, state[primitives.PEAK + j], options.scale, exps, primitives.KEEP_PADDED)
+        state[primitives.REST + j] += softmax.without_maximum(exps, size, work)
+    state[primitives.LOG_NORM + j] = primitives.log1p(state[primitives.REST + j])
     mass = 0.0
     gap = 0.0
     if options.spread:
-        for block in range((options.classes + primitives.BLOCK - 1) // primitives.BLOCK):
-            fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
+        blocks = softmax.blocks_of(options.classes)
+        fields = primitives.ROW_FIELDS + j * blocks * primitives.BLOCK_FIELDS
+        for _ in range(blocks):
             block_mass = state[fields + primitives.BLOCK_MASS]
             block_peak = state[fields + primitives.BLOCK_PEAK]
             shift = block_peak if block_peak > primitives.NEG_INF else 0.0
             mass += block_mass
             gap += state[fields + primitives.BLOCK_GAP]
-            gap += primitives.weigh(block_mass, state[primitives.PEAK] - shift)
-    state[primitives.MASS] = mass
-    state[primitives.GAP] = gap
+            gap += primitives.weigh(block_mass, state[primitives.PEAK + j] - shift)
+            fields += primitives.BLOCK_FIELDS
+    state[primitives.MASS + j] = mass
+    state[primitives.GAP + j] = gap
 
 
 def finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state):
@@ -203,31 +208,37 @@ def gradients(n, scale, z_loss, grad_scale, state):
         state[primitives.TARGET + j] = primitives.weigh(counter, target * state[primitives.SLOPE + j])
 
 
-def write(x, at, grad, grad_at, label, targets, targets_at, weight, options, state, first, last, work):
-    """grad_c = FACTOR exp(z_c - PEAK) - COUNTER mass_c, times the softcap's slope; TARGET at the label."""
-    counter = primitives.cast(state[primitives.COUNTER], work)
+def write(
+    x, at, kept, kept_at, keep, grad, grad_at, label, targets, targets_at, weight, options, state, j, first, last, work
+):
+    """grad_c = FACTOR exp(z_c - PEAK) - COUNTER mass_c of row j, times the softcap's slope; TARGET at the label."""
+    counter = primitives.cast(state[primitives.COUNTER + j], work)
+    fields = j * softmax.blocks_of(options.classes)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
-        if options.keep:
-            grads = primitives.stretch(grad, grad_at + start, size)
-            ratio = softmax.rescale(block, options.scale, state)
+        if keep:
+            exps = primitives.stretch(kept, kept_at + start, size)
+            ratio = softmax.rescale(state[primitives.PEAK + j], fields + block, options.scale, state)
         else:
             logits = transform(x, at + start, size, options, work)
-            grads = primitives.slot(work, 5)
-            primitives.keep_exp(logits, size, state[primitives.PEAK], options.scale, grads)
+            exps = primitives.slot(work, 5)
+            primitives.keep_exp(logits, size, state[primitives.PEAK + j], options.scale, exps, primitives.KEEP_PADDED)
             ratio = 1.0
-        factor = primitives.cast(ratio * state[primitives.FACTOR], work)
+        factor = primitives.cast(ratio * state[primitives.FACTOR + j], work)
+        grads = exps
         if options.spread:
             mass = class_mass(targets, targets_at, start, size, weight, options, work)
-            for j in range(size):
-                grads[j] = primitives.flush(grads[j] * factor - counter * mass[j])
+            for c in range(size):
+                grads[c] = primitives.flush(grads[c] * factor - counter * mass[c])
         else:
-            for j in range(size):
-                grads[j] = primitives.flush(grads[j] * factor)
+            # Not over x, which the slope is computed from.
+            if not options.bent:
+                grads = primitives.place(grad, grad_at + start, exps, options.storage)
+            primitives.scale_each(exps, size, factor, grads)
         multiply_slope(x, at + start, grads, size, options, work)
         if label >= start and label < start + size:
-            grads[label - start] = primitives.flush(primitives.cast(state[primitives.TARGET], work))
+            grads[label - start] = primitives.flush(primitives.cast(state[primitives.TARGET + j], work))
         primitives.store(grad, grad_at + start, size, grads, options.storage)
 
 
@@ -245,20 +256,53 @@ def rows(
     x, grad, labels, targets, weight, sample_weight, grad_loss, losses, options, state, work, start, stop
 ):
     """losses_i and, where asked, the gradient of the rows [start, stop)."""
-    blocks = (options.classes + primitives.BLOCK - 1) // primitives.BLOCK
-    for row in range(start, stop):
+    blocks = softmax.blocks_of(options.classes)
+    group = softmax.group_of(options.classes)
+    row = start
+    while row < stop:
+        n = min(group, stop - row)
         at = row * options.x_stride
         grad_at = row * options.grad_stride
         targets_at = row * options.targets_stride
-        label = -1 if options.soft else labels[row]
-        if not options.soft and label == options.ignore_index:
-            losses[row] = 0.0
-            if options.with_grad:
-                write_zeros(grad, grad_at, options.classes, options, work)
-            continue
-        pick(x, at, 1, labels, row, 1, options, state, work)
-        reduce(x, at, grad, grad_at, targets, targets_at, weight, options, state, 0, blocks, work)
-        settle(x, at, grad, grad_at, options, state, work)
-        finish(labels, row, weight, sample_weight, grad_loss, losses, 1, options, state)
+        kept = grad
+        kept_at = grad_at
+        kept_stride = options.grad_stride
+        keep = options.keep
+        if softmax.in_tile(options.classes, keep):
+            kept = primitives.slot(work, primitives.TILE)
+            kept_at = 0
+            kept_stride = softmax.padded(options.classes)
+            keep = primitives.KEEP_PADDED
+        pick(x, at, options.x_stride, 1, labels, row, n, options, state, work)
+        for j in range(n):
+            if not ignored(labels, row + j, options):
+                reduce(
+                    x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep,
+                    targets, targets_at + j * options.targets_stride, weight, options, state, j, 0, blocks, work,
+                )  # fmt: skip
+        for j in range(n):
+            if ignored(labels, row + j, options):
+                clear(state, j)
+            else:
+                settle(x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep, options, state, j, work)
+        finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state)
         if options.with_grad:
-            write(x, at, grad, grad_at, label, targets, targets_at, weight, options, state, 0, blocks, work)
+            for j in range(n):
+                if ignored(labels, row + j, options):
+                    write_zeros(grad, grad_at + j * options.grad_stride, options.classes, options, work)
+                else:
+                    write(
+                        x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep,
+                        grad, grad_at + j * options.grad_stride, -1 if options.soft else labels[row + j],
+                        targets, targets_at + j * options.targets_stride, weight, options, state, j, 0, blocks, work,
+                    )  # fmt: skip
+        row += n
+
+
+def clear(state, j):
+    """What `settle` would say of row j, which is ignored."""
+    state[primitives.PEAK + j] = 0.0
+    state[primitives.REST + j] = 0.0
+    state[primitives.LOG_NORM + j] = 0.0
+    state[primitives.MASS + j] = 0.0
+    state[primitives.GAP + j] = 0.0

@@ -77,7 +77,7 @@ def tile(
     options, state, work,
 ):  # fmt: skip
     """losses_j and, where asked, the gradient of a tile whose lane j is row `row + j`."""
-    cross_entropy.pick(x, at, step, labels, row, n, options, state, work)
+    cross_entropy.pick(x, at, 1, step, labels, row, n, options, state, work)
     tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work)
     settle(n, state, work)
     cross_entropy.finish(

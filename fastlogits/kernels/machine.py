@@ -75,6 +75,10 @@ def larger_lanes(x, m):
     return np.where(x > m, x, m)
 
 
+def magnitude(lanes):
+    return abs(lanes)
+
+
 def largest(lanes):
     return np.fmax.reduce(lanes)
 

@@ -34,6 +34,9 @@ enum { MOST_BLOCKS = 256, STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS };
 /* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
 enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 
+/* What becomes of the exponentials of a sum: where they are kept, KEEP_PADDED has room for whole vectors. */
+enum { DISCARD = 0, KEEP = 1, KEEP_PADDED = 2 };
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #if defined(__AVX512F__)

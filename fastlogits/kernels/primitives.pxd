@@ -11,6 +11,7 @@ cdef extern from "primitives.h" nogil:
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
     enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS
     enum: NATIVE, FLOAT16, BFLOAT16
+    enum: DISCARD, KEEP, KEEP_PADDED
     const double INF "(double)INFINITY"
     const double NEG_INF "-(double)INFINITY"
     const double NAN "(double)NAN"
@@ -27,8 +28,9 @@ cdef extern from "primitives.h" nogil:
     Py_ssize_t find(real* x, Py_ssize_t n, real value)
     double total(real* x, Py_ssize_t n)
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
-    double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out)
+    double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out, int keep)
     void shift_each(real* x, Py_ssize_t n, real rate, real shift, real offset, real* out)
+    void scale_each(real* x, Py_ssize_t n, real factor, real* out)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
 
     double rounded_away(double a, double b)

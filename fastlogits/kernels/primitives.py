@@ -25,6 +25,7 @@ MOST_BLOCKS = 256
 STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS
 
 NATIVE, FLOAT16, BFLOAT16 = range(3)
+DISCARD, KEEP, KEEP_PADDED = range(3)
 INF, NEG_INF, NAN = math.inf, -math.inf, math.nan
 LOG2_E = scalars.LOG2_E
 
@@ -44,7 +45,7 @@ rounded_away = scalars.rounded_away
 
 
 def slot(work, index):
-    return stretch(work, index * BLOCK, BLOCK)
+    return stretch(work, index * BLOCK, (SLOTS - index) * BLOCK)
 
 
 # How the numbers of an array are stored
@@ -138,7 +139,7 @@ def maximum(x, n):
     return machine.largest(machine.larger_lanes(machine.larger_lanes(m0, m1), machine.larger_lanes(m2, m3)))
 
 
-def exp_loop(x, n, shift, scale, out):
+def exp_loop(x, n, shift, scale, out, keep):
     """sum_i exp(scale * (x_i - shift)); each term goes to out_i as well, unless out is None. out may be x.
 
     Touches the next 4 KB: a hardware prefetcher stops at the page. Here, where there is work in between, and
@@ -180,17 +181,20 @@ def exp_loop(x, n, shift, scale, out):
     if i < n:
         e0 = scalars.exp_from(machine.read_tail(x, i, n - i, NEG_INF) - away, rate, floor)
         if out is not None:
-            machine.write_tail(out, i, n - i, e0)
+            if keep == KEEP_PADDED:
+                machine.write(out, i, e0)
+            else:
+                machine.write_tail(out, i, n - i, e0)
         total += machine.add_lanes(e0)
     return total
 
 
 def sum_exp(x, n, shift, scale):
-    return exp_loop(x, n, shift, scale, None)
+    return exp_loop(x, n, shift, scale, None, DISCARD)
 
 
-def keep_exp(x, n, shift, scale, out):
-    return exp_loop(x, n, shift, scale, out)
+def keep_exp(x, n, shift, scale, out, keep):
+    return exp_loop(x, n, shift, scale, out, keep)
 
 
 def shift_each(x, n, rate, shift, offset, out):
@@ -205,6 +209,23 @@ def shift_each(x, n, rate, shift, offset, out):
         i += w
     if i < n:
         machine.write_tail(out, i, n - i, factor * (machine.read_tail(x, i, n - i, 0.0) - away) - less)
+
+
+def flush_lanes(lanes, tiny):
+    return machine.zero_below(machine.magnitude(lanes), tiny, lanes)
+
+
+def scale_each(x, n, factor, out):
+    """out_i = factor * x_i, 0 below the smallest normal number; out may be x"""
+    w = machine.width(x)
+    by = machine.splat(factor, x)
+    tiny = machine.splat(2.0 ** machine.lowest(x), x)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, flush_lanes(by * machine.read(x, i), tiny))
+        i += w
+    if i < n:
+        machine.write_tail(out, i, n - i, flush_lanes(by * machine.read_tail(x, i, n - i, 0.0), tiny))
 
 
 def exp_each(x, shift, n, scale, out):
