@@ -29,6 +29,7 @@ PACKAGE = Path(fastlogits.__file__).parent
 ALLOWED = {
     "_checks.py": set(),
     "_layout.py": {"_checks"},
+    "_memory.py": set(),
     "config.py": {"_checks", "backends"},
     "dispatch.py": {"_checks"},
     "backends/__init__.py": set(),

@@ -6,6 +6,8 @@ import gc
 import pytest
 from conftest import need
 
+from fastlogits import _memory
+
 torch = need("torch")
 ft = need("fastlogits.torch")
 F = torch.nn.functional
@@ -124,7 +126,7 @@ def test_two_losses_on_the_same_logits():
 
 def test_large_gradients_do_not_share_memory():
     """The memory of the last large gradient is used again, but only once nobody holds it."""
-    rows = ft._arrays.KEPT_FROM // 4096 + 1
+    rows = _memory.KEPT_FROM // 4096 + 1
     x, y = leaf(rows=rows, classes=1024)
     first, second = ft.cross_entropy(x, y), ft.cross_entropy(x, y, reduction="sum")
     grads = torch.autograd.grad(first, x)[0], torch.autograd.grad(second, x)[0]
@@ -143,7 +145,7 @@ def test_large_gradients_do_not_share_memory():
     torch.autograd.grad(ft.cross_entropy(x, y, reduction="sum"), x)
     assert (held == before).all()
     ft.empty_cache()
-    assert not ft._arrays._kept
+    assert not _memory._kept
 
 
 def test_accumulation_with_normalizer():
@@ -293,7 +295,7 @@ def test_forward_mode():
 
 def test_threads_share_nothing():
     def work(seed):
-        x, y = leaf(rows=ft._arrays.KEPT_FROM // 4096 + 1, classes=1024, seed=seed)
+        x, y = leaf(rows=_memory.KEPT_FROM // 4096 + 1, classes=1024, seed=seed)
         for _ in range(3):
             x.grad = None
             ft.cross_entropy(x, y).backward()

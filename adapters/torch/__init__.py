@@ -1,7 +1,7 @@
 """fastlogits for PyTorch: the loss and softmaxes of torch.nn.functional, by the same names, faster on CPU."""
 
+from fastlogits._memory import empty_cache
 from fastlogits.torch import hf, uniform
-from fastlogits.torch._arrays import empty_cache
 from fastlogits.torch._patch import patch
 from fastlogits.torch.functional import (
     CrossEntropyLoss,

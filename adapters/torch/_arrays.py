@@ -1,14 +1,9 @@
 """Between tensors and NumPy arrays without copies, and the memory that gradients are written to."""
 
-import sys
-
 import numpy as np
 import torch
 
-# A fresh 131 MB gradient costs 42 ms of page faults from torch.empty, 12 ms from np.empty (which asks for
-# huge pages) and nothing where the last one is free again; below this size malloc reuses memory by itself.
-KEPT_FROM = 1 << 22
-_kept = []
+from fastlogits import _memory
 
 NUMPY = {
     torch.float32: np.dtype(np.float32),
@@ -44,26 +39,6 @@ def tensor(array, dtype):
 
 def empty_like(tensor):
     """An ndarray to write a gradient of the contiguous `tensor` to; None where any new one does as well."""
-    nbytes = tensor.numel() * tensor.element_size()
-    if nbytes < KEPT_FROM or not tensor.is_contiguous():
+    if tensor.numel() * tensor.element_size() < _memory.KEPT_FROM or not tensor.is_contiguous():
         return None
-    return _memory(nbytes)[:nbytes].view(numpy_dtype(tensor.dtype)).reshape(tensor.shape)
-
-
-def _memory(nbytes):
-    """The kept memory where no tensor holds it any more and it suffices, else new memory."""
-    try:
-        memory = _kept.pop()
-    except IndexError:
-        memory = None
-    # Popped, so no other thread has it; the two references are `memory` and getrefcount's own argument.
-    if memory is None or sys.getrefcount(memory) > 2 or memory.nbytes < nbytes:
-        memory = None
-        memory = np.empty(nbytes, np.uint8)
-    _kept[:] = [memory]
-    return memory
-
-
-def empty_cache():
-    """Return the memory kept from the last large gradient to the system."""
-    _kept.clear()
+    return _memory.empty(tuple(tensor.shape), numpy_dtype(tensor.dtype))
