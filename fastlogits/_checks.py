@@ -207,12 +207,13 @@ def labels_are_targets(labels, logits, batch_shape):
 
 def bad_label(labels, classes, ignore_index):
     labels = np.asarray(labels)
-    bad = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
+    bad = (labels < 0) | (labels >= classes)
+    allowed = f"values in [0, {classes})"
+    if ignore_index is not None:
+        bad &= labels != ignore_index
+        allowed += f" or ignore_index={int(ignore_index)}"
     position = tuple(map(int, np.unravel_index(np.argmax(bad), labels.shape)))
-    return IndexError(
-        f"labels: expected values in [0, {classes}) or ignore_index={int(ignore_index)}, "
-        f"got {labels[position]} at {position}"
-    )
+    return IndexError(f"labels: expected {allowed}, got {labels[position]} at {position}")
 
 
 def ignore_index(value, *, default, soft):

@@ -18,6 +18,7 @@ class _Default(int):
 
 
 IGNORE_INDEX = _Default(-100)
+NOTHING = _Default(-_checks.INT64_MAX)  # for frameworks whose losses ignore no label
 
 
 class CrossEntropy(NamedTuple):
@@ -169,7 +170,7 @@ def evaluate(
     with_grad=False, grad_loss=None, out=None,
 ):
     """(loss, gradient or None) of an array that `_layout.floats` has passed; the loss a float, or float64."""
-    dtype = x.dtype
+    dtype, all_count = x.dtype, ignore_index is NOTHING
     layout = _layout.of(x, _checks.one_axis(axis))
     if type(labels) is not np.ndarray:
         labels = _checks.as_array("labels", labels)
@@ -207,8 +208,8 @@ def evaluate(
         first_bad, total = backend.count_labels(
             indices, weight, sample_weight, layout.classes, ignore_index
         )
-    if first_bad >= 0:
-        raise _checks.bad_label(labels, layout.classes, ignore_index)
+    if first_bad >= 0 or (all_count and indices is not None and labels.itemsize == 8 and NOTHING in indices):
+        raise _checks.bad_label(labels, layout.classes, None if all_count else ignore_index)
     if divisor is None:
         divisor = total if reduction == "mean" else 1.0
 

@@ -1,0 +1,92 @@
+"""The loss in TensorFlow's own operators: what is differentiated where the kernels' gradient is not enough.
+
+Second derivatives and gradients of anything but the logits come from here, on our logsumexp; and all of the
+loss where no Python runs (see `_calls.portable`), on TensorFlow's.
+"""
+
+import tensorflow as tf
+
+
+def cross_entropy(logits, labels, weight, sample_weight, normalizer, options, logsumexp=tf.reduce_logsumexp):
+    """As `fastlogits.cross_entropy`; a label out of range, which nothing can report here, gives NaN."""
+    smoothing, z_loss, softcap, logit_scale = options.numbers
+    soft = labels.dtype.is_floating
+    z = last(logits, options.axis)
+    if soft:
+        labels = last(labels, options.axis)
+        dtype = z.dtype if z.dtype.size > labels.dtype.size else labels.dtype
+        dtype = tf.float32 if dtype.size == 2 else dtype
+        labels = tf.cast(labels, dtype)
+    else:
+        dtype = tf.float32 if z.dtype.size == 2 else z.dtype
+    z = tf.cast(z, dtype)
+    classes = tf.shape(z, tf.int64)[-1]
+    rows = tf.shape(z)[:-1]
+    valid = None
+    if not soft:
+        labels = tf.cast(labels, tf.int64)
+        valid = labels != options.ignore_index
+        # What is ignored must not reach a derivative, not even as 0 * NaN.
+        z = tf.where(tf.expand_dims(valid, -1), z, tf.zeros((), dtype))
+    if softcap:
+        z = softcap * tf.tanh(z / softcap)
+    z = tf.cast(logit_scale, dtype) * z
+    lse = logsumexp(z, -1)
+
+    w = tf.ones((), dtype) if weight is None else tf.cast(weight, dtype)
+    even = smoothing / tf.cast(classes, dtype)
+    if soft:
+        losses = _expected(w * ((1 - smoothing) * labels + even), lse, z)
+        row_weight = None
+    else:
+        inside = (labels >= 0) & (labels < classes)
+        picked = tf.where(inside, labels, 0)
+        flat = tf.reshape(z, [-1, tf.cast(classes, tf.int32)])
+        logit = tf.reshape(tf.gather(flat, tf.reshape(picked, [-1]), batch_dims=1), rows)
+        losses = (1 - smoothing) * (lse - logit) * tf.where(inside, tf.ones((), dtype), float("nan"))
+        row_weight = None if weight is None else tf.gather(w, picked)
+        if row_weight is not None:
+            losses *= row_weight
+        if smoothing:
+            losses += _expected(w * even, lse, z)
+    if z_loss:
+        losses += z_loss * lse**2
+    if sample_weight is not None:
+        sample_weight = tf.cast(sample_weight, dtype)
+        losses *= sample_weight
+        row_weight = sample_weight if row_weight is None else row_weight * sample_weight
+    if valid is not None:
+        losses = tf.where(valid, losses, tf.zeros((), dtype))
+    if options.reduction == "none":
+        return tf.cast(losses, options.dtype)
+    total = tf.reduce_sum(losses)
+    if options.reduction == "mean":
+        total /= tf.cast(_divisor(normalizer, valid, row_weight, losses), dtype)
+    return tf.cast(total, options.dtype)
+
+
+def last(tensor, axis):
+    """`tensor` with `axis` moved to the end; its rank need not be known."""
+    rank = tensor.shape.rank
+    if axis == -1 or (rank is not None and axis % rank == rank - 1):
+        return tensor
+    axes = tf.range(tf.rank(tensor) if rank is None else rank)
+    axis %= axes.shape[0] or tf.size(axes)
+    return tf.transpose(tensor, tf.concat([axes[:axis], axes[axis + 1 :], [axis]], 0))
+
+
+def _expected(share, lse, z):
+    """Sum over the classes of share * (lse - z), where 0 * inf = 0."""
+    nll = tf.expand_dims(lse, -1) - z
+    nll = tf.where((share == 0) & (z == -float("inf")), tf.zeros((), z.dtype), nll)
+    return tf.reduce_sum(share * nll, -1)
+
+
+def _divisor(normalizer, valid, row_weight, losses):
+    if normalizer is not None:
+        return normalizer
+    if row_weight is None:
+        return tf.size(losses) if valid is None else tf.math.count_nonzero(valid)
+    if valid is not None:
+        row_weight = tf.where(valid, row_weight, tf.zeros((), row_weight.dtype))
+    return tf.reduce_sum(row_weight)

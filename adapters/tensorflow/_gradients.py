@@ -1,0 +1,272 @@
+"""The kernels as differentiable operations, eager and in graphs."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+import fastlogits
+from fastlogits import _layout
+from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
+from fastlogits.tensorflow import _arrays, _calls, _formula
+from fastlogits.tensorflow._calls import as_dtype, run
+
+
+class Options(NamedTuple):
+    """What a loss is computed with, beside tensors."""
+
+    axis: int
+    ignore_index: int
+    numbers: tuple  # label_smoothing, z_loss, softcap (0.0: none), logit_scale; see `fastlogits._checks`
+    reduction: str
+    dtype: tf.DType  # of the loss
+
+
+def differentiable(forward, backward, formula, tensors, others=None):
+    """The first tensor of `forward(*tensors)`, with gradients of every order.
+
+    What `forward` returns beside it is kept for `backward(upstream, *kept, *tensors)`, the gradient to the
+    first of `tensors`. `formula(upstream, *tensors)` is the same in operators that can be differentiated.
+    `others(upstream, *tensors)` gives the gradients to the other tensors.
+    """
+    if tf.executing_eagerly() and not _calls.is_recording():
+        return forward(*tensors)[0]
+
+    def recorded(*tensors):
+        value, *kept = forward(*tensors)
+
+        def first(upstream, *tensors):
+            def second(upstream_of_gradient):
+                return differentiate(formula, (upstream, *tensors), upstream_of_gradient)
+
+            return backward(upstream, *kept, *tensors), second
+
+        def gradients(upstream):
+            if tf.executing_eagerly() and not _calls.is_recording():
+                gradient, _ = first(upstream, *tensors)
+            else:
+                gradient = tf.custom_gradient(first)(upstream, *tensors)
+            return [gradient, *(others(upstream, *tensors) if others else ())]
+
+        return value, gradients
+
+    return tf.custom_gradient(recorded)(*tensors)
+
+
+def differentiate(function, inputs, upstream, wanted=None):
+    """Gradients of `function(*inputs)` to those inputs that are floating-point, or `wanted`; else None."""
+    wanted = [t.dtype.is_floating for t in inputs] if wanted is None else wanted
+    watched = [t for t, want in zip(inputs, wanted, strict=True) if want]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(watched)
+        value = function(*inputs)
+    grads = iter(tape.gradient(value, watched, upstream, unconnected_gradients="zero"))
+    return [next(grads) if want else None for want in wanted]
+
+
+def cross_entropy(tensors, options):
+    """The loss of `tensors`: logits, labels, weight, sample_weight and normalizer, the last three or None."""
+    if _calls.must_be_portable():
+        return _formula.cross_entropy(*tensors, options)
+    loss = _Loss(tensors, options)
+    present = [t for t in tensors if t is not None]
+    return differentiable(loss.forward, loss.backward, loss.formula, present, loss.others)
+
+
+def cross_entropy_with_grad(tensors, grad_loss, options):
+    """(loss, gradient to the logits), neither of them differentiable."""
+    loss = _Loss(tensors, options)
+    logits = tensors[0]
+    present = [t for t in tensors if t is not None]
+
+    def both(grad_loss, *arrays):
+        return loss.evaluate(arrays, grad_loss.astype(np.float64) if grad_loss.ndim else float(grad_loss))
+
+    return run(both, [grad_loss, *present], [options.dtype, logits.dtype], [loss.shape, logits.shape])
+
+
+# Eager losses by what they have in common -> the number that arrived at all their rows the last time, or None.
+_usual = {}
+
+
+class _Loss:
+    """One loss, in the eager mode for one call, in a graph for all of them.
+
+    The gradient of a mean or sum is computed with the loss, in one sweep. This takes the gradient that will
+    arrive: what arrived the last time, at first that of a plain mean. Where something else arrives, the
+    gradient is computed anew, so that the result never depends on the guess.
+    """
+
+    def __init__(self, tensors, options):
+        self.options = options
+        self.given = [t is not None for t in tensors]
+        eager = tf.executing_eagerly()
+        self.usual = _usual if eager else {}
+        self.gradient_wanted = eager and _calls.is_recorded([tensors[0]])
+        self.others_wanted = [
+            t.dtype.is_floating and not (eager and not _calls.is_recorded([t]))
+            for t in tensors[1:]
+            if t is not None
+        ]
+        self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
+
+    def forward(self, *tensors):
+        logits = tensors[0]
+        dtypes = [self.options.dtype, logits.dtype, tf.float64]
+        return run(self._forward, tensors, dtypes, [self.shape, None, ()])
+
+    def backward(self, upstream, grad, expected, *tensors):
+        self.gradient_wanted = True
+        logits = tensors[0]
+        return run(self._backward, [upstream, grad, expected, *tensors], [logits.dtype], [logits.shape])[0]
+
+    def formula(self, upstream, *tensors):
+        wanted = [True] + [False] * (len(tensors) - 1)
+        return differentiate(self._formula, tensors, upstream, wanted)[0]
+
+    def others(self, upstream, *tensors):
+        if not any(self.others_wanted):
+            return [None] * len(self.others_wanted)
+        return differentiate(self._formula, tensors, upstream, [False, *self.others_wanted])[1:]
+
+    def _formula(self, *tensors):
+        return _formula.cross_entropy(*self._all(tensors), self.options, logsumexp)
+
+    def _all(self, present):
+        present = iter(present)
+        return [next(present) if given else None for given in self.given]
+
+    def _forward(self, *arrays):
+        logits = arrays[0]
+        expected = None
+        if self.gradient_wanted:
+            expected = self.usual.get(self._kind(logits), self._mean(logits))
+        loss, grad = self.evaluate(arrays, expected)
+        if expected is None:
+            grad, expected = np.empty(0, logits.dtype), math.nan
+        return loss, grad, np.float64(expected)
+
+    def _backward(self, upstream, grad, expected, *arrays):
+        logits = arrays[0]
+        number = _one_number(upstream)
+        if len(self.usual) > 1000:
+            self.usual.clear()
+        self.usual[self._kind(logits)] = number
+        if number is not None and number == expected:
+            return (grad,)
+        return self.evaluate(arrays, upstream.astype(np.float64) if number is None else number)[1:]
+
+    def _kind(self, logits):
+        return logits.shape, logits.dtype, self.options
+
+    def _mean(self, logits):
+        """What arrives where the losses are averaged next, as TensorFlow computes it."""
+        if self.options.reduction != "none":
+            return 1.0
+        one = np.ones((), self.options.dtype.as_numpy_dtype)
+        rows = logits.size // max(1, logits.shape[self.options.axis])
+        return float(one / one.dtype.type(rows)) if rows else 1.0
+
+    def evaluate(self, arrays, grad_loss=None):
+        """(loss, gradient), the latter None unless a gradient arrives."""
+        logits, labels, weight, sample_weight, normalizer = self._all(arrays)
+        options = self.options
+        with_grad = grad_loss is not None
+        soft = labels.ndim == logits.ndim
+        loss, grad = evaluate(
+            _layout.floats(logits, "logits"), labels, options.axis, weight, sample_weight,
+            IGNORE_INDEX if soft else options.ignore_index, options.numbers, options.reduction, normalizer,
+            with_grad, grad_loss, _arrays.empty(logits.shape, logits.dtype) if with_grad else None,
+        )  # fmt: skip
+        return as_dtype(loss, options.dtype), grad
+
+
+def _one_number(values):
+    """The number that all of `values` are, or None."""
+    first = float(values.flat[0]) if values.size else 1.0
+    return first if values.ndim == 0 or (values == first).all() else None
+
+
+def changed(shape, lengths):
+    """`shape` with other lengths along some axes; None removes the axis."""
+    if shape.rank is None:
+        return shape
+    lengths = {axis % shape.rank: length for axis, length in lengths.items()}
+    sizes = [lengths.get(axis, size) for axis, size in enumerate(shape.as_list())]
+    return tf.TensorShape([size for axis, size in enumerate(sizes) if lengths.get(axis, 1) is not None])
+
+
+def softmax(logits, axis, temperature=1.0):
+    return _normalized("softmax", softmax_formula, logits, axis, temperature)
+
+
+def log_softmax(logits, axis, temperature=1.0):
+    return _normalized("log_softmax", log_softmax_formula, logits, axis, temperature)
+
+
+def _normalized(name, derivative, logits, axis, temperature):
+    if _calls.must_be_portable():
+        z = logits / temperature
+        z -= tf.reduce_logsumexp(z, axis, keepdims=True)
+        return tf.exp(z) if name == "softmax" else z
+    function, gradient = getattr(fastlogits, name), getattr(fastlogits, f"{name}_backward")
+
+    def compute(x):
+        return (function(x, axis, temperature=temperature, out=_arrays.empty(x.shape, x.dtype)),)
+
+    def compute_gradient(upstream, result):
+        grad = gradient(upstream, result, axis, out=_arrays.empty(result.shape, result.dtype))
+        return (grad if temperature == 1 else np.divide(grad, temperature, out=grad, dtype=grad.dtype),)
+
+    def forward(x):
+        (result,) = run(compute, [x], [x.dtype], [x.shape])
+        return result, result
+
+    def backward(upstream, result, x):
+        return run(compute_gradient, [upstream, result], [x.dtype], [x.shape])[0]
+
+    def formula(upstream, x):
+        return derivative(upstream, _normalized(name, derivative, x, axis, temperature), axis) / temperature
+
+    return differentiable(forward, backward, formula, [logits])
+
+
+def softmax_formula(grad, probs, axis):
+    return probs * (grad - tf.reduce_sum(grad * probs, axis, keepdims=True))
+
+
+def log_softmax_formula(grad, log_probs, axis):
+    return grad - tf.exp(log_probs) * tf.reduce_sum(grad, axis, keepdims=True)
+
+
+def logsumexp(logits, axis, keepdims=False):
+    if _calls.must_be_portable():
+        return tf.reduce_logsumexp(logits, axis, keepdims)
+    if not keepdims:
+        values = logsumexp(logits, axis, keepdims=True)
+        return squeeze(values, axis)
+
+    def compute(x):
+        return (np.asarray(fastlogits.logsumexp(x, axis, keepdims=True)),)
+
+    def compute_gradient(upstream, x):
+        probs = fastlogits.softmax(x, axis, out=_arrays.empty(x.shape, x.dtype))
+        probs *= upstream
+        return (probs,)
+
+    def forward(x):
+        axes = range(x.shape.rank or 0) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        return run(compute, [x], [x.dtype], [changed(x.shape, dict.fromkeys(axes, 1))])
+
+    def backward(upstream, x):
+        return run(compute_gradient, [upstream, x], [x.dtype], [x.shape])[0]
+
+    def formula(upstream, x):
+        return softmax(x, axis) * upstream
+
+    return differentiable(forward, backward, formula, [logits])
+
+
+def squeeze(values, axis):
+    return tf.reshape(values, []) if axis is None else tf.squeeze(values, axis)

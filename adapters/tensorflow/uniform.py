@@ -1,0 +1,184 @@
+"""The functions of `fastlogits` under their own names and signatures, for tensors, with gradients.
+
+What each one does is documented in `fastlogits`. Eager calls that no tape watches go to the NumPy functions, on
+the tensors' memory.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+import fastlogits
+from fastlogits import CrossEntropy, _checks
+from fastlogits.cross_entropy import IGNORE_INDEX
+from fastlogits.dispatch import converted
+from fastlogits.tensorflow import _calls, _gradients
+from fastlogits.tensorflow import _checks as _tensor_checks
+from fastlogits.tensorflow._arrays import array, tensor
+from fastlogits.tensorflow._gradients import Options
+
+
+def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
+    return _normalized("softmax", logits, axis, temperature, where, 0.0, out)
+
+
+def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
+    return _normalized("log_softmax", logits, axis, temperature, where, -math.inf, out)
+
+
+def _normalized(name, logits, axis, temperature, where, excluded, out):
+    _tensor_checks.no_out(out)
+    logits = _floats("logits", logits)
+    scale = _checks.scale("temperature", temperature)
+    axis = _tensor_checks.axes(_checks.axis(axis), logits)
+    if where is None:
+        return getattr(_gradients, name)(logits, axis, scale)
+    if not _differentiable():
+        return _numpy(getattr(fastlogits, name), logits, axis, temperature=scale, where=where)
+    where = tf.broadcast_to(_tensor_checks.boolean("where", where), tf.shape(logits))
+    result = getattr(_gradients, name)(_filled(logits, where, -math.inf), axis, scale)
+    return _filled(result, where, excluded)
+
+
+def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
+    a = _floats("a", a)
+    axis = _tensor_checks.axes(_checks.axis(axis), a)
+    if not _differentiable():
+        options = {"b": b, "keepdims": keepdims, "return_sign": return_sign, "where": where}
+        return _numpy(fastlogits.logsumexp, a, axis, **options)
+    if where is not None:
+        where = _tensor_checks.boolean("where", where)
+    if b is None:
+        if where is not None:
+            a = _filled(a, tf.broadcast_to(where, tf.shape(a)), -math.inf)
+        values = _gradients.logsumexp(a, axis, keepdims)
+        sign = tf.where(tf.math.is_nan(values), values, tf.cast(values > -math.inf, values.dtype))
+    else:
+        b = _floats("b", b)
+        values, sign = _weighted_logsumexp(a, b if where is None else _filled(b, where, 0), axis, keepdims)
+        if not return_sign:
+            values = _filled(values, sign >= 0, math.nan)
+    return (values, tf.stop_gradient(sign)) if return_sign else values
+
+
+def _weighted_logsumexp(a, b, axis, keepdims):
+    dtype = tf.as_dtype(np.result_type(a.dtype.as_numpy_dtype, b.dtype.as_numpy_dtype))
+    wide = dtype if dtype.size > 2 else tf.float32
+    shape = tf.broadcast_dynamic_shape(tf.shape(a), tf.shape(b))
+    a, b = (tf.broadcast_to(tf.cast(x, wide), shape) for x in (a, b))
+    a = _filled(a, b != 0, -math.inf)
+    m = tf.stop_gradient(tf.reduce_max(a, axis, keepdims=True))
+    m = _filled(m, tf.math.is_finite(m), 0)
+    total = tf.reduce_sum(b * tf.exp(a - m), axis, keepdims=True)
+    results = tf.cast(tf.math.log(tf.abs(total)) + m, dtype), tf.cast(tf.sign(total), dtype)
+    return results if keepdims else tuple(_gradients.squeeze(result, axis) for result in results)
+
+
+def argmax(logits, axis=-1):
+    axis = _checks.one_axis(axis)
+    logits = _tensor_checks.dense("logits", logits, _tensor_checks.NUMBERS)
+    shape = _gradients.changed(logits.shape, {_tensor_checks.axes(axis, logits): None})
+    return _calls.run(lambda x: (np.asarray(fastlogits.argmax(x, axis)),), [logits], [tf.int64], [shape])[0]
+
+
+def softmax_backward(grad_probs, probs, axis=-1, *, out=None):
+    return _backward(fastlogits.softmax_backward, _gradients.softmax_formula, grad_probs, probs, axis, out)
+
+
+def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
+    function, formula = fastlogits.log_softmax_backward, _gradients.log_softmax_formula
+    return _backward(function, formula, grad_log_probs, log_probs, axis, out)
+
+
+def _backward(function, formula, grad, result, axis, out):
+    _tensor_checks.no_out(out)
+    if not _differentiable():
+        return _numpy(function, grad, result, axis)
+    return formula(grad, result, _tensor_checks.axes(_checks.axis(axis), result))
+
+
+def cross_entropy(
+    logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
+    label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
+):  # fmt: skip
+    tensors = _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction)
+    numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
+    return _gradients.cross_entropy(tensors, _options(tensors, axis, ignore_index, numbers, reduction))
+
+
+def cross_entropy_with_grad(
+    logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
+    label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
+    grad_loss=None, out=None,
+):  # fmt: skip
+    _tensor_checks.no_out(out)
+    tensors = _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction)
+    numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
+    options = _options(tensors, axis, ignore_index, numbers, reduction)
+    grad_loss = tf.convert_to_tensor(1.0 if grad_loss is None else grad_loss)
+    return CrossEntropy(*_gradients.cross_entropy_with_grad(tensors, grad_loss, options))
+
+
+def _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction):
+    """The five in the form that `_gradients` takes."""
+    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+    logits = _floats("logits", logits)
+    labels = _tensor_checks.dense("labels", labels, _tensor_checks.NUMBERS)
+    weights = [
+        None if value is None else _tensor_checks.weights(name, value)
+        for name, value in (("weight", weight), ("sample_weight", sample_weight))
+    ]
+    if normalizer is not None:
+        if not isinstance(normalizer, tf.Tensor) or reduction != "mean":
+            normalizer = _checks.normalizer(normalizer, reduction)
+        normalizer = tf.cast(normalizer, tf.float64)
+    return [logits, labels, *weights, normalizer]
+
+
+def _options(tensors, axis, ignore_index, numbers, reduction):
+    logits, labels = tensors[:2]
+    axis = _tensor_checks.axes(_checks.one_axis(axis), logits)
+    ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=labels.dtype.is_floating)
+    return Options(axis, ignore_index, numbers, reduction, logits.dtype)
+
+
+def by_memory(function, *args, **kwargs):
+    """`function` of fastlogits, which has no gradient here, on the memory of the tensors among its arguments."""
+    if not tf.executing_eagerly():
+        raise _tensor_checks.in_graph(function.__name__)
+    names = function.__code__.co_varnames
+    for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+        if tf.is_tensor(value) and _calls.is_recorded([value]):
+            raise _tensor_checks.no_gradient(function.__name__, name)
+    return _numpy(function, *args, **kwargs)
+
+
+def _numpy(function, *args, **kwargs):
+    args = [_memory(arg) for arg in args]
+    kwargs = {key: _memory(value) for key, value in kwargs.items()}
+    try:
+        return converted(function(*args, **kwargs), lambda result: tensor(np.asarray(result)))
+    except IndexError as error:
+        raise _tensor_checks.bad_label(error) from None
+
+
+def _memory(value):
+    if not tf.is_tensor(value):
+        return value
+    return array(_tensor_checks.dense("tensor", value, _tensor_checks.NUMBERS))
+
+
+def _differentiable():
+    """Whether the call may have to be differentiated, or is traced."""
+    return not tf.executing_eagerly() or _calls.is_recording()
+
+
+def _floats(name, values):
+    values = _tensor_checks.dense(name, values, _tensor_checks.NUMBERS)
+    return values if values.dtype.is_floating else tf.cast(values, tf.float64)
+
+
+def _filled(values, where, number):
+    """`values` where `where` is true, elsewhere the number."""
+    return tf.where(where, values, tf.constant(number, values.dtype))
