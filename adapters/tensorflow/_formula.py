@@ -65,14 +65,19 @@ def cross_entropy(logits, labels, weight, sample_weight, normalizer, options, lo
     return tf.cast(total, options.dtype)
 
 
+def selective_log_softmax(logits, ids, axis, log_softmax=tf.nn.log_softmax):
+    """As `fastlogits.selective_log_softmax`."""
+    log_probs = log_softmax(last(logits, axis), -1)
+    many = tf.expand_dims(ids, -1) if ids.shape.rank < logits.shape.rank else last(ids, axis)
+    flat = tf.reshape(log_probs, [-1, tf.shape(log_probs)[-1]])
+    picked = tf.gather(flat, tf.reshape(many, [-1, tf.shape(many)[-1]]), batch_dims=1)
+    if ids.shape.rank < logits.shape.rank:
+        return tf.reshape(picked, tf.shape(ids))
+    return tf.experimental.numpy.moveaxis(tf.reshape(picked, tf.shape(many)), -1, axis)
+
+
 def last(tensor, axis):
-    """`tensor` with `axis` moved to the end; its rank need not be known."""
-    rank = tensor.shape.rank
-    if axis == -1 or (rank is not None and axis % rank == rank - 1):
-        return tensor
-    axes = tf.range(tf.rank(tensor) if rank is None else rank)
-    axis %= axes.shape[0] or tf.size(axes)
-    return tf.transpose(tensor, tf.concat([axes[:axis], axes[axis + 1 :], [axis]], 0))
+    return tensor if axis == -1 else tf.experimental.numpy.moveaxis(tensor, axis, -1)
 
 
 def _expected(share, lse, z):

@@ -268,5 +268,35 @@ def logsumexp(logits, axis, keepdims=False):
     return differentiable(forward, backward, formula, [logits])
 
 
+def selective_log_softmax(logits, ids, axis):
+    if _calls.must_be_portable():
+        return _formula.selective_log_softmax(logits, ids, axis)
+
+    def compute(x, ids):
+        return (np.asarray(fastlogits.selective_log_softmax(x, ids, axis)),)
+
+    def compute_gradient(upstream, x, ids):
+        out = _arrays.empty(x.shape, x.dtype)
+        return (fastlogits.selective_log_softmax_backward(upstream, x, ids, axis, out=out),)
+
+    def forward(x, ids):
+        return run(compute, [x, ids], [x.dtype], [ids.shape])
+
+    def backward(upstream, x, ids):
+        return run(compute_gradient, [upstream, x, ids], [x.dtype], [x.shape])[0]
+
+    def formula(upstream, x, ids):
+        return selective_log_softmax_formula(upstream, x, ids, axis)
+
+    return differentiable(forward, backward, formula, [logits, ids], lambda *_: [None])
+
+
+def selective_log_softmax_formula(grad, logits, ids, axis):
+    def log_probs(logits, ids):
+        return _formula.selective_log_softmax(logits, ids, axis, log_softmax)
+
+    return differentiate(log_probs, (logits, ids), grad)[0]
+
+
 def squeeze(values, axis):
     return tf.reshape(values, []) if axis is None else tf.squeeze(values, axis)

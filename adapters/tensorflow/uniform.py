@@ -98,6 +98,22 @@ def _backward(function, formula, grad, result, axis, out):
     return formula(grad, result, _tensor_checks.axes(_checks.axis(axis), result))
 
 
+def selective_log_softmax(logits, ids, axis=-1):
+    return _gradients.selective_log_softmax(*_with_ids(logits, ids), _tensor_checks.axes(_checks.one_axis(axis), logits))
+
+
+def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
+    _tensor_checks.no_out(out)
+    if not _differentiable():
+        return _numpy(fastlogits.selective_log_softmax_backward, grad, logits, ids, axis)
+    axis = _tensor_checks.axes(_checks.one_axis(axis), logits)
+    return _gradients.selective_log_softmax_formula(grad, *_with_ids(logits, ids), axis)
+
+
+def _with_ids(logits, ids):
+    return _floats("logits", logits), _tensor_checks.dense("ids", ids, _tensor_checks.INTEGERS)
+
+
 def cross_entropy(
     logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
