@@ -99,19 +99,20 @@ def _backward(function, formula, grad, result, axis, out):
 
 
 def selective_log_softmax(logits, ids, axis=-1):
-    return _gradients.selective_log_softmax(*_with_ids(logits, ids), _tensor_checks.axes(_checks.one_axis(axis), logits))
+    return _gradients.selective_log_softmax(*_with_ids(logits, ids, axis))
 
 
 def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
     _tensor_checks.no_out(out)
     if not _differentiable():
         return _numpy(fastlogits.selective_log_softmax_backward, grad, logits, ids, axis)
-    axis = _tensor_checks.axes(_checks.one_axis(axis), logits)
-    return _gradients.selective_log_softmax_formula(grad, *_with_ids(logits, ids), axis)
+    return _gradients.selective_log_softmax_formula(grad, *_with_ids(logits, ids, axis))
 
 
-def _with_ids(logits, ids):
-    return _floats("logits", logits), _tensor_checks.dense("ids", ids, _tensor_checks.INTEGERS)
+def _with_ids(logits, ids, axis):
+    logits = _floats("logits", logits)
+    ids = _tensor_checks.dense("ids", ids, _tensor_checks.INTEGERS)
+    return logits, ids, _tensor_checks.axes(_checks.one_axis(axis), logits)
 
 
 def cross_entropy(
