@@ -51,7 +51,7 @@ def extensions():
             text.name.replace("kernels.", f"kernels.{name}."),
             text.sources,
             include_dirs=["fastlogits/kernels"],
-            depends=[*text.depends, "fastlogits/kernels/primitives.h", "fastlogits/kernels/stretch.h"],
+            depends=[*text.depends, *map(str, Path("fastlogits/kernels").glob("*.h"))],
             extra_compile_args=[
                 *FLAGS,
                 *(ROWS_FLAGS if text.name.rpartition(".")[2] in ROWS else []),

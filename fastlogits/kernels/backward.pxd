@@ -2,15 +2,15 @@ cimport cython
 from fastlogits.kernels cimport primitives
 from fastlogits.kernels.primitives cimport real
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, j=Py_ssize_t, grads="real*",
-               probs="real*", products="real*")
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, grads="real*",
+               probs="real*")
 cdef void reduce(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, Py_ssize_t classes, bint log, double* state,
                  Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, total=double, lost=double, term=double)
 cdef void settle(Py_ssize_t classes, double* state) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, grads="real*", probs="real*",
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, grads="real*", probs="real*",
                result="real*", total=real)
 cdef void write(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, real* out, Py_ssize_t out_at, Py_ssize_t classes,
                 bint log, double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil

@@ -12,15 +12,13 @@ def reduce(g, g_at, p, p_at, classes, log, state, first, last, work, storage):
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
-        grads = primitives.load(g, g_at + start, size, primitives.slot(work, 0), storage)
-        if not log:
-            probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
-            products = primitives.slot(work, 2)
-            for j in range(size):
-                products[j] = grads[j] * probs[j]
-            grads = products
         fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
-        state[fields + primitives.BLOCK_SUM] = primitives.total(grads, size)
+        grads = primitives.load(g, g_at + start, size, primitives.slot(work, 0), storage)
+        if log:
+            state[fields + primitives.BLOCK_SUM] = primitives.total(grads, size)
+        else:
+            probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
+            state[fields + primitives.BLOCK_SUM] = primitives.dot(grads, probs, size)
 
 
 def settle(classes, state):
@@ -42,13 +40,11 @@ def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work,
         size = min(primitives.BLOCK, classes - start)
         grads = primitives.load(g, g_at + start, size, primitives.slot(work, 0), storage)
         probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
-        result = primitives.slot(work, 2)
+        result = primitives.place(out, out_at + start, primitives.slot(work, 2), storage)
         if log:
-            for j in range(size):
-                result[j] = grads[j] - primitives.exp(probs[j]) * total
+            primitives.log_softmax_slope(grads, probs, size, total, result)
         else:
-            for j in range(size):
-                result[j] = primitives.flush(probs[j] * (grads[j] - total))
+            primitives.softmax_slope(grads, probs, size, total, result)
         primitives.store(out, out_at + start, size, result, storage)
 
 

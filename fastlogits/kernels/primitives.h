@@ -108,6 +108,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 1.17549435e-38f
 #define LOWEST_EXPONENT -126.0f
 #include "stretch.h"
+#include "each.h"
 
 #define REAL double
 #define BITS uint64_t
@@ -121,6 +122,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
 #include "stretch.h"
+#include "each.h"
 
 /* log(1 + x) for x >= 0, after FreeBSD's log1p: 1 + x = 2^k * (1 + f), and what 1 + x rounded away comes back as
    (x - (u - 1)) / u. Branch-free, so that the loops that call it become vector loops. */

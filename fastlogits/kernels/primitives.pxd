@@ -27,10 +27,13 @@ cdef extern from "primitives.h" nogil:
     real maximum_or_nan(real* x, Py_ssize_t n)
     Py_ssize_t find(real* x, Py_ssize_t n, real value)
     double total(real* x, Py_ssize_t n)
+    double dot(real* x, real* y, Py_ssize_t n)
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
     double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out, int keep)
     void shift_each(real* x, Py_ssize_t n, real rate, real shift, real offset, real* out)
     void scale_each(real* x, Py_ssize_t n, real factor, real* out)
+    void softmax_slope(real* g, real* p, Py_ssize_t n, real total, real* out)
+    void log_softmax_slope(real* g, real* log_p, Py_ssize_t n, real total, real* out)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
 
     double rounded_away(double a, double b)

@@ -1,4 +1,4 @@
-"""The primitives of the kernel text for Numba and the interpreter; primitives.h and stretch.h are their C.
+"""The primitives of the kernel text for Numba and the interpreter; primitives.h, stretch.h and each.h are their C.
 
 What differs between Numba and the interpreter is in `machine`, the functions of single numbers are in `scalars`.
 """
@@ -242,8 +242,8 @@ def exp_each(x, shift, n, scale, out):
         machine.write_tail(out, i, n - i, scalars.exp_from(d, rate, floor))
 
 
-def total(x, n):
-    """sum_i x_i"""
+def sum_loop(x, y, n):
+    """sum_i x_i y_i, or sum_i x_i where y is None."""
     w = machine.width(x)
     value = 0.0
     i = 0
@@ -251,18 +251,68 @@ def total(x, n):
         s0 = s1 = s2 = s3 = machine.splat(0.0, x)
         end = min(n, i + 64 * w)
         while i + 4 * w <= end:
-            s0 = s0 + machine.read(x, i)
-            s1 = s1 + machine.read(x, i + w)
-            s2 = s2 + machine.read(x, i + 2 * w)
-            s3 = s3 + machine.read(x, i + 3 * w)
+            s0 = s0 + term(x, y, i)
+            s1 = s1 + term(x, y, i + w)
+            s2 = s2 + term(x, y, i + 2 * w)
+            s3 = s3 + term(x, y, i + 3 * w)
             i += 4 * w
         while i + w <= end:
-            s0 = s0 + machine.read(x, i)
+            s0 = s0 + term(x, y, i)
             i += w
         value += machine.add_lanes((s0 + s1) + (s2 + s3))
     if i < n:
-        value += machine.add_lanes(machine.read_tail(x, i, n - i, 0.0))
+        last = machine.read_tail(x, i, n - i, 0.0)
+        if y is not None:
+            last = last * machine.read_tail(y, i, n - i, 0.0)
+        value += machine.add_lanes(last)
     return value
+
+
+def term(x, y, i):
+    if y is None:
+        return machine.read(x, i)
+    return machine.read(x, i) * machine.read(y, i)
+
+
+def total(x, n):
+    return sum_loop(x, None, n)
+
+
+def dot(x, y, n):
+    return sum_loop(x, y, n)
+
+
+def softmax_slope(g, p, n, total, out):
+    """out_i = p_i (g_i - total), 0 below the smallest normal number; out may be g or p"""
+    w = machine.width(g)
+    less = machine.splat(total, g)
+    tiny = machine.splat(2.0 ** machine.lowest(g), g)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, flush_lanes(machine.read(p, i) * (machine.read(g, i) - less), tiny))
+        i += w
+    if i < n:
+        last = machine.read_tail(p, i, n - i, 0.0) * (machine.read_tail(g, i, n - i, 0.0) - less)
+        machine.write_tail(out, i, n - i, flush_lanes(last, tiny))
+
+
+def log_softmax_slope(g, log_p, n, total, out):
+    """out_i = g_i - exp(log_p_i) total; out may be g or log_p"""
+    w = machine.width(g)
+    times = machine.splat(total, g)
+    rate = machine.splat(LOG2_E, g)
+    floor = machine.splat(machine.lowest(g) / LOG2_E, g)
+    least = machine.splat((machine.lowest(g) - 2.0) / LOG2_E, g)
+    none = machine.splat(0.0, g)
+    i = 0
+    while i + w <= n:
+        d = none - machine.larger_lanes(least, none - machine.read(log_p, i))
+        machine.write(out, i, machine.read(g, i) - times * scalars.exp_from(d, rate, floor))
+        i += w
+    if i < n:
+        d = none - machine.larger_lanes(least, none - machine.read_tail(log_p, i, n - i, 0.0))
+        last = machine.read_tail(g, i, n - i, 0.0) - times * scalars.exp_from(d, rate, floor)
+        machine.write_tail(out, i, n - i, last)
 
 
 def maximum_or_nan(x, n):

@@ -30,8 +30,8 @@ def group_of(classes):
 def in_tile(classes, keep):
     """Whether the exponentials of a group stay in the scratch tile.
 
-    Where they can `keep` to the memory of the results, that is claimed while there is work to do (4096 x 1000 softmax
-    on one thread takes 0.83 ms so, and 1.25 by way of the tile), but rows of few classes pay more for unaligned vectors.
+    Kept in the memory of the results, they claim it while there is work to do: softmax of 4096 x 1000 on one thread
+    takes 0.83 ms so, and 1.25 by way of the tile. Rows of few classes pay more for vectors across cache lines.
     """
     return classes <= primitives.BLOCK // 4 or (classes <= primitives.BLOCK and not keep)
 

@@ -227,102 +227,59 @@ static inline double F(keep_exp)(const REAL *x, ptrdiff_t n, double shift, doubl
     return keep == KEEP ? F(exp_loop)(x, n, shift, scale, out, KEEP) : F(exp_loop)(x, n, shift, scale, out, KEEP_PADDED);
 }
 
-/* out_i = rate * (x_i - shift) - offset; out may be x, which keeps a loop in the text from becoming vector code: by way of
-   a buffer log_softmax of 4096 x 1000 took 530 us, and takes 470. */
-static inline void F(shift_each)(const REAL *x, ptrdiff_t n, REAL rate, REAL shift, REAL offset, REAL *out)
+/* sum_i x_i y_i, or sum_i x_i without y */
+ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
 {
-#pragma GCC ivdep
-    for (ptrdiff_t i = 0; i < n; i++)
-        out[i] = rate * (x[i] - shift) - offset;
-}
-
-/* 0 for what is smaller than the smallest normal number. */
-ALWAYS_INLINE VECTOR F(flush_lanes)(VECTOR v)
-{
-    VECTOR size = (VECTOR)((VECTOR_BITS)v & ~(VECTOR_BITS)F(splat)((REAL)-0.0));
-    return F(zero_below)(size, F(splat)(TINY), v);
-}
-
-/* out_i = factor * x_i, 0 below the smallest normal number; out may be x */
-static inline void F(scale_each)(const REAL *x, ptrdiff_t n, REAL by, REAL *out)
-{
-    VECTOR factor = F(splat)(by);
+#define TERM(i, left)                                                                                                  \
+    ((left) >= WIDTH ? (y ? F(read)(x + (i)) * F(read)(y + (i)) : F(read)(x + (i)))                                    \
+                     : (y ? F(read_tail)(x + (i), left, 0) * F(read_tail)(y + (i), left, 0)                            \
+                          : F(read_tail)(x + (i), left, 0)))
+    double sum = 0;
     ptrdiff_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH) {
-        VECTOR v = F(flush_lanes)(factor * F(read)(x + i));
-        memcpy(out + i, &v, sizeof v);
-    }
-    if (i < n)
-        F(write_tail)(out + i, n - i, F(flush_lanes)(factor * F(read_tail)(x + i, n - i, 0)));
-}
-
-/* out_i = exp(scale * (x_i - shift_i)); out may be x */
-static inline void F(exp_each)(const REAL *x, const REAL *shift, ptrdiff_t n, double scale, REAL *out)
-{
-    const double log2_e = 1.4426950408889634;
-    VECTOR rate = F(splat)((REAL)(scale * log2_e)), floor = F(splat)(F(lowest)(scale));
-    ptrdiff_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH) {
-        VECTOR e = F(exp_lanes)(F(read)(x + i) - F(read)(shift + i), rate, floor);
-        memcpy(out + i, &e, sizeof e);
-    }
-    if (i < n) {
-        VECTOR d = F(read_tail)(x + i, n - i, (REAL)-INFINITY) - F(read_tail)(shift + i, n - i, 0);
-        F(write_tail)(out + i, n - i, F(exp_lanes)(d, rate, floor));
-    }
-}
-
 #if VECTOR_BYTES == 16
-/* sum_i x_i, by two-sum: a lane of these few holds too many numbers of both signs. Elsewhere it would double the time
-   of softmax_backward at 8192 x 100. */
-static inline double F(total)(const REAL *x, ptrdiff_t n)
-{
+    /* By two-sum: a lane of these few holds too many numbers of both signs. Elsewhere it would double the time of
+       softmax_backward at 8192 x 100. */
     VECTOR s[2] = {{0}}, lost[2] = {{0}};
-    for (ptrdiff_t i = 0; i < n; i += 2 * WIDTH) {
-        for (int k = 0; k < 2; k++) {
-            ptrdiff_t left = n - i - k * WIDTH;
-            if (left <= 0)
-                break;
-            VECTOR v = left >= WIDTH ? F(read)(x + i + k * WIDTH) : F(read_tail)(x + i + k * WIDTH, left, 0);
+    for (; i < n; i += 2 * WIDTH)
+        for (int k = 0; k < 2 && i + k * WIDTH < n; k++) {
+            VECTOR v = TERM(i + k * WIDTH, n - i - k * WIDTH);
             VECTOR both = s[k] + v, part = both - s[k];
             lost[k] += (s[k] - (both - part)) + (v - part);
             s[k] = both;
         }
-    }
-    double sum = 0, rounded = 0;
+    double rounded = 0;
     for (int k = 0; k < 2; k++)
         for (ptrdiff_t lane = 0; lane < WIDTH; lane++) {
             rounded += rounded_away(sum, s[k][lane]) + lost[k][lane];
             sum += s[k][lane];
         }
     return rounded == rounded ? sum + rounded : sum; /* not so where the sum is infinite */
-}
 #else
-/* sum_i x_i */
-static inline double F(total)(const REAL *x, ptrdiff_t n)
-{
-    double sum = 0;
-    ptrdiff_t i = 0;
     while (i < n) {
         VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
         for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
-            s0 += F(read)(x + i);
-            s1 += F(read)(x + i + WIDTH);
-            s2 += F(read)(x + i + 2 * WIDTH);
-            s3 += F(read)(x + i + 3 * WIDTH);
+            s0 += TERM(i, WIDTH);
+            s1 += TERM(i + WIDTH, WIDTH);
+            s2 += TERM(i + 2 * WIDTH, WIDTH);
+            s3 += TERM(i + 3 * WIDTH, WIDTH);
         }
         for (; i + WIDTH <= end; i += WIDTH)
-            s0 += F(read)(x + i);
+            s0 += TERM(i, WIDTH);
         if (i < end) {
-            s1 += F(read_tail)(x + i, end - i, 0);
+            s1 += TERM(i, end - i);
             i = end;
         }
         sum += F(add_lanes)(s0, s1, s2, s3);
     }
     return sum;
-}
 #endif
+#undef TERM
+}
+
+static inline double F(total)(const REAL *x, ptrdiff_t n) { return F(sum_loop)(x, NULL, n); }
+
+static inline double F(dot)(const REAL *x, const REAL *y, ptrdiff_t n) { return F(sum_loop)(x, y, n); }
 
 /* max_i x_i, or a NaN if there is one */
 static inline REAL F(maximum_or_nan)(const REAL *x, ptrdiff_t n)
@@ -418,17 +375,3 @@ ALWAYS_INLINE REAL F(sech2)(REAL u)
     REAL size = u < 0 ? -u : u, e = F(exp)(-2 * size);
     return 4 * e / ((1 + e) * (1 + e));
 }
-
-#undef WIDTH
-#undef RUN
-#undef REAL
-#undef BITS
-#undef VECTOR
-#undef VECTOR_BITS
-#undef F
-#undef EXP2
-#undef MM
-#undef MASK
-#undef PAIRS
-#undef TINY
-#undef LOWEST_EXPONENT
