@@ -9,7 +9,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = ("backward", "cross_entropy", "cross_entropy_lanes", "lanes", "softmax")
+KERNELS = ("backward", "cross_entropy", "cross_entropy_lanes", "lanes", "moments", "softmax")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -41,7 +41,7 @@ def extensions():
             extra_compile_args=["-O2", "-fopenmp"],
             extra_link_args=["-fopenmp"],
         )
-        for name in ("_softmax", "_cross_entropy")
+        for name in ("_softmax", "_cross_entropy", "_moments")
     ]
     cpu = Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"])
     # The C of a kernel is compiled once for each instruction set, into a folder that takes the place of
@@ -85,7 +85,10 @@ class BuildKernels(build_ext):
 
 
 setup(
-    packages=["fastlogits", "fastlogits.backends", "fastlogits.kernels", *(f"fastlogits.{name}" for name in ADAPTERS)],
+    packages=[
+        "fastlogits",
+        *(f"fastlogits.{name}" for name in ("backends", "calibration", "kernels", *ADAPTERS)),
+    ],
     package_dir={f"fastlogits.{name}": f"adapters/{name}" for name in ADAPTERS},
     ext_modules=[] if os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1" else extensions(),
     cmdclass={"build_ext": BuildKernels},

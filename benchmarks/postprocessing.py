@@ -95,6 +95,38 @@ def three_fields():
     return lambda: fastlogits.row_stats(x, labels, want=want), lambda: fastlogits.logsumexp(x), agree
 
 
+@case("fit_temperature, 50000 x 1000", "torch, L-BFGS", 10)
+def temperature():
+    import torch
+
+    from fastlogits.calibration import fit_temperature
+
+    x, rng = normal(50000, 1000, spread=2.0), np.random.default_rng(1)
+    labels = np.empty(len(x), np.int64)
+    for start in range(0, len(x), 1000):
+        rows = slice(start, start + 1000)
+        labels[rows] = (x[rows] / 1.7 + rng.gumbel(size=(1000, 1000)).astype(np.float32)).argmax(axis=-1)
+    logits, at = torch.from_numpy(x), torch.from_numpy(labels)
+
+    def by_torch():
+        inverse = torch.ones(1, requires_grad=True)
+        optimizer = torch.optim.LBFGS([inverse], max_iter=50, line_search_fn="strong_wolfe")
+
+        def closure():
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(logits * inverse, at)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return 1 / inverse.item()
+
+    def agree(ours, theirs):
+        np.testing.assert_allclose(ours.temperature, theirs, rtol=1e-3)  # float32 stops it there
+
+    return lambda: fit_temperature(x, labels), by_torch, agree
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", metavar="A,B,...", help="cases; * and ? are wildcards")

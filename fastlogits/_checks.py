@@ -8,8 +8,8 @@ import numpy as np
 INSTRUCTION_SETS = ("auto", "generic", "v2", "v3", "v4")
 FLOATS = "float32, float64, float16 or bfloat16"
 INT64_MAX = 2**63 - 1
-# 1 / temperature, and x / softcap, must neither overflow nor vanish in float32.
-SCALE_RANGE = (1e-37, 1e37)
+# 1 / temperature, and x / softcap, must neither overflow nor vanish in float32; nor the kernels' 87 * temperature.
+SCALE_RANGE = (1e-36, 1e36)
 
 
 # Arrays
@@ -347,6 +347,31 @@ def class_ids(ids, shape, axis):
         position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
         raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
     return ids
+
+
+# Calibration
+
+
+def row_weights(name, values, shape):
+    values = weights(name, values, shape, np.float64)
+    if not ((values >= 0) & (values < math.inf)).all():
+        raise ValueError(f"{name}: expected finite numbers that are not negative, got {values.min()}..{values.max()}")
+    return values
+
+
+def no_rows(shape):
+    return ValueError(f"labels: expected at least one that counts, got none in an array of shape {shape}")
+
+
+def impossible_labels(nll):
+    """For rows whose negative log-likelihood is infinite or NaN at every temperature."""
+    bad = ~np.isfinite(nll)
+    position = tuple(map(int, np.unravel_index(np.argmax(bad), bad.shape)))
+    what = "a label at a logit of -inf" if nll[position] == math.inf else "NaN or +inf, or nothing but -inf"
+    return ValueError(
+        f"logits: expected rows that give their labels a probability above 0, got {what} at {position} "
+        f"({np.count_nonzero(bad)} of {bad.size} rows are bad; the label ignore_index leaves them out)"
+    )
 
 
 # Compiled kernels

@@ -204,7 +204,7 @@ def evaluate(
     if soft:
         total = layout.rows if sample_weight is None else float(np.add.reduce(sample_weight))
     elif layout.rows:
-        indices = layout.flatten(_int64(labels, ignore_index))
+        indices = layout.flatten(int64(labels, ignore_index))
         first_bad, total = backend.count_labels(
             indices, weight, sample_weight, layout.classes, ignore_index
         )
@@ -251,7 +251,7 @@ def _promoted(x, targets):
     return x.astype(wider, copy=False), targets.astype(wider, copy=False)
 
 
-def _int64(labels, ignore_index):
+def int64(labels, ignore_index):
     if labels.dtype == np.int64 and labels.flags.aligned:
         return labels
     indices = labels.astype(np.int64)

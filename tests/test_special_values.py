@@ -173,3 +173,13 @@ def test_argmax_ties_and_signs(fl, dtype):
 def test_argmax_of_large_integers_is_exact(fl):
     x = np.array([[2**62, 2**62 + 1, 0]])
     assert fl.argmax(x)[0] == 1
+
+
+@pytest.mark.parametrize("classes", [3, 33, 1030])
+def test_extreme_temperatures(fl, dtype, classes):
+    """From the most certain to uniform over all but the masked classes."""
+    x = np.zeros((2, classes), dtype)
+    x[:, 0], x[1, 1] = -np.inf, 2
+    assert (fl.softmax(x, temperature=1e36)[:, 1:] == dtype.type(1 / (classes - 1))).all()
+    assert (fl.softmax(x, temperature=1e-36)[1] == np.eye(classes)[1]).all()
+    assert (fl.softmax(x, temperature=1e36)[:, 0] == 0).all()

@@ -29,6 +29,7 @@ kernels.__path__ = [str(_folder), *kernels.__path__]
 
 # The path above decides which kernels these are linked to.
 from fastlogits.backends._cross_entropy import count_labels, cross_entropy  # noqa: E402
+from fastlogits.backends._moments import moments  # noqa: E402
 from fastlogits.backends._numpy_row_stats import row_stats  # noqa: E402
 from fastlogits.backends._softmax import (  # noqa: E402
     argmax,
@@ -49,6 +50,7 @@ __all__ = [
     "log_softmax_backward",
     "logsumexp",
     "max_threads",
+    "moments",
     "row_stats",
     "softmax",
     "softmax_backward",

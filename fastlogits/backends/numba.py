@@ -4,66 +4,38 @@ With NUMBA_DISABLE_JIT=1 the interpreter runs the same text and the same drivers
 """
 
 import collections
-import functools
 
 import llvmlite.binding
-import numba
 import numpy as np
 
 from fastlogits.backends import _numba_text as text
 from fastlogits.backends._numba_compiler import compiled
+from fastlogits.backends._numba_drivers import (
+    NATIVE,
+    SHORT_CLASSES,
+    WORK,
+    driver,
+    flat,
+    groups,
+    plain,
+    quiet,
+    run,
+    run_any,
+    stateless,
+    storage_of,
+    tiles,
+)
+from fastlogits.backends._numba_moments import moments  # noqa: F401
 from fastlogits.backends._numba_text import machine, primitives
 from fastlogits.backends._numpy_row_stats import row_stats  # noqa: F401
 
 isa = llvmlite.binding.get_host_cpu_name()
-
-SHORT_CLASSES = 32  # rows of at most so many classes are transposed
-REGION = 1 << 25  # logits in one parallel region: tens of milliseconds, between which Ctrl-C is heard
-WORK = primitives.SLOTS * primitives.BLOCK
-STATE = primitives.STATE
-STATE_CLASSES = primitives.MOST_BLOCKS * primitives.BLOCK  # longer rows need more
-NATIVE = primitives.NATIVE
 
 Options = collections.namedtuple(
     "Options",
     "classes x_stride grad_stride targets_stride ignore_index smoothing z_loss softcap scale grad_scale "
     "soft weighted sampled upstream spread bent negative with_grad storage keep",
 )
-Driver = collections.namedtuple("Driver", "alone shared")
-
-
-# A driver calls a kernel on the items [start, stop). `args` are what the kernel takes before its options,
-# state and scratch memory; `states` has a row for each part, which is what a thread does.
-
-
-def driver(alone, kernel):
-    """`alone` for one part, and for several in parallel."""
-
-    def shared(parts, start, stop, states, options, args):
-        for index in numba.prange(parts):
-            part = np.int64(index)  # which is unsigned: `alone` would be compiled once more
-            first, last = start + (stop - start) * part // parts, start + (stop - start) * (part + 1) // parts
-            alone(part, first, last, states, options, args)
-
-    name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
-    alone = compiled(alone, name)
-    return Driver(alone, compiled(shared, f"{name}.shared", parallel=True))
-
-
-def plain(kernel):
-    def alone(part, start, stop, states, storage, args):
-        own = machine.pointers((states[part], *args))
-        kernel(*own[1:], own[0], machine.stack(WORK, own[1]), storage, start, stop)
-
-    return driver(alone, kernel)
-
-
-def stateless(kernel):
-    def alone(part, start, stop, states, storage, args):
-        own = machine.pointers(args)
-        kernel(*own, machine.stack(WORK, own[0]), storage, start, stop)
-
-    return driver(alone, kernel)
 
 
 def optional(kernel):
@@ -110,84 +82,6 @@ def count(labels, weight, sample_weight, total, options):
 count = compiled(count, "cross_entropy.count_labels")
 
 
-def run(driver, items, threads, classes, lanes, options, *args):
-    """`driver` on all items, of `lanes` rows of `classes` logits each."""
-    fields = STATE
-    if classes > STATE_CLASSES:
-        blocks = -(-classes // primitives.BLOCK)
-        fields = primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS
-    region = REGION // (lanes * classes) or 1
-    if threads > 1:
-        threads = available(min(threads, items, region))
-    states = np.empty((threads, fields))
-    start = 0
-    while start < items:
-        stop = min(items, start + region)
-        if threads == 1:
-            driver.alone(0, start, stop, states, options, args)
-        else:
-            share(driver, threads, start, stop, states, options, args)
-        start = stop
-
-
-def available(threads):
-    """As many as Numba can give: one where its only threading layer aborts on concurrent callers."""
-    numba.get_num_threads()  # starts them, so that their layer is known
-    return 1 if numba.threading_layer() == "workqueue" else min(threads, numba.config.NUMBA_NUM_THREADS)
-
-
-def share(driver, threads, start, stop, *args):
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
-    try:
-        driver.shared(threads, start, stop, *args)
-    finally:
-        numba.set_num_threads(before)
-
-
-def flat(array, size=None):
-    """What a driver takes: `size` numbers from the first on, gaps included, a half type's as their bits."""
-    if array.itemsize == 2:
-        array = array.view(np.uint16)
-    return array.reshape(-1) if array.flags.carray else np.asarray(Flat(array, size or array.size))
-
-
-class Flat:
-    """Memory that a kernel could write to: Numba would compile it once more for memory that is read-only."""
-
-    def __init__(self, array, size):
-        interface = array.__array_interface__
-        data = interface["data"][0], False
-        self.__array_interface__ = {**interface, "data": data, "shape": (size,), "strides": None}
-
-
-def storage_of(array):
-    if array.itemsize != 2:
-        return NATIVE
-    return primitives.FLOAT16 if array.dtype == np.float16 else primitives.BFLOAT16
-
-
-def tiles(outer, inner):
-    return outer * -(-inner // primitives.LANES)
-
-
-def groups(outer):
-    return -(-outer // primitives.SHORT)
-
-
-def quiet(function):
-    """Without warnings: infinity and NaN are results, and the interpreter computes with NumPy's numbers."""
-    if not numba.config.DISABLE_JIT:
-        return function
-
-    @functools.wraps(function)
-    def wrapped(*args):
-        with np.errstate(all="ignore"):
-            return function(*args)
-
-    return wrapped
-
-
 @quiet
 def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
     softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, False)
@@ -227,16 +121,6 @@ def argmax(x, indices, outer, classes, inner, x_stride, threads):
     args = flat(x, (outer - 1) * x_stride + classes * inner), x_stride, indices
     drivers = argmax_columns, argmax_short, argmax_rows
     run_any(drivers, outer, classes, inner, threads, storage_of(x), *args)
-
-
-def run_any(drivers, outer, classes, inner, threads, storage, *args):
-    columns, short, rows = drivers
-    if inner > 1:
-        run(columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args, classes, inner)
-    elif classes <= SHORT_CLASSES:
-        run(short, groups(outer), threads, classes, primitives.SHORT, storage, *args, outer, classes)
-    else:
-        run(rows, outer, threads, classes, 1, storage, *args, classes)
 
 
 @quiet

@@ -28,7 +28,7 @@ enum {
     MASS = 6 * FIELD, GAP = 7 * FIELD, SCALE = 8 * FIELD, HARD = 9 * FIELD, SMOOTH = 10 * FIELD, FACTOR = 11 * FIELD,
     COUNTER = 12 * FIELD, TARGET = 13 * FIELD, LOST = 14 * FIELD, ROW_FIELDS = 15 * FIELD
 };
-enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS };
+enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS, BLOCK_SPREAD = BLOCK_MASS };
 enum { MOST_BLOCKS = 256, STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS };
 
 /* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
