@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = ("backward", "cross_entropy", "cross_entropy_lanes", "lanes", "moments", "softmax")
+PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -85,10 +86,7 @@ class BuildKernels(build_ext):
 
 
 setup(
-    packages=[
-        "fastlogits",
-        *(f"fastlogits.{name}" for name in ("backends", "calibration", "kernels", *ADAPTERS)),
-    ],
+    packages=["fastlogits", *(f"fastlogits.{name}" for name in (*PARTS, *ADAPTERS))],
     package_dir={f"fastlogits.{name}": f"adapters/{name}" for name in ADAPTERS},
     ext_modules=[] if os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1" else extensions(),
     cmdclass={"build_ext": BuildKernels},

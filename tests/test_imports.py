@@ -91,6 +91,16 @@ def test_imports_run_one_way(file):
     assert imported(PACKAGE / file) <= ALLOWED[file]
 
 
+CLI = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.glob("cli/**/*.py"))
+
+
+@pytest.mark.parametrize("file", CLI)
+def test_the_command_line_stands_on_top(file):
+    """It knows no backend, and nobody knows it."""
+    assert imported(PACKAGE / file) <= {"cli", "_checks", "_layout", "config", "states"}
+    assert not any("cli" in imported(PACKAGE / name) for name in ALLOWED)
+
+
 KERNELS = PACKAGE / "kernels"
 SEAM = {"primitives.py", "scalars.py", "machine.py"}  # what stands for primitives.h where no C compiler is at work
 

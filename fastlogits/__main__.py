@@ -1,0 +1,7 @@
+"""``python -m fastlogits``: the command line."""
+
+import sys
+
+from fastlogits.cli import main
+
+sys.exit(main())

@@ -1,0 +1,116 @@
+"""The command line: what can be said, and what is understood."""
+
+import argparse
+import re
+
+from fastlogits import __version__, _checks
+from fastlogits.cli import formats
+from fastlogits.cli.operations import OPERATIONS
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+UNITS = ("", "K", "M", "G", "T")
+
+DESCRIPTION = """\
+Logits in files: probabilities, predictions and statistics of arrays larger than memory.
+
+A file is one of .npy, .npz, .safetensors, .zarr, .parquet, .h5 and .hdf5; where it holds several arrays, FILE:NAME is
+one of them. Exit status: 0, 1 for a failure, 2 for a command that makes no sense, 130 after Ctrl-C."""
+
+APPLY = """\
+TARGET appears when it is whole. Until then TARGET.partial and TARGET.partial.journal stand for it; after an
+interruption the same command with --resume goes on from there, to the same bytes. A .npy holds one array, and only
+.safetensors holds bfloat16 (the raw bytes that NumPy and HDF5 make of it can be read)."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors take one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def parse(argv, commands):
+    """The arguments; `args.run` is the one of `commands`, {name: function}, that takes them."""
+    parser = Parser(prog="fastlogits", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"fastlogits {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_apply(subparsers, commands["apply"])
+    args = parser.parse_args(argv)
+    try:
+        args.finish(args)
+    except (TypeError, ValueError) as error:
+        args.parser.error(str(error))
+    return args
+
+
+def _type(check, *given):
+    """An argparse type: what `check` makes of the text; its error in argparse's words."""
+
+    def convert(text):
+        try:
+            return check(*given, text)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _size(text):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(I?)B?", text.upper())
+    if not match or not (size := float(match[1])):
+        raise ValueError(f"expected a size such as 512MB, got {text!r}")
+    return int(size * (1024 if match[3] else 1000) ** UNITS.index(match[2]))
+
+
+def _whole_file(text):
+    place = formats.place(text)
+    if place.key is not None:
+        raise ValueError(f"expected a file, got {text!r}: the results have names of their own")
+    return place
+
+
+def _names(text):
+    return tuple(text.split(","))
+
+
+OPTIONS = {
+    "temperature": {"type": float, "default": 1.0, "metavar": "T", "help": "what the logits are divided by"},
+    "want": {"type": _names, "metavar": "FIELD,...", "help": "of the fields; default: all that can be had"},
+    "labels": {"type": _type(formats.place), "metavar": "FILE", "help": "class indices, of the shape of the rows"},
+    "ignore_index": {"type": int, "default": -100, "metavar": "N", "help": "label of rows that do not count"},
+    "top_k": {"type": int, "metavar": "K", "help": "how many of the largest"},
+}
+
+
+def _add_apply(subparsers, run):
+    parser = subparsers.add_parser("apply", help="make a file of results from a file of logits")
+    operations = parser.add_subparsers(dest="op", required=True, metavar="OP")
+    for name, operation in OPERATIONS.items():
+        _add_operation(operations, name, operation, run)
+
+
+def _add_operation(subparsers, name, operation, run):
+    parser = subparsers.add_parser(
+        name, help=operation.__doc__, description=operation.__doc__, epilog=APPLY
+    )
+    parser.set_defaults(run=run, labels=None, finish=_finish_apply, parser=parser)
+    parser.add_argument("source", type=_type(formats.place), metavar="SOURCE", help="the logits")
+    parser.add_argument("target", type=_type(_whole_file), metavar="TARGET", help="where the results go")
+    for option in operation.takes:
+        required = {"required": True, "default": None} if option in operation.needs else {}
+        parser.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option] | required)
+    parser.add_argument("--axis", type=int, default=-1, metavar="N", help="the class axis; default: the last")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the floats that come out; default: that of the logits")
+    parser.add_argument(
+        "--memory", type=_type(_size), default="512MB", metavar="SIZE", help="for blocks of the file; default: 512MB"
+    )
+    parser.add_argument("--threads", type=_type(_checks.thread_count, "--threads"), metavar="N")
+    parser.add_argument("--force", action="store_true", help="replace a TARGET that exists, forget an interrupted run")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run got to, if there is one")
+    parser.add_argument("--json", action="store_true", help="tell about it in JSON, on stdout")
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="no bar on stderr")
+
+
+def _finish_apply(args):
+    operation = OPERATIONS[args.op]
+    args.operation = operation(**{option: getattr(args, option) for option in operation.takes})

@@ -1,0 +1,139 @@
+"""Parquet: columns of numbers, or of lists that are all of one length, nested for more axes."""
+
+import math
+
+import numpy as np
+
+from fastlogits.cli.failures import Failure, kept, library, named
+from fastlogits.cli.formats import NUMBERS, choose
+
+HOLDS = NUMBERS
+SEVERAL = True
+ROWS = True
+
+READ_AHEAD = 1 << 20
+BATCH = 1 << 24
+ROW_GROUP = 1 << 26
+
+
+class Column:
+    """One column, read from the first row to the last: within a row group nothing can be found otherwise."""
+
+    chunks = None
+    ordered = True
+    fortran = False
+
+    def __init__(self, path, file, name):
+        self.path, self.file, self.name = path, file, name
+        self.compute = library("pyarrow.compute", path)
+        inner, self.dtype = self._row()
+        self.shape = (file.metadata.num_rows, *inner)
+        self.row, self.left, self.batches = -1, None, None
+
+    def _row(self):
+        """The shape and dtype of a row, from the types where they tell, else from the first row."""
+        kind, shape = self.file.schema_arrow.field(self.name).type, []
+        batch = next(self.file.iter_batches(1, columns=[self.name]), None)
+        values = None if batch is None else batch.column(0)
+        while hasattr(kind, "value_type"):
+            fixed = hasattr(kind, "list_size")
+            shape.append(kind.list_size if fixed else len(values[0]) if values and values[0].is_valid else 0)
+            kind = kind.value_type
+            values = values.flatten() if values else None
+        return shape, np.dtype(kind.to_pandas_dtype())
+
+    def read(self, region, buffer=None):
+        rows, *rest = region
+        with named(self.path):
+            if rows.start != self.row:
+                self._seek(rows.start)
+            parts = [np.empty((0, *self.shape[1:]), self.dtype), *self._parts(rows.stop)]
+        return np.concatenate(parts)[(slice(None), *rest)]
+
+    def _seek(self, row):
+        """Begin at the row group with this row, and skip what comes before it."""
+        groups = [self.file.metadata.row_group(i).num_rows for i in range(self.file.metadata.num_row_groups)]
+        group = self.row = 0
+        while group < len(groups) and self.row + groups[group] <= row:
+            self.row += groups[group]
+            group += 1
+        row_bytes = max(1, self.dtype.itemsize * math.prod(self.shape[1:]))
+        size = max(1, BATCH // row_bytes)
+        self.batches = self.file.iter_batches(size, list(range(group, len(groups))), columns=[self.name])
+        self.left = ()
+        for _ in self._stretches(row):
+            pass
+
+    def _parts(self, stop):
+        for row, values in self._stretches(stop):
+            yield self._numbers(values, row)
+
+    def _stretches(self, stop):
+        """(first row, values) from where the last call stopped up to the row `stop`."""
+        while self.row < stop:
+            if not len(self.left):
+                self.left = next(self.batches).column(0)
+            values, row = self.left[: stop - self.row], self.row
+            self.left = self.left[len(values) :]
+            self.row += len(values)
+            yield row, values
+
+    def _numbers(self, values, first):
+        """The values as an array; `first` is their first row's number."""
+        rows = len(values)
+        for n in self.shape[1:]:
+            got = self.compute.list_value_length(values).to_numpy(zero_copy_only=False)
+            self._refuse(got != n, rows, first, f"is missing or not of length {n}")
+            values = values.flatten()
+        self._refuse(values.is_null().to_numpy(zero_copy_only=False), rows, first, "has a missing number")
+        return values.to_numpy(zero_copy_only=False).reshape(rows, *self.shape[1:])
+
+    def _refuse(self, bad, rows, first, what):
+        if bad.any():
+            row = first + int(np.argmax(bad)) * rows // len(bad)
+            raise Failure(self.path, f"row {row} of column {self.name} {what}")
+
+    def close(self):
+        self.file.close()
+
+
+def open_array(path, key):
+    arrow, parquet = library("pyarrow", path), library("pyarrow.parquet", path)
+    with kept(parquet.ParquetFile, path, buffer_size=READ_AHEAD, pre_buffer=False) as file:
+        names = [field.name for field in file.schema_arrow if _is_numbers(field.type, arrow.types)]
+        return Column(path, file, choose(path, names, key))
+
+
+def _is_numbers(kind, types):
+    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+
+
+def assemble(path, arrays):
+    arrow, parquet = library("pyarrow", path), library("pyarrow.parquet", path)
+    row_bytes = sum(a.dtype.itemsize * math.prod(a.shape[1:]) for a in arrays.values())
+    (rows,) = {array.shape[0] for array in arrays.values()}
+    step = max(1, ROW_GROUP // max(1, row_bytes))
+    schema = arrow.schema([(n, _kind(arrow, a.dtype, a.shape[1:])) for n, a in arrays.items()])
+    # Numbers such as probabilities hardly repeat: a dictionary of them would be built in vain.
+    with named(path), parquet.ParquetWriter(path, schema, use_dictionary=False) as writer:
+        for start in range(0, rows, step):
+            stop = min(rows, start + step)
+            columns = [_column(arrow, array, slice(start, stop)) for array in arrays.values()]
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema), row_group_size=step)
+
+
+def _kind(arrow, dtype, inner):
+    kind = arrow.from_numpy_dtype(dtype)
+    for n in reversed(inner):
+        kind = arrow.list_(kind, n)
+    return kind
+
+
+def _column(arrow, array, rows):
+    region = (rows, *(slice(0, n) for n in array.shape[1:]))
+    values = arrow.array(array.read(region).ravel())
+    for n in reversed(array.shape[1:]):
+        values = arrow.FixedSizeListArray.from_arrays(values, n)
+    return values

@@ -1,0 +1,200 @@
+"""What `apply` makes of logits.
+
+An operation says which options it takes and needs, and of which shapes and dtypes its results are. Called with a block
+of whole rows it returns the results and how many rows have NaN; it may write over the logits.
+
+Rows larger than the memory come in pieces along the class axis, if the operation has a `state`. The states of all
+pieces are merged, and `from_state` makes of that results and NaN count; with it, `piece` makes each piece's results.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+import fastlogits
+from fastlogits import _checks, _layout
+from fastlogits.cli.regions import regions, steps
+from fastlogits.states import FIELDS, RowState
+
+# Bytes of logits that are converted at once: the copies in float64 stay in cache.
+TOGETHER = 1 << 16
+
+
+class Block(NamedTuple):
+    """Logits, their class axis, the labels and numbers of their rows; where in the class axis a piece begins."""
+
+    logits: np.ndarray
+    axis: int
+    labels: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    first_class: int = 0
+    label_logits: np.ndarray | None = None
+
+
+class Stats:
+    """any of lse, nll, argmax, correct, entropy, max_prob, rank, margin, topk_ids and topk_log_probs"""
+
+    takes, needs = ("want", "labels", "ignore_index", "top_k"), ()
+
+    def __init__(self, want=None, labels=None, ignore_index=-100, top_k=None):
+        given = {name for name, value in (("labels", labels), ("top_k", top_k)) if value is not None}
+        self.want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, given)
+        self.ignore_index, self.top_k = ignore_index, top_k
+
+    def results(self, shape, axis, dtype):
+        _checks.top_k("top_k", self.top_k or 0, shape[axis])
+        dtypes = dict.fromkeys(("argmax", "rank", "topk_ids"), np.dtype(np.int64)) | {"correct": np.dtype(bool)}
+        batch, of_classes = (*shape[:axis], *shape[axis + 1 :]), (*shape[:axis], self.top_k, *shape[axis + 1 :])
+        return {n: (of_classes if n.startswith("topk") else batch, dtypes.get(n, dtype)) for n in self.want}
+
+    def state(self, block):
+        return RowState.of(
+            block.logits,
+            block.labels,
+            want=self.want,
+            top_k=self.top_k,
+            axis=block.axis,
+            ignore_index=self.ignore_index,
+            first_class=block.first_class,
+            label_logits=block.label_logits,
+        )
+
+    def from_state(self, state):
+        """The results, and how many rows have NaN."""
+        results = vars(state.results())
+        nan = np.isnan(state.parts["peak"])
+        for name, values in results.items():
+            if values.dtype.kind not in "biu":
+                nan |= np.isnan(values).any(state.axis) if name.startswith("topk") else np.isnan(values)
+        return results, int(nan.sum())
+
+    def __call__(self, block):
+        return self.from_state(self.state(block))
+
+
+class LogSumExp(Stats):
+    """the logarithm of the sum of exponentials"""
+
+    takes = ()
+
+    def __init__(self):
+        super().__init__(["lse"])
+
+
+class ArgMax(Stats):
+    """the index of the largest logit"""
+
+    takes = ()
+
+    def __init__(self):
+        super().__init__(["argmax"])
+
+
+class TopK(Stats):
+    """the largest logits and their indices"""
+
+    takes = needs = ("top_k",)
+
+    def __init__(self, top_k):
+        super().__init__(["topk_ids"], top_k=_checks.top_k("top_k", top_k))
+
+    def results(self, shape, axis, dtype):
+        ((shape, ids),) = super().results(shape, axis, dtype).values()
+        return {"values": (shape, dtype), "indices": (shape, ids)}
+
+    def from_state(self, state):
+        results, nan_rows = super().from_state(state)
+        values = np.moveaxis(state.parts["top_values"], -1, state.axis)
+        return {"values": values, "indices": results["topk_ids"]}, nan_rows
+
+
+class Temperature:
+    """the logits divided by a temperature"""
+
+    takes = needs = ("temperature",)
+    want = ("argmax",)
+
+    def __init__(self, temperature):
+        self.temperature = _checks.scale("temperature", temperature)
+
+    def results(self, shape, axis, dtype):
+        return {"logits": (shape, dtype)}
+
+    def __call__(self, block):
+        x = self._scaled(block.logits)
+        return {"logits": x}, int(np.isnan(x).any(block.axis).sum())
+
+    def _scaled(self, x):
+        if self.temperature != 1:
+            # In float64, as much at a time as NumPy buffers: the quotient is rounded once.
+            with np.errstate(all="ignore"):
+                np.divide(x, self.temperature, out=x, dtype=np.float64, casting="unsafe")
+        return x
+
+    def state(self, block):
+        return RowState.of(self._scaled(block.logits), want=self.want, axis=block.axis, first_class=block.first_class)
+
+    def from_state(self, state):
+        return {}, int(np.isnan(state.parts["peak"]).sum())
+
+    def piece(self, block, state):
+        return {"logits": self._scaled(block.logits)}
+
+
+class Softmax(Temperature):
+    """probabilities"""
+
+    needs = ()
+    want = ("lse",)
+    name, function = "probs", staticmethod(fastlogits.softmax)
+
+    def __init__(self, temperature=1.0):
+        super().__init__(temperature)
+
+    def results(self, shape, axis, dtype):
+        return {self.name: (shape, dtype)}
+
+    def __call__(self, block):
+        x, axis = block.logits, block.axis
+        values = self.function(x, axis, temperature=self.temperature, out=x)
+        first = values.take(range(min(1, x.shape[axis])), axis)
+        return {self.name: values}, int(np.isnan(first).sum())
+
+    def from_state(self, state):
+        return {}, int((~np.isfinite(state.parts["peak"])).sum())
+
+    @np.errstate(all="ignore")
+    def piece(self, block, state):
+        x, axis = self._scaled(block.logits), block.axis
+        peak, rest = (np.expand_dims(state.parts[name], axis) for name in ("peak", "rest"))
+        for region in regions(x.shape, steps(x.shape, x.itemsize, TOGETHER)):
+            row = (*region[:axis], slice(0, 1), *region[axis + 1 :])
+            x[region] = self._from_log((x[region] - peak[row]) - np.log1p(rest[row]), x.dtype)
+        return {self.name: x}
+
+    def _from_log(self, log_probs, dtype):
+        """Probabilities, as everywhere 0 below the smallest normal number."""
+        probs = np.exp(log_probs)
+        return np.where(probs < np.finfo(_layout.COMPUTE[dtype]).tiny, 0, probs)
+
+
+class LogSoftmax(Softmax):
+    """log-probabilities"""
+
+    name, function = "log_probs", staticmethod(fastlogits.log_softmax)
+
+    def _from_log(self, log_probs, dtype):
+        return log_probs
+
+
+OPERATIONS = {
+    "softmax": Softmax,
+    "log-softmax": LogSoftmax,
+    "logsumexp": LogSumExp,
+    "argmax": ArgMax,
+    "topk": TopK,
+    "stats": Stats,
+    "temperature": Temperature,
+}

@@ -1,0 +1,172 @@
+"""Results under construction: an interrupted run leaves no file that looks whole, and can be resumed.
+
+Beside TARGET stand, until it is done, TARGET.partial (the results, each in its place) and TARGET.partial.journal; for
+a format that is made of finished arrays TARGET.partial.whole, at the end. The journal's first line tells what is
+computed from what, the others how many blocks are safely on the disk. It is locked while its run lives.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from fastlogits.cli.failures import Failure, named
+from fastlogits.cli.formats import safetensors
+from fastlogits.cli.formats.raw import RawFile
+
+# Between two looks at the disk passes this many times what a look takes.
+SYNC_PAUSE = 4
+
+
+class Partial:
+    """The results of one run. `blocks` blocks are on the disk already, with `nan_rows` rows of NaN."""
+
+    def __init__(self, target, replace):
+        self.target, self.replace = target, replace
+        self.path = f"{target.path}.partial"
+        self.whole = f"{self.path}.whole"
+        self.blocks, self.nan_rows, self.file = 0, 0, None
+        self._mind_target()
+        self.journal = _locked(f"{self.path}.journal", target.path)
+        self._syncer, self._syncing, self._next = ThreadPoolExecutor(1), None, 0.0
+
+    def _mind_target(self):
+        if os.path.lexists(self.target.path) and not self.replace:
+            raise Failure(self.target.path, "exists already; --force replaces it")
+
+    def interrupted(self):
+        """(task, last entry) of a run that was interrupted; None where there is none."""
+        entries = []
+        self.journal.seek(0)
+        for line in self.journal:
+            with contextlib.suppress(ValueError):  # cut short by what ended the run
+                entries.append(json.loads(line))
+        return (entries[0], entries[-1]) if len(entries) > 1 and os.path.exists(self.path) else None
+
+    def begin(self, task, specs):
+        """From the first block."""
+        _remove(self.path)
+        self.journal.truncate(0)
+        self._open(specs)
+        self._enter(task)
+        self._enter({"blocks": 0, "nan_rows": 0})
+
+    def resume(self, entry, specs):
+        """From where an interrupted run got to."""
+        self.blocks, self.nan_rows = entry["blocks"], entry["nan_rows"]
+        self._open(specs)
+
+    def _open(self, specs):
+        _remove(self.whole)
+        self.file = RawFile(self.path, specs, getattr(self.target.format, "layout", safetensors.layout))
+
+    def write(self, name, region, values):
+        self.file.write(name, region, values)
+
+    def note(self, blocks, nan_rows):
+        """The first `blocks` are written. Entered when the disk has them, without waiting for it here."""
+        if self._syncing is not None and self._syncing.done():
+            self._settle()
+        if self._syncing is None and time.monotonic() >= self._next:
+            self._syncing = self._syncer.submit(self._sync, blocks, nan_rows)
+
+    def sync(self, blocks, nan_rows):
+        """The same, and wait."""
+        self._settle()
+        self._syncing = self._syncer.submit(self._sync, blocks, nan_rows)
+        self._settle()
+
+    def _settle(self):
+        # The system reports an error of the disk once, to whoever asks first.
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
+
+    def _sync(self, blocks, nan_rows):
+        start = time.monotonic()
+        self.file.sync()
+        self._enter({"blocks": blocks, "nan_rows": nan_rows})
+        self._next = time.monotonic() + SYNC_PAUSE * (time.monotonic() - start)
+
+    def _enter(self, entry):
+        with named(self.journal.name):
+            self.journal.write(json.dumps(entry) + "\n")
+            self.journal.flush()
+            os.fsync(self.journal.fileno())
+
+    def finish(self):
+        """Make TARGET of what is there, in one step."""
+        result = self.path
+        if not hasattr(self.target.format, "layout"):
+            result = self.whole
+            with named(result):
+                self.target.format.assemble(result, self.file.arrays())
+                _sync_tree(result)
+        self._mind_target()
+        with named(self.target.path):
+            _put(result, self.target.path, aside=f"{self.path}.replaced")
+            _sync(os.path.dirname(self.target.path) or ".")
+        self.discard()
+
+    def discard(self):
+        """Leave nothing of it."""
+        for path in (self.whole, self.path, self.journal.name):
+            _remove(path)
+
+    def close(self):
+        self._syncer.shutdown()
+        if self.file is not None:
+            self.file.close()
+        elif not os.path.getsize(self.journal.name):
+            _remove(self.journal.name)
+        self.journal.close()
+
+
+def _locked(path, target):
+    """The journal, opened for reading and appending, that no other run has."""
+    with named(path):
+        journal = open(path, "a+")
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(journal.fileno()), os.stat(path))
+        except OSError:
+            mine = False
+    if not mine:
+        journal.close()
+        raise Failure(target, "another run is writing it")
+    return journal
+
+
+def _put(new, target, aside):
+    """Rename, over what may be there. Only a folder in the way has to step aside first."""
+    if os.path.isdir(target):
+        _remove(aside)
+        os.rename(target, aside)
+    os.replace(new, target)
+    _remove(aside)
+
+
+def _remove(path):
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _sync_tree(path):
+    _sync(path)
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            _sync(os.path.join(folder, name))
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

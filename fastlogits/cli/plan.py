@@ -1,0 +1,61 @@
+"""How an array is cut into blocks that fit into memory, and suit the caches and the file."""
+
+import math
+from typing import NamedTuple
+
+from fastlogits.cli.regions import regions, steps
+
+# A block of this size stays in the processor's cache from reading to writing.
+CACHED = 1 << 20
+# Where the file is in chunks, or is decoded in order, every read has its cost.
+CHUNKED = 1 << 25
+# Pieces of columns narrower than a page would fetch every page again and again.
+PAGE = 4096
+# A worker holds its block as it was read, perhaps converted, and the results.
+HELD = 4
+# What is kept of a row between its pieces takes about so many times a logit's bytes.
+STATE = 16
+
+
+class Plan(NamedTuple):
+    """Blocks of `step` along each axis, one after the other along the last axis in `order`."""
+
+    shape: tuple
+    axis: int
+    order: tuple
+    step: tuple
+    workers: int
+
+    @property
+    def whole_rows(self):
+        return self.step[self.axis] >= self.shape[self.axis]
+
+    @property
+    def count(self):
+        """How many blocks there are."""
+        return math.prod(-(-n // max(1, step)) for n, step in zip(self.shape, self._whole(), strict=True) if n)
+
+    def blocks(self):
+        return regions(self.shape, self._whole(), self.order)
+
+    def _whole(self):
+        return (*self.step[: self.axis], self.shape[self.axis], *self.step[self.axis + 1 :])
+
+
+def plan(source, axis, itemsize, memory, threads):
+    """Whole rows where they fit into `memory`, as blocks for up to `threads` workers; else pieces of rows."""
+    order = range(len(source.shape))[:: -1 if source.fortran else 1]
+    place = order.index(axis)
+    outer, inner = order[:place], order[place + 1 :]
+    most = memory // HELD
+    share = most // threads
+    best = min(share, CHUNKED if source.chunks or source.ordered else CACHED)
+    step = steps(source.shape, itemsize, best, order=outer, chunks=source.chunks)
+    if not source.ordered:
+        columns = steps(step, itemsize, share, order=inner, chunks=source.chunks)
+        width, whole = (math.prod(part[i] for i in inner) * itemsize for part in (columns, step))
+        if width >= PAGE or whole * STATE > most:
+            step = columns
+    step = steps(step, itemsize, most, order=[axis])
+    workers = max(1, min(threads, most // max(1, math.prod(step) * itemsize)))
+    return Plan(source.shape, axis, tuple(order), step, workers)
