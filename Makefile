@@ -2,13 +2,13 @@
 # Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1
 
 PYTHON ?= python3
-REQUIRE := cython,numba,scipy,ml_dtypes,torch,transformers,tensorflow,h5py,pyarrow,safetensors,zarr
+REQUIRE := cython,numba,scipy,ml_dtypes,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr
 DEMO_NEEDS := scipy scikit-learn matplotlib
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input
-SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.px? adapters/*/__init__.py)
+SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.px? adapters/*/__init__.py adapters/*/*.pyx adapters/*/*.h)
 
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }

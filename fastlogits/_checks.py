@@ -335,6 +335,16 @@ def neighbours(state, other):
 def class_ids(ids, shape, axis):
     """`ids` as an array: one a row of logits of `shape`, or several along `axis`."""
     ids = as_array("ids", ids)
+    form_of_ids(ids, shape, axis)
+    bad = (ids < 0) | (ids >= shape[axis])
+    if bad.any():
+        position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
+        raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
+    return ids
+
+
+def form_of_ids(ids, shape, axis):
+    """Shape and dtype alone, which are known even where the values are not."""
     batch_shape = shape[:axis] + shape[axis + 1 :]
     several = ids.ndim == len(shape) and ids.shape[:axis] + ids.shape[axis + 1 :] == batch_shape
     if ids.shape != batch_shape and not several:
@@ -342,11 +352,6 @@ def class_ids(ids, shape, axis):
         raise ValueError(f"ids: expected shape {batch_shape}, or ({along}) with K of them a row, got {ids.shape}")
     if ids.dtype.kind not in "iu" and ids.size:
         raise TypeError(f"ids: expected integers, got {ids.dtype}")
-    bad = (ids < 0) | (ids >= shape[axis])
-    if bad.any():
-        position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
-        raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
-    return ids
 
 
 # Calibration

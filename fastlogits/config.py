@@ -104,6 +104,13 @@ def backend():
     return _backend.get() or _default_backend()
 
 
+def chosen():
+    """What `settings` has set in this context, by the names of its parameters."""
+    module, number = _backend.get(), _num_threads.get()
+    named = {"backend": module and module.__name__.rpartition(".")[2], "num_threads": number}
+    return {name: value for name, value in named.items() if value is not None}
+
+
 def threads(work):
     """How many threads `work` logits deserve."""
     if work < SERIAL_BELOW or _forked:

@@ -79,4 +79,37 @@ class TensorFlow:
         return self.adapter.reduce_logsumexp(logits, axis)
 
 
-ADAPTERS = {"torch": Torch, "tensorflow": TensorFlow}
+class Jax:
+    compiles_gradients = True
+    # ValueError once JAX has a fast path to the compiled function, jax.errors.JaxRuntimeError before
+    label_error = (ValueError, RuntimeError)
+
+    def __init__(self):
+        self.jax, self.adapter = need("jax"), need("fastlogits.jax")
+        self.jax.config.update("jax_enable_x64", True)
+
+    def tensor(self, array):
+        return self.jax.numpy.array(array)
+
+    def array(self, tensor):
+        return np.asarray(tensor)
+
+    def value_and_gradient(self, function, x, again=False):
+        return self.jax.value_and_grad(lambda x: function(x).sum())(x)
+
+    def where_finite(self, tensor):
+        return self.jax.numpy.where(self.jax.numpy.isfinite(tensor), tensor, 0)
+
+    def compiled(self, function):
+        return self.jax.jit(function)
+
+    def row_losses(self, logits, labels):
+        if labels.dtype.kind == "i":
+            return self.adapter.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return self.adapter.softmax_cross_entropy(logits, labels)
+
+    def logsumexp(self, logits, axis):
+        return self.adapter.logsumexp(logits, axis)
+
+
+ADAPTERS = {"torch": Torch, "tensorflow": TensorFlow, "jax": Jax}

@@ -1,0 +1,107 @@
+"""What runs when XLA reaches one of our kernels: the NumPy functions, on XLA's own buffers."""
+
+import functools
+import json
+
+import numpy as np
+
+import fastlogits
+from fastlogits import _checks
+from fastlogits._layout import floats
+from fastlogits.cross_entropy import IGNORE_INDEX, NOTHING, evaluate
+
+MASKED = 1 - 2**31  # label of rows that a mask leaves out
+
+
+def described(name, params):
+    """The call `name` with its static parameters as text, such as a compiled program can hold."""
+    return json.dumps([name, params])
+
+
+@functools.cache
+def call(text):
+    """The function of (*operands, result) that `text` describes."""
+    name, params = json.loads(text)
+    settings = dict(params.pop("settings"))
+    function = functools.partial(globals()[name], **params)
+    if not settings:
+        return function
+
+    def within_settings(*arrays):
+        with fastlogits.settings(**settings):
+            function(*arrays)
+
+    return within_settings
+
+
+def softmax(x, out, *, axis):
+    fastlogits.softmax(x, axis, out=out)
+
+
+def log_softmax(x, out, *, axis):
+    fastlogits.log_softmax(x, axis, out=out)
+
+
+def logsumexp(x, out, *, axis):
+    out[...] = fastlogits.logsumexp(x, axis)
+
+
+def softmax_backward(g, p, out, *, axis):
+    fastlogits.softmax_backward(g, p, axis, out=out)
+
+
+def log_softmax_backward(g, log_p, out, *, axis):
+    fastlogits.log_softmax_backward(g, log_p, axis, out=out)
+
+
+def cross_entropy(x, labels, *others, **options):
+    *weight, out = others
+    for batch, weights in _by_weight(*weight):
+        out[batch], _ = _evaluate(x[batch], labels[batch], weights, **options)
+
+
+def cross_entropy_backward(g, x, labels, *others, **options):
+    *weight, _, out = others
+    for batch, weights in _by_weight(*weight):
+        grad_loss = g[batch].astype(np.float64)
+        _evaluate(x[batch], labels[batch], weights, **options, with_grad=True, grad_loss=grad_loss, out=out[batch])
+
+
+def _evaluate(x, labels, weight, *, axis, ignore_index, numbers, **with_grad):
+    if ignore_index is None:
+        ignore_index = IGNORE_INDEX if labels.ndim == x.ndim else NOTHING
+    x = floats(x, "logits")
+    try:
+        return evaluate(x, labels, axis, weight, None, ignore_index, numbers, "none", None, **with_grad)
+    except IndexError as error:
+        raise IndexError(str(error).replace(f" or ignore_index={MASKED}", "")) from None
+
+
+def _by_weight(weight=None):
+    """Index pairs (part of the batch, its class weights): `vmap` over the weights puts axes in front."""
+    if weight is None or weight.ndim == 1:
+        yield ..., weight
+    else:
+        for batch in np.ndindex(weight.shape[:-1]):
+            yield batch, weight[batch]
+
+
+def selective_log_softmax(x, ids, out, *, axis):
+    out[...] = fastlogits.selective_log_softmax(x, ids, axis)
+
+
+def selective_log_softmax_backward(g, x, ids, log_probs, out, *, axis):
+    fastlogits.selective_log_softmax_backward(g, x, ids, axis, out=out)
+
+
+def labels_in_range(labels, out, *, classes):
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        raise _checks.bad_label(labels, classes, None)
+    out[...] = labels
+
+
+def call_back(text, shape, dtype, *operands):
+    """The call that `text` describes where there is no handler: the result is new memory."""
+    out = np.empty(shape, dtype)
+    call(text)(*map(np.asarray, operands), out)
+    return out

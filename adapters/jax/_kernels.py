@@ -1,0 +1,251 @@
+"""The operations: their kernels, and the formulas of their derivatives."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fastlogits import config
+from fastlogits.jax import _lowering
+from fastlogits.jax._primitives import like, linear_pair, one_per_row, operation
+
+
+def wide(dtype):
+    """What is computed in: float32 for half types."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def widest(dtype):
+    """What losses are kept and added in: float64 where JAX has it."""
+    return jnp.promote_types(dtype, jnp.result_type(float))
+
+
+def _in_wide(formula):
+    """`formula`, computed in float32 where its first operand is half, and rounded once."""
+
+    @functools.wraps(formula)
+    def rounded(first, *others, **params):
+        operands = [x.astype(wide(x.dtype)) if x.dtype.kind in "fV" else x for x in (first, *others)]
+        return formula(*operands, **params).astype(first.dtype)
+
+    return rounded
+
+
+def _settings():
+    """What is set in this context, in a form that a primitive can hold."""
+    return tuple(config.chosen().items())
+
+
+# softmax
+
+
+@_in_wide
+def _softmax_backward(g, probs, axis, settings):
+    return probs * (g - (g * probs).sum(axis, keepdims=True))
+
+
+SOFTMAX_JVP, SOFTMAX_VJP = linear_pair(
+    "softmax", (_softmax_backward, _softmax_backward), (like(0), like(0)), _lowering.by_kernel("softmax_backward")
+)
+SOFTMAX = operation("softmax", like(0), lambda operands, probs: (probs,), SOFTMAX_JVP)
+
+
+def softmax(x, axis):
+    return SOFTMAX.bind(x, axis=axis - x.ndim, settings=_settings())
+
+
+def softmax_backward(g, probs, axis):
+    return SOFTMAX_VJP.bind(g, probs, axis=axis - probs.ndim, settings=_settings())
+
+
+# log_softmax
+
+
+@_in_wide
+def _log_softmax_forward(tangent, log_probs, axis, settings):
+    return tangent - (jnp.exp(log_probs) * tangent).sum(axis, keepdims=True)
+
+
+@_in_wide
+def _log_softmax_backward(g, log_probs, axis, settings):
+    return g - jnp.exp(log_probs) * g.sum(axis, keepdims=True)
+
+
+LOG_SOFTMAX_JVP, LOG_SOFTMAX_VJP = linear_pair(
+    "log_softmax",
+    (_log_softmax_forward, _log_softmax_backward),
+    (like(0), like(0)),
+    _lowering.by_kernel("log_softmax_backward"),
+)
+LOG_SOFTMAX = operation("log_softmax", like(0), lambda operands, log_probs: (log_probs,), LOG_SOFTMAX_JVP)
+
+
+def log_softmax(x, axis):
+    return LOG_SOFTMAX.bind(x, axis=axis - x.ndim, settings=_settings())
+
+
+def log_softmax_backward(g, log_probs, axis):
+    return LOG_SOFTMAX_VJP.bind(g, log_probs, axis=axis - log_probs.ndim, settings=_settings())
+
+
+# logsumexp
+
+
+def _logsumexp_forward(tangent, x, axis, settings):
+    return (SOFTMAX.bind(x, axis=axis, settings=settings) * tangent).sum(axis)
+
+
+def _logsumexp_backward(g, x, axis, settings):
+    return SOFTMAX.bind(x, axis=axis, settings=settings) * jnp.expand_dims(g, axis)
+
+
+def _lse_type(x, axis, settings):
+    return one_per_row(x, axis, x.dtype)
+
+
+LOGSUMEXP_JVP, _ = linear_pair(
+    "logsumexp",
+    (_logsumexp_forward, _logsumexp_backward),
+    (lambda tangent, x, **params: _lse_type(x, **params), like(1)),
+    _lowering.by_formula(_logsumexp_backward),
+)
+LOGSUMEXP = operation("logsumexp", _lse_type, lambda operands, lse: operands, LOGSUMEXP_JVP)
+
+
+def logsumexp(x, axis):
+    return LOGSUMEXP.bind(x, axis=axis - x.ndim, settings=_settings())
+
+
+# cross_entropy, a loss for each row
+
+
+def _losses(x, labels, *weight, axis, ignore_index, numbers, settings):
+    smoothing, z_loss, softcap, logit_scale = numbers
+    dtype, soft = _loss_dtype(x, labels), labels.ndim == x.ndim
+    z = x.astype(dtype)
+    valid = None
+    if not soft:
+        valid = jnp.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
+        # What is ignored must not reach a derivative, not even as 0 * NaN.
+        z = jnp.where(jnp.expand_dims(valid, axis), z, 0)
+    if softcap:
+        z = softcap * jnp.tanh(z / softcap)
+    z = logit_scale * z
+    lse = LOGSUMEXP.bind(z, axis=axis, settings=settings)
+    nll = jnp.expand_dims(lse, axis) - z
+    w = _along(axis, x, *weight) if weight else jnp.ones((), dtype)
+    if soft:
+        losses = _expected(w * ((1 - smoothing) * labels + smoothing / x.shape[axis]), nll, z, axis)
+    else:
+        label = jnp.expand_dims(jnp.where(valid, labels, 0), axis)
+        losses = (1 - smoothing) * jnp.take_along_axis(w * nll, label, axis).squeeze(axis)
+        if smoothing:
+            losses += _expected(w * smoothing / x.shape[axis], nll, z, axis)
+    if z_loss:
+        losses += z_loss * lse**2
+    return losses if soft else jnp.where(valid, losses, 0)
+
+
+def _along(axis, x, weight):
+    """Class weights, with axes of `vmap` in front, in the shape that goes with `x`."""
+    shape = [*weight.shape[:-1], *(1 for _ in range(x.ndim - weight.ndim + 1))]
+    shape[axis] = weight.shape[-1]
+    return weight.reshape(shape)
+
+
+def _expected(share, nll, z, axis):
+    """Sum over the classes of share * nll, where 0 * inf = 0."""
+    return (share * jnp.where((share == 0) & (z == -jnp.inf), 0, nll)).sum(axis)
+
+
+def _loss_dtype(x, labels):
+    dtype = jnp.promote_types(x.dtype, labels.dtype) if labels.ndim == x.ndim else x.dtype
+    return widest(dtype)
+
+
+def _loss_type(x, labels, *others, axis, **params):
+    return one_per_row(x, axis, _loss_dtype(x, labels))
+
+
+def _losses_forward(tangent, x, *others, **params):
+    *others, losses = others
+    return jax.jvp(lambda x: _losses(x, *others, **params), (x,), (tangent,))[1]
+
+
+def _losses_backward(g, x, *others, **params):
+    *others, losses = others
+    (grad,) = jax.vjp(lambda x: _losses(x, *others, **params), x)[1](g)
+    return grad
+
+
+CROSS_ENTROPY_JVP, _ = linear_pair(
+    "cross_entropy",
+    (_losses_forward, _losses_backward),
+    (lambda tangent, *operands, **params: _loss_type(*operands, **params), like(1)),
+    _lowering.by_kernel("cross_entropy_backward", overwrites=1),
+)
+CROSS_ENTROPY = operation(
+    "cross_entropy",
+    _loss_type,
+    # Of the losses the gradient needs nothing; but it may overwrite x, and so it waits until they have been computed.
+    lambda operands, losses: (*operands, losses),
+    CROSS_ENTROPY_JVP,
+    formula=_losses,
+)
+
+
+def cross_entropy(x, labels, axis, *weight, ignore_index=None, numbers=(0.0, 0.0, 0.0, 1.0)):
+    """In JAX's default float, or that of `x` if it is wider; `numbers` as of `fastlogits._checks.loss_options`."""
+    params = {"ignore_index": ignore_index, "numbers": numbers, "settings": _settings()}
+    return CROSS_ENTROPY.bind(x, labels, *weight, axis=axis - x.ndim, **params)
+
+
+# selective_log_softmax
+
+
+def _selected(x, ids, axis, settings):
+    z = x.astype(wide(x.dtype))
+    many = ids if ids.ndim == x.ndim else jnp.expand_dims(ids, axis)
+    lse = jnp.expand_dims(LOGSUMEXP.bind(z, axis=axis, settings=settings), axis)
+    return (jnp.take_along_axis(z, many, axis) - lse).reshape(ids.shape).astype(x.dtype)
+
+
+def _selected_forward(tangent, x, ids, log_probs, **params):
+    return jax.jvp(lambda x: _selected(x, ids, **params), (x,), (tangent,))[1]
+
+
+def _selected_backward(g, x, ids, log_probs, **params):
+    return jax.vjp(lambda x: _selected(x, ids, **params), x)[1](g)[0]
+
+
+def _selected_type(x, ids, *others, **params):
+    return ids.update(dtype=x.dtype)
+
+
+SELECTED_JVP, SELECTED_VJP = linear_pair(
+    "selective_log_softmax",
+    (_selected_forward, _selected_backward),
+    (lambda tangent, *operands, **params: _selected_type(*operands), like(1)),
+    _lowering.by_kernel("selective_log_softmax_backward", overwrites=1),
+)
+SELECTED = operation(
+    "selective_log_softmax", _selected_type, lambda operands, log_probs: (*operands, log_probs), SELECTED_JVP
+)
+
+
+def selective_log_softmax(x, ids, axis):
+    return SELECTED.bind(x, ids, axis=axis - x.ndim, settings=_settings())
+
+
+def selective_log_softmax_backward(g, x, ids, axis):
+    return SELECTED_VJP.bind(g, x, ids, g, axis=axis - x.ndim, settings=_settings())
+
+
+# Labels that no kernel sees
+
+LABELS_IN_RANGE = operation("labels_in_range", like(0), None, None)
+
+
+def labels_in_range(labels, classes):
+    """`labels`; it is an error if one of them is outside [0, classes)."""
+    return LABELS_IN_RANGE.bind(labels, classes=classes, settings=())

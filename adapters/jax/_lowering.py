@@ -1,0 +1,74 @@
+"""What a primitive becomes in an XLA program: a call of the host, or the operations of a formula."""
+
+import functools
+import inspect
+
+import jax
+from jax.interpreters import mlir
+from jax.interpreters.mlir import ir
+
+from fastlogits.jax import _checks, _host
+
+try:
+    from fastlogits.jax import _handler
+except ImportError:  # installed without a C compiler
+    _handler = None
+else:
+    jax.ffi.register_ffi_target("fastlogits", _handler.capsule(_host.call), platform="cpu")
+
+# Kept lowerings would be lifted out of the program that `_can_be_overwritten` looks at; JAX once kept none.
+_IN_PLACE = {"cacheable": False} if "cacheable" in inspect.signature(mlir.register_lowering).parameters else {}
+
+
+def register(primitive, rule):
+    def refuse(context, *operands, **params):
+        raise _checks.not_on_cpu(primitive.name, context.module_context.platforms)
+
+    mlir.register_lowering(primitive, refuse)
+    mlir.register_lowering(primitive, rule, platform="cpu", **_IN_PLACE)
+
+
+def by_formula(formula):
+    return mlir.lower_fun(formula, multiple_results=False)
+
+
+def by_kernel(name, overwrites=None):
+    """A call of `_host`'s function `name`, whose result may take the place of the operand number `overwrites`."""
+
+    def through_handler(context, *operands, **params):
+        in_place = overwrites is not None and _can_be_overwritten(operands[overwrites])
+        aliases = {overwrites: 0} if in_place else None
+        rule = jax.ffi.ffi_lowering("fastlogits", operand_output_aliases=aliases)
+        return rule(context, *operands, call=_host.described(name, params))
+
+    def through_callback(context, *operands, **params):
+        (result,) = context.avals_out
+        call = functools.partial(_host.call_back, _host.described(name, params), result.shape, result.dtype)
+        shape = jax.ShapeDtypeStruct(result.shape, result.dtype)
+        rule = by_formula(lambda *operands: jax.pure_callback(call, shape, *operands))
+        return rule(context, *operands)
+
+    return through_handler if _handler else through_callback
+
+
+def _can_be_overwritten(value):
+    """Whether XLA need not copy `value` first: nothing but our kernels reads it, nor can the caller see it again.
+
+    Of what follows in the program nothing is known; should something read `value` there, XLA copies it, no harm done.
+    """
+    while True:
+        if any(use.owner.name not in ("stablehlo.reshape", "stablehlo.custom_call") for use in value.uses):
+            return False
+        if isinstance(value, ir.BlockArgument):
+            return _is_donated(value)
+        if value.owner.name != "stablehlo.reshape":
+            return True
+        (value,) = value.owner.operands
+
+
+def _is_donated(argument):
+    function = argument.owner.owner
+    if "arg_attrs" not in function.attributes:
+        return False
+    marks = function.attributes["arg_attrs"][argument.arg_number]
+    return "jax.buffer_donor" in marks or "tf.aliasing_output" in marks

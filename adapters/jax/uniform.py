@@ -1,0 +1,171 @@
+"""The functions of `fastlogits` under their own names and signatures, for JAX arrays, traced ones included.
+
+What each one does is documented in `fastlogits`. An `out` is refused: JAX arrays do not change.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fastlogits
+from fastlogits import CrossEntropy, _checks
+from fastlogits.cross_entropy import IGNORE_INDEX
+from fastlogits.dispatch import converted
+from fastlogits.jax import _checks as _jax_checks
+from fastlogits.jax import _kernels, functional
+
+
+def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
+    return _normalized(_kernels.softmax, logits, axis, temperature, where, 0, out)
+
+
+def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
+    return _normalized(_kernels.log_softmax, logits, axis, temperature, where, -jnp.inf, out)
+
+
+def _normalized(kernel, logits, axis, temperature, where, excluded, out):
+    _jax_checks.no_out(out)
+    logits = _jax_checks.floats("logits", logits)
+    temperature = _checks.scale("temperature", temperature)
+    z = logits if temperature == 1 else logits.astype(_kernels.wide(logits.dtype)) / temperature
+    return functional.normalized(kernel, z, axis, where, excluded).astype(logits.dtype)
+
+
+def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
+    return functional.logsumexp(a, axis, b, keepdims, return_sign, where)
+
+
+def argmax(logits, axis=-1):
+    if isinstance(logits, jax.core.Tracer):
+        axis = _checks.one_axis(axis)
+        _checks.some_classes(logits.shape, axis)
+        return jnp.argmax(logits, axis)
+    return by_memory(fastlogits.argmax, logits, axis)
+
+
+def softmax_backward(grad_probs, probs, axis=-1, *, out=None):
+    return _backward(_kernels.softmax_backward, ("grad_probs", grad_probs), ("probs", probs), axis, out)
+
+
+def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
+    named_grad, named_result = ("grad_log_probs", grad_log_probs), ("log_probs", log_probs)
+    return _backward(_kernels.log_softmax_backward, named_grad, named_result, axis, out)
+
+
+def _backward(kernel, named_grad, named_result, axis, out):
+    _jax_checks.no_out(out)
+    g, p = _jax_checks.floats(*named_grad), _jax_checks.floats(*named_result)
+    _checks.alike(named_grad[0], g, named_result[0], p)
+    p, class_axis, back = functional.merged(p, axis)
+    return back(kernel(functional.merged(g, axis)[0], p, class_axis))
+
+
+def selective_log_softmax(logits, ids, axis=-1):
+    return _kernels.selective_log_softmax(*_with_ids(logits, ids, axis))
+
+
+def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
+    _jax_checks.no_out(out)
+    logits, ids, axis = _with_ids(logits, ids, axis)
+    grad = _jax_checks.floats("grad", grad)
+    _checks.same_shape("grad", grad, "ids", ids)
+    _checks.same_dtype("grad", grad, "logits", logits)
+    return _kernels.selective_log_softmax_backward(grad, logits, ids, axis)
+
+
+def _with_ids(logits, ids, axis):
+    logits = _jax_checks.floats("logits", logits)
+    (axis,) = _checks.axes(_checks.one_axis(axis), logits.ndim)
+    ids = jnp.asarray(ids)
+    _checks.form_of_ids(ids, logits.shape, axis)
+    return logits, ids, axis
+
+
+def cross_entropy(
+    logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
+    label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
+):  # fmt: skip
+    logits = _jax_checks.floats("logits", logits)
+    loss_of = _loss(
+        logits, labels, axis, weight, sample_weight, ignore_index,
+        (label_smoothing, z_loss, softcap, logit_scale), reduction, normalizer,
+    )  # fmt: skip
+    return loss_of(logits).astype(logits.dtype)
+
+
+def cross_entropy_with_grad(
+    logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
+    label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
+    grad_loss=None, out=None,
+):  # fmt: skip
+    _jax_checks.no_out(out)
+    logits = _jax_checks.floats("logits", logits)
+    loss_of = _loss(
+        logits, labels, axis, weight, sample_weight, ignore_index,
+        (label_smoothing, z_loss, softcap, logit_scale), reduction, normalizer,
+    )  # fmt: skip
+    loss, backward = jax.vjp(loss_of, logits)
+    (grad,) = backward(_jax_checks.grad_loss(1 if grad_loss is None else grad_loss, loss, reduction))
+    return CrossEntropy(loss.astype(logits.dtype), grad)
+
+
+def _loss(logits, labels, axis, weight, sample_weight, ignore_index, numbers, reduction, normalizer):
+    """The function from logits to the loss, which is not rounded to their type yet."""
+    (axis,) = _checks.axes(_checks.one_axis(axis), logits.ndim)
+    batch_shape = logits.shape[:axis] + logits.shape[axis + 1 :]
+    labels = jnp.asarray(labels)
+    soft = _checks.labels_are_targets(labels, logits, batch_shape)
+    if soft:
+        labels = _jax_checks.floats("labels", labels)
+    ignored = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
+    numbers = _checks.loss_options(*numbers)
+    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+    divisor = None if normalizer is None else _checks.normalizer(normalizer, reduction)
+    dtype = _kernels.widest(logits.dtype)
+    weights = []
+    if weight is not None:
+        weights = [_jax_checks.weights("weight", weight, logits.shape[axis : axis + 1], dtype)]
+    if sample_weight is not None:
+        sample_weight = _jax_checks.weights("sample_weight", sample_weight, batch_shape, dtype)
+
+    def loss_of(logits):
+        losses = _kernels.cross_entropy(
+            logits, labels, axis, *weights, ignore_index=None if soft else ignored, numbers=numbers
+        )
+        if sample_weight is not None:
+            losses = losses * sample_weight
+        if reduction == "none":
+            return losses
+        total = losses.sum()
+        if reduction == "sum":
+            return total
+        return total / (_divisor() if divisor is None else divisor)
+
+    def _divisor():
+        counted = jnp.ones(batch_shape, dtype) if sample_weight is None else sample_weight
+        if soft:
+            return counted.sum()
+        valid = labels != ignored
+        if weights:
+            counted = counted * weights[0][jnp.where(valid, labels, 0)]
+        return jnp.where(valid, counted, 0).sum()
+
+    return loss_of
+
+
+def by_memory(function, *args, out=None, **kwargs):
+    """`function` of fastlogits, which JAX does not trace, on the memory of the arrays among its arguments."""
+    _jax_checks.no_out(out)
+    names = inspect.unwrap(function).__code__.co_varnames
+    args = [_memory(function, name, value) for name, value in zip(names, args, strict=False)]
+    kwargs = {name: _memory(function, name, value) for name, value in kwargs.items()}
+    return converted(function(*args, **kwargs), jnp.asarray)
+
+
+def _memory(function, name, value):
+    if not isinstance(value, jax.Array):
+        return value
+    _jax_checks.concrete(function.__name__, name, value)
+    return np.asarray(value)
