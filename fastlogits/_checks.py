@@ -276,21 +276,22 @@ def normalizer(value, reduction):
 # Row statistics
 
 
-def fields(want, parts, given):
-    """The wanted fields as a tuple; by default all that the arguments `given` allow.
+def fields(want, parts, labelled, ranked):
+    """The wanted fields as a tuple; by default all that the arguments allow.
 
-    `parts` has all fields, and what each is made of.
+    `parts` has all fields, and what each is made of; `labelled` and `ranked` say whether there are labels and a top_k.
     """
+    given = {name for name, there in (("labels", labelled), ("top_k", ranked)) if there}
     argument = {"label_logit": "labels", "top_ids": "top_k"}
     needs = {name: {argument[part] for part in made_of if part in argument} for name, made_of in parts.items()}
     if want is None:
         return tuple(name for name in parts if needs[name] <= given)
-    want = (want,) if isinstance(want, str) else tuple(dict.fromkeys(want))
     for name in want:
         if name not in parts:
             raise ValueError(f"want: expected some of {', '.join(parts)}, got {name!r}")
         for lacking in needs[name] - given:
             raise ValueError(f"{lacking}: expected, since {name!r} is wanted, got None")
+    want = tuple(dict.fromkeys(want))
     for idle in given.difference(*map(needs.get, want)):
         raise ValueError(f"{idle}: has no effect where only {', '.join(want)} are wanted")
     return want

@@ -139,7 +139,7 @@ def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> T
         indices = np.argsort(~array, axis, kind="stable").take(range(k), axis)
         return TopK(np.take_along_axis(array, indices, axis), indices)
     x = _layout.floats(array, "logits")
-    top = sweep(x, _layout.of(x, axis), {"top_ids"}, k, ordered=sorted)
+    top = sweep(x, _layout.of(x, axis), {"peak", "top_ids"}, k, ordered=sorted)
     values, indices = (np.moveaxis(top[name], -1, axis) for name in ("top_values", "top_ids"))
     return TopK(_layout.rounded(values, x.dtype), indices)
 

@@ -46,7 +46,9 @@ FIELDS = {
         ("top_ids", "rest"), lambda row: (row.top_values - row.peak[..., None]) - row.log_sum[..., None]
     ),
 }
+# What a part is.
 KINDS = {
+    "label_logit": np.float64,
     "peak": np.float64,
     "rest": np.float64,
     "moment": np.float64,
@@ -126,19 +128,18 @@ class RowState:
         """
         x = _layout.floats(logits, "logits")
         layout = _layout.of(x, _checks.one_axis(axis))
-        given = {name for name, value in (("labels", labels), ("top_k", top_k)) if value is not None}
-        want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, given)
-        needed = {part for name in want for part in FIELDS[name].parts}
-        top_k = _checks.top_k("top_k", 0 if top_k is None else top_k)
-        parts, threshold = {}, None
+        if want is not None:
+            want = (want,) if isinstance(want, str) else tuple(want)
+        want, needed = _asked(want, labels is not None, top_k is not None)
+        top_k = 0 if top_k is None else _checks.top_k("top_k", top_k)
+        parts, at = {}, None
         if labels is not None:
-            labels = _checks.class_indices(labels, layout.batch_shape)
-            parts["label"] = labels
-            parts["label_logit"] = threshold = _picked(x, labels, layout.axes[0], first_class)
-            if label_logits is not None:
-                shape = layout.batch_shape
-                parts["threshold"] = threshold = _checks.weights("label_logits", label_logits, shape, np.float64)
-        parts |= sweep(x, layout, needed, min(top_k, layout.classes), threshold)
+            parts["label"] = labels = _checks.class_indices(labels, layout.batch_shape)
+            at = labels.astype(np.int64, copy=False) - first_class
+        if label_logits is not None:
+            shape = layout.batch_shape
+            parts["threshold"] = _checks.weights("label_logits", label_logits, shape, np.float64)
+        parts |= sweep(x, layout, needed, min(top_k, layout.classes), at, parts.get("threshold"))
         for name in parts.keys() & {"argmax", "top_ids"}:
             parts[name] += first_class
         ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
@@ -185,11 +186,11 @@ class RowState:
         row = types.SimpleNamespace(**self.parts)
         if "label" in self.parts:
             row.ignored = row.label == self.ignore_index
-            if not (row.ignored | _inside(row.label, self.first_class, self.stop_class)).all():
+            inside = (row.label >= self.first_class) & (row.label < self.stop_class)
+            if not (row.ignored | inside).all():
                 raise _checks.bad_label(row.label, self.stop_class, self.ignore_index)
         if "rest" in self.parts:
-            row.norm = np.where(row.peak > -np.inf, 1 + row.rest, np.nan)
-            row.log_sum = np.where(row.peak > -np.inf, np.log1p(row.rest), np.nan)
+            row.norm, row.log_sum = 1 + row.rest, np.log1p(row.rest)
         return RowStats(**{name: self._delivered(FIELDS[name].formula(row)) for name in self.want})
 
     def _delivered(self, values):
@@ -206,25 +207,21 @@ def label_logits(logits: ArrayLike, labels: ArrayLike, axis: int = -1, *, first_
     """
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
-    return _picked(x, _checks.class_indices(labels, layout.batch_shape), layout.axes[0], first_class)
+    at = _checks.class_indices(labels, layout.batch_shape).astype(np.int64) - first_class
+    return sweep(x, layout, {"label_logit"}, labels=at)["label_logit"]
 
 
-def _picked(x, labels, axis, first_class):
-    here = _inside(labels, first_class, first_class + x.shape[axis])
-    if not here.any():
-        return np.full(labels.shape, np.nan)
-    places = np.expand_dims(np.where(here, labels.astype(np.int64) - first_class, 0), axis)
-    return np.where(here, np.take_along_axis(x, places, axis).squeeze(axis).astype(np.float64), np.nan)
+@functools.lru_cache
+def _asked(want, labelled, ranked):
+    """The wanted fields, and the parts that they are made of."""
+    want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, labelled, ranked)
+    return want, {"peak"}.union(*(FIELDS[name].parts for name in want))
 
 
-def _inside(labels, first, stop):
-    return (labels >= first) & (labels < stop)
-
-
-def sweep(x, layout, needed, top_k, threshold=None, *, ordered=True):
-    """`peak` and the needed parts of each row, see `fastlogits.backends.numpy.row_stats`, in the batch's shape."""
+def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=True):
+    """The needed parts of each row, see `fastlogits.backends.numpy.row_stats`, in the batch's shape."""
     rows = layout.rows
-    parts = {name: np.empty(rows, kind) for name, kind in KINDS.items() if name == "peak" or name in needed}
+    parts = {name: np.empty(rows, kind) for name, kind in KINDS.items() if name in needed}
     if "top_ids" in needed:
         parts["top_values"] = np.empty((rows, top_k), _layout.COMPUTE[x.dtype])
         parts["top_ids"] = np.empty((rows, top_k), np.intp)
@@ -232,14 +229,17 @@ def sweep(x, layout, needed, top_k, threshold=None, *, ordered=True):
         stride = layout.stride
         if stride is None:
             x, stride = layout.bring(x)
-        threshold = layout.flatten(threshold) if "above" in needed else None
+        if labels is not None:
+            labels = layout.flatten(labels)
+        threshold = parts.get("label_logit") if threshold is None else layout.flatten(threshold)
         arrays = (parts.get(name) for name in (*KINDS, "top_values", "top_ids"))
         config.backend().row_stats(
-            x, threshold, *arrays, layout.outer, layout.classes, layout.inner, stride, ordered, config.threads(x.size)
-        )
+            x, labels, threshold, *arrays, layout.outer, layout.classes, layout.inner, stride, ordered,
+            config.threads(x.size),
+        )  # fmt: skip
     else:
         for name, values in parts.items():
-            values.fill(-np.inf if name in ("peak", "second") else 0)
+            values.fill(0 if values.dtype.kind == "i" else -np.inf if name in ("peak", "second") else np.nan)
     return {name: layout.unflatten(values) for name, values in parts.items()}
 
 
@@ -277,6 +277,6 @@ def _joined(left, right):
         values = np.concatenate([a["top_values"], b["top_values"]], -1)
         ids = np.concatenate([a["top_ids"], b["top_ids"]], -1)
         top_k = min(left.top_k, values.shape[-1])
-        top = sweep(values, _layout.of(values, -1), {"top_ids"}, top_k)
+        top = sweep(values, _layout.of(values, -1), {"peak", "top_ids"}, top_k)
         parts |= {"top_values": top["top_values"], "top_ids": np.take_along_axis(ids, top["top_ids"], -1)}
     return dataclasses.replace(left, stop_class=right.stop_class, parts=parts)

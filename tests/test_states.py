@@ -89,10 +89,20 @@ def test_concatenate_is_the_whole(backend, rng):
         assert_equal(stats, whole)
 
 
+def test_rank_of_a_label_in_another_piece():
+    x = np.array([[5.0, 1.0, 3.0, 4.0], [5.0, 1.0, 3.0, 4.0]])
+    a, b = pieces_of(x, np.array([2, 0]), [2], want=["rank"])
+    assert a.parts["above"].tolist() == [1, 0]
+    assert b.parts["above"].tolist() == [1, 0]
+    assert a.merge(b).results().rank.tolist() == [2, 0]
+
+
 def test_ignored_rows():
     x, labels = np.arange(6.0).reshape(2, 3), [2, -100]
     a, b = pieces_of(x, np.array(labels), [1])
-    assert_equal(a.merge(b).results(), fastlogits.row_stats(x, labels))
+    stats = a.merge(b).results()
+    assert (stats.nll[1], stats.correct[1], stats.rank[1]) == (0, False, -1)
+    assert stats.correct[0]
 
 
 def test_integers_and_empty_pieces():

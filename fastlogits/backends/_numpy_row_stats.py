@@ -7,16 +7,17 @@ from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, v
 
 @quiet
 def row_stats(
-    x, thresholds, peak, rest, moment, argmax, second, above, top_values, top_ids,
-    outer, classes, inner, x_stride, ordered, threads,
+    x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values,
+    top_ids, outer, classes, inner, x_stride, ordered, threads,
 ):  # fmt: skip
     """Each result goes to its array, one entry a row; what is None is not asked for.
 
     NaN counts as the largest logit and equals come by index. Of a row with m = max_c x_c:
 
+        label_logits   the logit at the label; NaN where that is not a class
         peak        m
-        rest        sum of exp(x_c - m) over all classes but one maximum; 0 where m is -inf
-        moment      sum of (x_c - m) exp(x_c - m); 0 where m is -inf
+        rest        sum of exp(x_c - m) over all classes but one maximum; NaN where m is -inf
+        moment      sum of (x_c - m) exp(x_c - m)
         argmax      the first c with x_c = m
         second      the largest logit but one
         above       how many logits are larger than the row's threshold; 0 for a NaN
@@ -30,13 +31,17 @@ def row_stats(
 
     for block in blocks(outer, classes, inner):
         z = load(xs, block)
-        m = z.max(axis=-1)
-        put(peak, block, m)
+        if peak is not None:
+            put(peak, block, z.max(axis=-1))
+        if labels is not None:
+            label = labels.reshape(outer, inner)[block][..., None]
+            inside = (label >= 0) & (label < classes)
+            picked = np.take_along_axis(z, np.where(inside, label, 0), -1)
+            put(label_logits, block, np.where(inside, picked, np.nan)[..., 0])
         if rest is not None:
             shifted, e, r = normalizer(z)
-            put(rest, block, np.where(m == -np.inf, 0, r[..., 0]))
-            terms = np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64)
-            put(moment, block, np.where(m == -np.inf, 0, terms))
+            put(rest, block, r[..., 0])
+            put(moment, block, np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64))
         if above is not None:
             threshold = thresholds.reshape(outer, inner)[block][..., None]
             larger = (z > threshold) | (np.isnan(z) & ~np.isnan(threshold))

@@ -30,7 +30,7 @@ kernels.__path__ = [str(_folder), *kernels.__path__]
 # The path above decides which kernels these are linked to.
 from fastlogits.backends._cross_entropy import count_labels, cross_entropy  # noqa: E402
 from fastlogits.backends._moments import moments  # noqa: E402
-from fastlogits.backends._numpy_row_stats import row_stats  # noqa: E402
+from fastlogits.backends._row_stats import row_stats  # noqa: E402
 from fastlogits.backends._softmax import (  # noqa: E402
     argmax,
     log_softmax,

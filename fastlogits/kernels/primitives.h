@@ -11,8 +11,9 @@
 #include <immintrin.h>
 #endif
 
-/* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise. */
-enum { BLOCK = 1024, SLOTS = 22, LANES = 256, SHORT = 128 };
+/* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise;
+   groups of a block whose maxima are kept. */
+enum { BLOCK = 1024, SLOTS = 22, LANES = 256, SHORT = 128, GROUPS = 16 };
 
 /* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
 enum {
@@ -108,6 +109,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 1.17549435e-38f
 #define LOWEST_EXPONENT -126.0f
 #include "stretch.h"
+#include "order.h"
 #include "each.h"
 
 #define REAL double
@@ -122,6 +124,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
 #include "stretch.h"
+#include "order.h"
 #include "each.h"
 
 /* log(1 + x) for x >= 0, after FreeBSD's log1p: 1 + x = 2^k * (1 + f), and what 1 + x rounded away comes back as

@@ -5,7 +5,7 @@ ctypedef fused real:
     double
 
 cdef extern from "primitives.h" nogil:
-    enum: BLOCK, SLOTS, LANES, SHORT
+    enum: BLOCK, SLOTS, LANES, SHORT, GROUPS
     enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE
     enum: PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP, SCALE, HARD, SMOOTH, FACTOR, COUNTER, TARGET, LOST
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
@@ -26,10 +26,14 @@ cdef extern from "primitives.h" nogil:
     real maximum(real* x, Py_ssize_t n)
     real maximum_or_nan(real* x, Py_ssize_t n)
     Py_ssize_t find(real* x, Py_ssize_t n, real value)
+    real group_maxima(real* x, Py_ssize_t n, real* groups, bint or_nan)
+    Py_ssize_t count_above(real* x, Py_ssize_t n, real limit)
+    Py_ssize_t next_above(real* x, Py_ssize_t start, Py_ssize_t n, real limit)
     double total(real* x, Py_ssize_t n)
     double dot(real* x, real* y, Py_ssize_t n)
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
     double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out, int keep)
+    double sum_exp_moment(real* x, Py_ssize_t n, double shift, double* moment)
     void shift_each(real* x, Py_ssize_t n, real rate, real shift, real offset, real* out)
     void scale_each(real* x, Py_ssize_t n, real factor, real* out)
     void softmax_slope(real* g, real* p, Py_ssize_t n, real total, real* out)

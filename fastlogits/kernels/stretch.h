@@ -169,23 +169,28 @@ ALWAYS_INLINE REAL F(lowest)(double scale)
     return (REAL)(scale == 1 ? lowest : lowest / scale);
 }
 
-/* sum_i exp(scale * (x_i - shift)); each term goes to out_i as well unless `keep` is DISCARD. out may be x. */
-ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, double scale, REAL *out, int keep)
+/* d * exp(d), where d = -inf gives 0 */
+ALWAYS_INLINE VECTOR F(moment_lanes)(VECTOR d, VECTOR e, VECTOR floor) { return F(larger_lanes)(d, floor) * e; }
+
+/* sum_i exp(scale * (x_i - shift)); each term goes to out_i as well unless `keep` is DISCARD. out may be x. With `moment`
+   (and scale 1) also moment_0 = sum_i (x_i - shift) exp(x_i - shift). */
+ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, double scale, REAL *out, int keep,
+                                 double *moment)
 {
     const double log2_e = 1.4426950408889634;
     VECTOR shift = F(splat)((REAL)shift_by), rate = F(splat)((REAL)(scale * log2_e));
     VECTOR floor = F(splat)(F(lowest)(scale));
-    double sum = 0;
+    double sum = 0, moment_sum = 0;
     ptrdiff_t i = 0;
     while (i < n) {
-        VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
+        VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0, m0 = s0, m1 = s0, m2 = s0, m3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
         for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
             F(prefetch)(x + i, 4);
-            VECTOR e0 = F(exp_lanes)(F(read)(x + i) - shift, rate, floor);
-            VECTOR e1 = F(exp_lanes)(F(read)(x + i + WIDTH) - shift, rate, floor);
-            VECTOR e2 = F(exp_lanes)(F(read)(x + i + 2 * WIDTH) - shift, rate, floor);
-            VECTOR e3 = F(exp_lanes)(F(read)(x + i + 3 * WIDTH) - shift, rate, floor);
+            VECTOR d0 = F(read)(x + i) - shift, d1 = F(read)(x + i + WIDTH) - shift;
+            VECTOR d2 = F(read)(x + i + 2 * WIDTH) - shift, d3 = F(read)(x + i + 3 * WIDTH) - shift;
+            VECTOR e0 = F(exp_lanes)(d0, rate, floor), e1 = F(exp_lanes)(d1, rate, floor);
+            VECTOR e2 = F(exp_lanes)(d2, rate, floor), e3 = F(exp_lanes)(d3, rate, floor);
             if (keep) {
                 memcpy(out + i, &e0, sizeof e0);
                 memcpy(out + i + WIDTH, &e1, sizeof e1);
@@ -196,35 +201,55 @@ ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, do
             s1 += e1;
             s2 += e2;
             s3 += e3;
+            if (moment) {
+                m0 += F(moment_lanes)(d0, e0, floor);
+                m1 += F(moment_lanes)(d1, e1, floor);
+                m2 += F(moment_lanes)(d2, e2, floor);
+                m3 += F(moment_lanes)(d3, e3, floor);
+            }
         }
         for (; i + WIDTH <= end; i += WIDTH) {
-            VECTOR e = F(exp_lanes)(F(read)(x + i) - shift, rate, floor);
+            VECTOR d = F(read)(x + i) - shift, e = F(exp_lanes)(d, rate, floor);
             if (keep)
                 memcpy(out + i, &e, sizeof e);
             s0 += e;
+            if (moment)
+                m0 += F(moment_lanes)(d, e, floor);
         }
         if (i < end) {
-            VECTOR e = F(exp_lanes)(F(read_tail)(x + i, end - i, (REAL)-INFINITY) - shift, rate, floor);
+            VECTOR d = F(read_tail)(x + i, end - i, (REAL)-INFINITY) - shift, e = F(exp_lanes)(d, rate, floor);
             if (keep == KEEP_PADDED)
                 memcpy(out + i, &e, sizeof e);
             else if (keep == KEEP)
                 F(write_tail)(out + i, end - i, e);
             s1 += e;
+            if (moment)
+                m1 += F(moment_lanes)(d, e, floor);
             i = end;
         }
         sum += F(add_lanes)(s0, s1, s2, s3);
+        if (moment)
+            moment_sum += F(add_lanes)(m0, m1, m2, m3);
     }
+    if (moment)
+        *moment = moment_sum;
     return sum;
 }
 
 static inline double F(sum_exp)(const REAL *x, ptrdiff_t n, double shift, double scale)
 {
-    return F(exp_loop)(x, n, shift, scale, NULL, DISCARD);
+    return F(exp_loop)(x, n, shift, scale, NULL, DISCARD, NULL);
+}
+
+static inline double F(sum_exp_moment)(const REAL *x, ptrdiff_t n, double shift, double *moment)
+{
+    return F(exp_loop)(x, n, shift, 1, NULL, DISCARD, moment);
 }
 
 static inline double F(keep_exp)(const REAL *x, ptrdiff_t n, double shift, double scale, REAL *out, int keep)
 {
-    return keep == KEEP ? F(exp_loop)(x, n, shift, scale, out, KEEP) : F(exp_loop)(x, n, shift, scale, out, KEEP_PADDED);
+    return keep == KEEP ? F(exp_loop)(x, n, shift, scale, out, KEEP, NULL)
+                        : F(exp_loop)(x, n, shift, scale, out, KEEP_PADDED, NULL);
 }
 
 /* sum_i x_i y_i, or sum_i x_i without y */

@@ -1,0 +1,105 @@
+"""Partial results of rows, by the compiled kernels."""
+
+from fastlogits.kernels cimport row_stats as kernel
+from fastlogits.kernels.primitives cimport GROUPS
+
+include "_run.pxi"
+
+cdef struct Sweep:
+    int64_t* labels
+    double* label_logits
+    double* thresholds
+    double* peak
+    double* rest
+    double* moment
+    Py_ssize_t* argmax
+    double* second
+    Py_ssize_t* above
+    void* top_values
+    Py_ssize_t* top_ids
+    kernel.Options options
+
+
+cdef void whole_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef double state[STATE]
+    cdef Sweep* s = <Sweep*>c.z
+    kernel.rows(<real*>c.x, s.labels, s.label_logits, s.thresholds, s.peak, s.rest, s.moment, s.argmax, s.second,
+                s.above, <real*>s.top_values, s.top_ids, &s.options, state, work, start, stop)
+
+
+cdef void begin(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef Sweep* s = <Sweep*>c.z
+    cdef Py_ssize_t row
+    s.options.group_step = 0  # the groups' place is in scratch memory, which each thread has for itself
+    if s.options.labelled:
+        for row in range(c.first_row + start, c.first_row + stop):
+            kernel.pick(<real*>c.x, kernel.place_of(row, &s.options), s.labels, row, s.label_logits, &s.options, work)
+
+
+cdef void reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef Sweep* s = <Sweep*>c.z
+    cdef Py_ssize_t item, row, n
+    for item in range(start, stop):
+        row = piece_row(c, item)
+        n = c.first_row + row
+        kernel.reduce(<real*>c.x, kernel.place_of(n, &s.options), s.thresholds[n] if s.options.ranked else 0.0,
+                      &s.options, row_state(c, row), piece_first(c, item), piece_last(c, item), work)
+
+
+cdef void finish(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef Sweep* s = <Sweep*>c.z
+    cdef Py_ssize_t item, row, n
+    for item in range(start, stop):
+        if piece_first(c, item) == 0:
+            row = piece_row(c, item)
+            n = c.first_row + row
+            kernel.finish(<real*>c.x, kernel.place_of(n, &s.options), n, s.peak, s.rest, s.moment, s.argmax,
+                          s.second, s.above, <real*>s.top_values, s.top_ids, &s.options, row_state(c, row), work)
+
+
+cdef int row_stats_of(real* which, Call* call, int threads) except -1:
+    if not (<Sweep*>call.z).options.swept:
+        return run(<chunk>whole_rows, which, call, call.rows, 1, threads)
+    return run_rows(<chunk>whole_rows, <chunk>begin, <chunk>reduce, <chunk>nothing, <chunk>finish, which, call,
+                    threads)
+
+
+def row_stats(cnp.ndarray x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values,
+              top_ids, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride, bint ordered,
+              int threads):
+    cdef Call call = new_call(x, x_stride, outer * inner, classes, inner)
+    cdef Sweep sweep
+    sweep.labels = <int64_t*>data(labels)
+    sweep.label_logits = <double*>data(label_logits)
+    sweep.thresholds = <double*>data(thresholds)
+    sweep.peak = <double*>data(peak)
+    sweep.rest = <double*>data(rest)
+    sweep.moment = <double*>data(moment)
+    sweep.argmax = <Py_ssize_t*>data(argmax)
+    sweep.second = <double*>data(second)
+    sweep.above = <Py_ssize_t*>data(above)
+    sweep.top_values = data(top_values)
+    sweep.top_ids = <Py_ssize_t*>data(top_ids)
+    sweep.options.classes = classes
+    sweep.options.x_stride = x_stride
+    sweep.options.step = inner
+    sweep.options.group_step = GROUPS
+    sweep.options.top_k = 0 if top_ids is None else top_ids.shape[1]
+    sweep.options.storage = call.storage
+    sweep.options.labelled = labels is not None
+    sweep.options.swept = peak is not None
+    sweep.options.sums = rest is not None
+    sweep.options.moment = moment is not None
+    sweep.options.located = argmax is not None
+    sweep.options.second = second is not None
+    sweep.options.ranked = above is not None
+    sweep.options.ordered = ordered
+    call.z = &sweep
+    if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
+        row_stats_of(<double*>NULL, &call, threads)
+    else:
+        row_stats_of(<float*>NULL, &call, threads)
