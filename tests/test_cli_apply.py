@@ -1,21 +1,27 @@
 """`fastlogits apply`: every operation, from and to every format, equals the function on the array in memory."""
 
 
+import contextlib
+import io
+import json
+
 import files
 import numpy as np
+import oracle
 import pytest
 from conftest import need
-from files import FORMATS
+from files import BFLOAT16, FORMATS
+from tolerance import assert_close
 
 import fastlogits
 from fastlogits.cli import main
 
-LABELLED = "correct", "nll", "rank"
 
-
-def apply(*words, expect=0):
+def apply(*words):
     """What the command says in JSON."""
-    assert main(["apply", *map(str, words), "--json", "--no-progress"]) == expect
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main(["apply", *map(str, words), "--json", "--no-progress"]) == 0
+    return json.loads(output.getvalue())
 
 
 @pytest.fixture
@@ -131,3 +137,180 @@ def test_any_axis_in_blocks(shape, axis, name, memory, rng, tmp_path):
             np.testing.assert_array_max_ulp(found[result], array, 2)
         else:
             np.testing.assert_array_equal(found[result], array)
+
+
+DTYPES = ["float16", "float32", "float64", "int8", "int64", "uint16", "bool", ">f4", "<f8"]
+
+
+@pytest.mark.parametrize("source", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes(dtype, source, rng, tmp_path):
+    need(FORMATS[source].library)
+    x = rng.normal(scale=3, size=(20, 9)).astype(dtype)
+    if source == ".parquet":
+        x = x.astype(x.dtype.newbyteorder("="))
+    FORMATS[source].write(tmp_path / f"x{source}", {"x": x})
+    target = source if x.dtype.kind == "f" else ".npz"
+    apply("softmax", tmp_path / f"x{source}", tmp_path / f"out{target}")
+    assert_same(tmp_path / f"out{target}", {"probs": fastlogits.softmax(x.astype(x.dtype.newbyteorder("=")))})
+
+
+@pytest.mark.parametrize("source", [".npy", ".npz", ".safetensors", ".h5"])
+def test_bfloat16(source, rng, tmp_path):
+    """NumPy and HDF5 store its raw bytes."""
+    x = rng.normal(scale=3, size=(20, 9)).astype(BFLOAT16)
+    FORMATS[source].write(tmp_path / f"x{source}", {"x": x.view("V2") if source == ".h5" else x})
+    apply("softmax", tmp_path / f"x{source}", tmp_path / "out.safetensors")
+    assert_same(tmp_path / "out.safetensors", {"probs": fastlogits.softmax(x)})
+
+
+@pytest.mark.parametrize("op", ["softmax", "logsumexp", "stats"])
+def test_dtype_option(op, rng, tmp_path):
+    """Results are computed in the wider of both types."""
+    x = rng.normal(scale=3, size=(20, 9))
+    for given, wanted, computed in (("f2", "float32", "f4"), ("f8", "float16", "f8"), ("i4", "float32", "f8")):
+        np.save(tmp_path / "x.npy", x.astype(given))
+        apply(op, tmp_path / "x.npy", tmp_path / "out.npz", "--dtype", wanted, "--force")
+        expected = OPERATIONS[op][1](x.astype(given).astype(computed), None, -1)
+        floats = {n: a.astype(wanted) if a.dtype.kind == "f" else a for n, a in expected.items()}
+        assert_same(tmp_path / "out.npz", floats)
+
+
+def test_fortran_order(rng, tmp_path):
+    x = rng.normal(size=(11, 7, 5))
+    np.save(tmp_path / "x.npy", np.asfortranarray(x))
+    for axis in range(3):
+        for memory in ("1MB", "4KB", "500"):
+            apply("softmax", tmp_path / "x.npy", tmp_path / "out.npy", "--force", "--axis", axis, "--memory", memory)
+            np.testing.assert_array_max_ulp(np.load(tmp_path / "out.npy"), fastlogits.softmax(x, axis), 2)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0), (1, 1), (2, 0, 3)])
+def test_empty(shape, tmp_path):
+    x = np.zeros(shape, np.float32)
+    np.save(tmp_path / "x.npy", x)
+    for target in (".npy", ".npz", ".safetensors", ".h5", ".zarr"):
+        need(FORMATS[target].library)
+        apply("softmax", tmp_path / "x.npy", tmp_path / f"p{target}")
+        assert_same(tmp_path / f"p{target}", {"probs": x if x.size == 0 else np.ones_like(x)})
+        apply("logsumexp", tmp_path / "x.npy", tmp_path / f"l{target}")
+        assert_same(tmp_path / f"l{target}", {"lse": fastlogits.logsumexp(x)})
+
+
+def test_one_row(rng, tmp_path):
+    """Results without an axis."""
+    x = rng.normal(size=9)
+    np.save(tmp_path / "x.npy", x)
+    for target in (".npy", ".npz", ".safetensors", ".h5", ".zarr"):
+        need(FORMATS[target].library)
+        apply("logsumexp", tmp_path / "x.npy", tmp_path / f"l{target}")
+        assert_same(tmp_path / f"l{target}", {"lse": np.asarray(fastlogits.logsumexp(x))})
+
+
+def test_pieces_are_accurate(rng, tmp_path):
+    """Rows in pieces: far-away maxima, dominated rows, infinities and NaN, at any temperature."""
+    x = rng.normal(scale=20, size=(12, 5000)).astype(np.float32)
+    x[0] = -np.inf
+    x[1, 4000] = np.inf
+    x[2, 17] = np.nan
+    x[3, :4500] = -np.inf
+    x[4] = 3
+    x[5] = np.linspace(-40, 0, 5000)
+    x[6, 4321] = 1000
+    np.save(tmp_path / "x.npy", x)
+    for op, exact in (("softmax", oracle.softmax), ("log-softmax", oracle.log_softmax)):
+        for temperature in (1.0, 0.37):
+            words = "--temperature", temperature, "--memory", "4KB", "--force"
+            summary = apply(op, tmp_path / "x.npy", tmp_path / "out.npy", *words)
+            found = np.load(tmp_path / "out.npy")
+            assert np.isnan(found[:3]).all()
+            assert_close(found[3:], exact(x[3:], temperature))
+            assert summary["nan_rows"] == 3
+
+
+def test_summary(logits, tmp_path):
+    np.save(tmp_path / "x.npy", logits)
+    summary = apply("topk", tmp_path / "x.npy", tmp_path / "out.npz", "--top-k", 2, "--memory", "4KB")
+    assert summary.pop("seconds") > 0
+    assert summary.pop("bytes_per_second") > 0
+    assert summary == {
+        "operation": "topk",
+        "source": str(tmp_path / "x.npy"),
+        "target": str(tmp_path / "out.npz"),
+        "shape": [60, 33],
+        "dtype": "float32",
+        "axis": 1,
+        "results": {
+            "values": {"shape": [60, 2], "dtype": "float32"},
+            "indices": {"shape": [60, 2], "dtype": "int64"},
+        },
+        "rows": 60,
+        "nan_rows": 1,
+        "blocks": 30,
+        "resumed_after_blocks": 0,
+    }
+
+
+NAN_ROWS = {"softmax": 3, "log-softmax": 3, "logsumexp": 1, "argmax": 1, "topk": 1, "stats": 3, "temperature": 1}
+
+
+@pytest.mark.parametrize("name", NAN_ROWS)
+@pytest.mark.parametrize("memory", ["1MB", "400"])
+def test_nan_rows_are_counted(name, memory, logits, capsys, tmp_path):
+    """Rows with NaN among the logits or the results, for whole rows and for pieces of rows."""
+    np.save(tmp_path / "x.npy", logits)
+    words = [*OPERATIONS[name][0], "--memory", memory]
+    assert apply(name, tmp_path / "x.npy", tmp_path / "out.npz", *words)["nan_rows"] == NAN_ROWS[name]
+    main(["apply", name, *map(str, (tmp_path / "x.npy", tmp_path / "out.npz", *words, "--force"))])
+    assert capsys.readouterr().out.endswith(f"; rows with NaN: {NAN_ROWS[name]}\n")
+
+
+def test_in_place(logits, tmp_path):
+    """SOURCE may be TARGET: it is read to the end before it is replaced."""
+    np.save(tmp_path / "x.npy", logits)
+    apply("softmax", tmp_path / "x.npy", tmp_path / "x.npy", "--force", "--memory", "4KB")
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), fastlogits.softmax(logits))
+
+
+def test_number_of_threads_changes_nothing(logits, tmp_path):
+    np.save(tmp_path / "x.npy", logits)
+    for threads in (1, 2, 5):
+        apply("softmax", tmp_path / "x.npy", tmp_path / "out.npy", "--threads", threads, "--memory", "4KB", "--force")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fastlogits.softmax(logits))
+
+
+def test_compressed_npz(logits, tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", x=logits)
+    apply("softmax", tmp_path / "x.npz", tmp_path / "out.npy", "--memory", "4KB")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fastlogits.softmax(logits))
+
+
+@pytest.mark.parametrize("kind", ["list", "large list", "fixed-size list"])
+def test_lists_of_parquet(kind, logits, tmp_path):
+    """In small row groups, beside other columns, and read in blocks that fit neither."""
+    arrow = need("pyarrow")
+    kinds = {
+        "list": arrow.list_(arrow.float32()),
+        "large list": arrow.large_list(arrow.float32()),
+        "fixed-size list": arrow.list_(arrow.float32(), logits.shape[1]),
+    }
+    rows = [f"row {i}" for i in range(len(logits))]
+    table = arrow.table({"id": rows, "logits": arrow.array(logits.tolist(), kinds[kind]), "label": range(len(logits))})
+    need("pyarrow.parquet").write_table(table, tmp_path / "x.parquet", row_group_size=11)
+    for memory in ("1MB", "10KB"):
+        source, target = f"{tmp_path / 'x.parquet'}:logits", tmp_path / "out.npy"
+        apply("softmax", source, target, "--memory", memory, "--force", "--threads", 3)
+        np.testing.assert_array_equal(np.load(target), fastlogits.softmax(logits))
+
+
+def test_nested_arrays(logits, tmp_path):
+    """FILE:NAME with groups in it, in HDF5 and zarr; a zarr array without a group."""
+    h5py, zarr = need("h5py"), need("zarr")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["run/test/logits"] = logits
+        file["run/about"] = "text"
+    zarr.create_group(tmp_path / "x.zarr").create_array("run/logits", data=logits)
+    zarr.save_array(tmp_path / "bare.zarr", logits)
+    for source in ("x.h5", "x.h5:run/test/logits", "x.zarr", "x.zarr:run/logits", "bare.zarr"):
+        apply("softmax", tmp_path / source, tmp_path / "out.npy", "--force")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fastlogits.softmax(logits))

@@ -1,11 +1,18 @@
 """What `fastlogits` says when it cannot: one line with the file's name; and no file that looks like a result."""
 
 import os
+import shutil
+import sys
 
+import files
 import numpy as np
 import pytest
+from conftest import need
+from files import FORMATS
 
+from fastlogits import config
 from fastlogits.cli import main
+from fastlogits.cli.job import Job
 
 
 @pytest.fixture
@@ -81,4 +88,143 @@ FAILURES = {
 @pytest.mark.parametrize("words", FAILURES)
 def test_failures(words, folder, capsys):
     assert FAILURES[words] in complaint(capsys, words)
+    assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_damaged_files(suffix, folder, capsys):
+    """Cut short, empty, and of another format altogether."""
+    need(FORMATS[suffix].library)
+    path = folder / f"a{suffix}"
+    FORMATS[suffix].write(path, {"x": np.arange(600.0).reshape(20, 30)})
+    file = path / "x" / "zarr.json" if suffix == ".zarr" else path
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) * 3 // 5], b"", b"a,b,c\n1,2,3\n" * 9):
+        file.write_bytes(content)
+        assert path.name in complaint(capsys, f"apply softmax {path} out.npy")
+        assert not [name for name in os.listdir() if name.startswith("out")]
+
+
+def test_truncated_files_are_named_so(folder, capsys):
+    os.truncate("x.npy", 200)
+    assert "x.npy: truncated: 224 bytes expected, 200 found" in complaint(capsys, "apply softmax x.npy out.npy")
+    files.write_safetensors("a.safetensors", {"x": np.zeros((20, 30))})
+    os.truncate("a.safetensors", 4000)
+    assert "truncated" in complaint(capsys, "apply softmax a.safetensors out.npy")
+
+
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [
+        (np.zeros((2, 3), complex), "expected float32, float64, float16 or bfloat16 (integers"),
+        (np.zeros((2, 3), np.longdouble), "got float128"),
+        (np.array([["a", "b"]]), "got <U1"),
+        (np.array([[1, None]]), "expected numbers, found Python objects"),
+        (np.zeros(3, [("a", "f4")]), "expected float32"),
+        (np.float64(3), "axis -1 is out of bounds for array of dimension 0"),
+        (np.zeros((2, 0)), "expected at least one class"),
+    ],
+)
+def test_arrays_that_are_no_logits(array, what, folder, capsys):
+    np.save("a.npy", array, allow_pickle=True)
+    line = complaint(capsys, "apply argmax a.npy out.npy")
+    assert "a.npy: " in line
+    assert what in line
+
+
+def test_labels_out_of_range(folder, capsys):
+    """Found in whichever block they are; the position is that in the file."""
+    np.save("a.npy", np.zeros((50, 3, 4), np.float32))
+    labels = np.zeros((50, 3), np.int8)
+    labels[5, 0] = -100
+    labels[41, 2] = 4
+    np.save("b.npy", labels)
+    for memory in ("1MB", "600", "100"):
+        line = complaint(capsys, f"apply stats a.npy out.npz --labels b.npy --memory {memory}")
+        assert line.endswith("b.npy: expected labels in [0, 4), found 4 at (41, 2)")
+    assert sorted(os.listdir()) == ["a.npy", "b.npy", "two.npz", "x.npy", "y.npy"]
+
+
+def test_lists_of_different_lengths(folder, capsys):
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    rows = [[1.0, 2.0]] * 100
+    for row, what in (([1.0], "not of length 2"), (None, "is missing"), ([1.0, None], "has a missing number")):
+        parquet.write_table(arrow.table({"x": [*rows, row, *rows]}), "a.parquet", row_group_size=30)
+        line = complaint(capsys, "apply softmax a.parquet out.npy --memory 2KB")
+        assert "a.parquet: row 100 of column x" in line
+        assert what in line
+
+
+LIBRARIES = {".h5": "h5py", ".zarr": "zarr", ".parquet": "pyarrow"}
+
+
+@pytest.mark.parametrize("suffix", LIBRARIES)
+def test_missing_library(suffix, folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, LIBRARIES[suffix], None)
+    path = folder / f"a{suffix}"
+    path.touch()
+    expected = f"needs {LIBRARIES[suffix]}, which is missing: pip install 'fastlogits[files]'"
+    assert expected in complaint(capsys, f"apply softmax {path} out.npy")
+    path.unlink()
+    monkeypatch.setattr(Job, "compute", lambda *args: pytest.fail("too late"))
+    assert expected in complaint(capsys, f"apply softmax x.npy {path}")
+    assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
+
+
+def test_missing_bfloat16(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    line = complaint(capsys, "apply softmax x.npy out.safetensors --dtype bfloat16")
+    assert line.endswith("out.safetensors: needs ml_dtypes, which is missing: pip install 'fastlogits[bf16]'")
+
+
+def test_other_settings_are_named(folder, capsys, monkeypatch):
+    monkeypatch.setenv("FASTLOGITS_NUM_THREADS", "many")
+    config._environment_threads.cache_clear()
+    try:
+        assert "FASTLOGITS_NUM_THREADS" in complaint(capsys, "apply softmax x.npy out.npy")
+    finally:
+        config._environment_threads.cache_clear()
+
+
+@pytest.mark.parametrize("changed", ["x.npy", "y.npy"])
+def test_source_that_changes(changed, folder, capsys, monkeypatch):
+    compute = Job.compute
+
+    def meddling(job, *args):
+        os.utime(changed)
+        return compute(job, *args)
+
+    monkeypatch.setattr(Job, "compute", meddling)
+    line = complaint(capsys, "apply stats x.npy out.npz --labels y.npy")
+    assert line.endswith(f"{changed}: changed while it was read")
+    assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
+
+
+def test_source_that_shrinks(folder, capsys, monkeypatch):
+    compute = Job.compute
+
+    def meddling(job, *args):
+        os.truncate("x.npy", 140)
+        return compute(job, *args)
+
+    monkeypatch.setattr(Job, "compute", meddling)
+    assert "x.npy: became shorter" in complaint(capsys, "apply softmax x.npy out.npy")
+    assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
+
+
+def test_target_that_appears_meanwhile(folder, capsys, monkeypatch):
+    compute = Job.compute
+
+    def meddling(job, *args):
+        (folder / "out.npy").write_text("of somebody else")
+        return compute(job, *args)
+
+    monkeypatch.setattr(Job, "compute", meddling)
+    assert "out.npy: exists already" in complaint(capsys, "apply softmax x.npy out.npy")
+    assert (folder / "out.npy").read_text() == "of somebody else"
+
+
+def test_no_room(folder, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 50, 50))
+    assert "out.npy: needs 0.0 GB, but only 0.0 GB are free" in complaint(capsys, "apply softmax x.npy out.npy")
     assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]

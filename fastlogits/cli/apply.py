@@ -35,15 +35,12 @@ def apply(args):
         resumed = partial.blocks
         try:
             nan_rows = _run(job, partial, args.progress)
-            job.check_unchanged()
             partial.finish()
-        except Failure:
-            partial.discard()
-            raise
         except OSError as error:
-            raise Failure(error.filename, f"{error.strerror}; --resume goes on from there") from error
+            raise Failure(error.filename, f"{error.strerror}; --resume goes on once that is mended") from error
         except KeyboardInterrupt:
-            raise Failure(args.target.path, "interrupted; --resume goes on from there", status=130) from None
+            message = f"interrupted after {partial.blocks} of {job.plan.count} blocks; --resume goes on from there"
+            raise Failure(args.target.path, message, status=130) from None
     return _summary(job, args, resumed, nan_rows, time.perf_counter() - start)
 
 
@@ -60,7 +57,7 @@ def _begin(job, partial, args):
         return partial.begin(task, job.results)
     old, entry = left
     if not args.resume:
-        raise Failure(partial.path, "left by an interrupted run: --resume goes on from there, --force begins again")
+        raise Failure(partial.path, "left by an interrupted run: --resume goes on, --force begins again")
     job.plan = job.plan._replace(step=tuple(old.get("step", ())))
     different = [name for name in task if name != "step" and task[name] != old.get(name)]
     if different:
@@ -87,11 +84,15 @@ def _run(job, partial, progress):
                 for nan in _in_order(job, partial, pool):
                     done, nan_rows = done + 1, nan_rows + nan
                     partial.note(done, nan_rows)
-            except BaseException:
+                job.check_unchanged()
+            except BaseException as error:
                 job.stopped = True
                 pool.shutdown(cancel_futures=True)
-                with contextlib.suppress(OSError):
-                    partial.sync(done, nan_rows)
+                if isinstance(error, Failure):
+                    partial.discard()
+                else:
+                    with contextlib.suppress(OSError):
+                        partial.sync(done, nan_rows)
                 raise
     partial.sync(done, nan_rows)
     return nan_rows

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 
 
 class Failure(Exception):
@@ -22,7 +23,7 @@ def named(path):
     except OSError as error:
         if error.errno is None:
             raise Failure(path, one_line(error)) from error
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     except Exception as error:
         raise Failure(path, one_line(error)) from error
 

@@ -37,7 +37,7 @@ class Job:
         if not self.plan.whole_rows and not hasattr(self.operation, "state"):
             needed = -(-HELD * source.shape[self.axis] * itemsize // 10**6)
             raise Failure(source.path, f"{args.op} needs whole rows in memory: at least --memory {needed}MB")
-        self._own = threading.local()
+        self._own, self._processors = threading.local(), threading.Semaphore(self.threads)
         self.stopped, self.seen = False, lambda amount: None
 
     def _check_labels(self):
@@ -102,8 +102,10 @@ class Job:
             labels = self._labels(region)
         if not self.plan.whole_rows:
             return self._compute_in_pieces(region, write, labels)
+        if logits is None:
+            logits = self.read(region)
         with self._at_work():
-            logits = self._ready(self.read(region) if logits is None else logits)
+            logits = self._ready(logits)
             results, nan_rows = self.operation(Block(logits, self.axis, labels, self._rows(region)))
         self._deliver(results, region, write)
         return nan_rows
@@ -131,7 +133,8 @@ class Job:
 
     @contextlib.contextmanager
     def _at_work(self):
-        with named(self.source.path), fastlogits.settings(num_threads=self.threads // self.plan.workers):
+        threads = max(1, self.threads // self.plan.workers)
+        with named(self.source.path), self._processors, fastlogits.settings(num_threads=threads):
             yield
 
     def _pieces(self, region):

@@ -17,8 +17,10 @@ from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
 
-# Between two looks at the disk passes this many times what a look takes.
-SYNC_PAUSE = 4
+# Between two waits for the disk pass so many times what one takes, but no more seconds than are gladly lost to a
+# crash. With a pause of 4 times, softmax of 4 GB took 2.7 s instead of 1.6.
+SYNC_PAUSE = 20
+LONGEST_PAUSE = 10
 
 
 class Partial:
@@ -50,7 +52,8 @@ class Partial:
         """From the first block."""
         _remove(self.path)
         self.journal.truncate(0)
-        self._open(specs)
+        with _or_nothing(self.path):
+            self._open(specs)
         self._enter(task)
         self._enter({"blocks": 0, "nan_rows": 0})
 
@@ -89,7 +92,9 @@ class Partial:
         start = time.monotonic()
         self.file.sync()
         self._enter({"blocks": blocks, "nan_rows": nan_rows})
-        self._next = time.monotonic() + SYNC_PAUSE * (time.monotonic() - start)
+        self.blocks, self.nan_rows = blocks, nan_rows
+        stop = time.monotonic()
+        self._next = stop + min(SYNC_PAUSE * (stop - start), LONGEST_PAUSE)
 
     def _enter(self, entry):
         with named(self.journal.name):
@@ -102,7 +107,7 @@ class Partial:
         result = self.path
         if not hasattr(self.target.format, "layout"):
             result = self.whole
-            with named(result):
+            with named(result), _or_nothing(result):
                 self.target.format.assemble(result, self.file.arrays())
                 _sync_tree(result)
         self._mind_target()
@@ -138,6 +143,16 @@ def _locked(path, target):
         journal.close()
         raise Failure(target, "another run is writing it")
     return journal
+
+
+@contextlib.contextmanager
+def _or_nothing(path):
+    """What cannot be made there completely is removed."""
+    try:
+        yield
+    except BaseException:
+        _remove(path)
+        raise
 
 
 def _put(new, target, aside):

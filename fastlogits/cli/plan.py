@@ -43,12 +43,12 @@ class Plan(NamedTuple):
 
 
 def plan(source, axis, itemsize, memory, threads):
-    """Whole rows where they fit into `memory`, as blocks for up to `threads` workers; else pieces of rows."""
+    """Whole rows where they fit into `memory`, in blocks for some workers; else pieces of rows."""
     order = range(len(source.shape))[:: -1 if source.fortran else 1]
     place = order.index(axis)
     outer, inner = order[:place], order[place + 1 :]
     most = memory // HELD
-    share = most // threads
+    share = most // (threads + 1)
     best = min(share, CHUNKED if source.chunks or source.ordered else CACHED)
     step = steps(source.shape, itemsize, best, order=outer, chunks=source.chunks)
     if not source.ordered:
@@ -57,5 +57,6 @@ def plan(source, axis, itemsize, memory, threads):
         if width >= PAGE or whole * STATE > most:
             step = columns
     step = steps(step, itemsize, most, order=[axis])
-    workers = max(1, min(threads, most // max(1, math.prod(step) * itemsize)))
+    # One more than can compute, to wait for the disk.
+    workers = max(1, min(threads + 1, memory // (HELD * max(1, math.prod(step) * itemsize))))
     return Plan(source.shape, axis, tuple(order), step, workers)

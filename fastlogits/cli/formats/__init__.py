@@ -3,6 +3,7 @@
 HOLDS                       names of the dtypes that it can hold
 SEVERAL                     whether a file holds several named arrays
 ROWS                        whether they must have first axes of one length
+NEEDS                       the libraries that it is made with
 open_array(path, key)       an array to read: `shape`, `dtype`, `chunks` (None, or the lengths that are best read at
                             once), `ordered` (whether it is best read from the beginning to the end),
                             `read(region, buffer)`, `close()`; `open` adds
@@ -105,6 +106,8 @@ def choose(path, names, key):
 def check_holds(target, results):
     """That `target` can hold arrays of these names, shapes and dtypes."""
     path, suffix, kind = target.path, target.suffix, target.format
+    for name in kind.NEEDS:
+        library(name, path)
     for _, dtype in results.values():
         if dtype.name not in kind.HOLDS:
             raise Failure(path, f"{suffix} cannot hold {dtype}; .safetensors can, or choose a --dtype")

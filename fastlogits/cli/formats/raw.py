@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from fastlogits.cli.failures import Failure, named
+from fastlogits.cli.failures import Failure, kept, named
 from fastlogits.cli.regions import lengths, runs
 
 
@@ -60,10 +60,10 @@ class RawFile:
     def __init__(self, path, specs, layout):
         self.path, self.specs = path, specs
         header, self.offsets, size = layout(specs)
-        if os.path.exists(path) and os.path.getsize(path) != size:
+        mode = "r+b" if os.path.exists(path) else "w+b"
+        if mode == "r+b" and os.path.getsize(path) != size:
             raise Failure(path, f"damaged: {size} bytes expected, {os.path.getsize(path)} found")
-        with named(path):
-            self.file = open(path, "r+b" if os.path.exists(path) else "w+b", buffering=0)
+        with kept(open, path, mode, buffering=0) as self.file:
             self.file.truncate(size)
             self._put(memoryview(header), 0)
 

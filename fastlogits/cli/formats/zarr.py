@@ -7,6 +7,7 @@ from fastlogits.cli.regions import regions, steps
 HOLDS = NUMBERS
 SEVERAL = True
 ROWS = False
+NEEDS = ("zarr",)
 
 CHUNK = 1 << 24
 
