@@ -16,7 +16,7 @@ import numpy as np
 import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.cli.regions import regions, steps
-from fastlogits.states import FIELDS, RowState
+from fastlogits.states import RowState
 
 # Bytes of logits that are converted at once: the copies in float64 stay in cache.
 TOGETHER = 1 << 16
@@ -39,9 +39,9 @@ class Stats:
     takes, needs = ("want", "labels", "ignore_index", "top_k"), ()
 
     def __init__(self, want=None, labels=None, ignore_index=-100, top_k=None):
-        given = {name for name, value in (("labels", labels), ("top_k", top_k)) if value is not None}
-        self.want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, given)
-        self.ignore_index, self.top_k = ignore_index, top_k
+        self.want, self.ignore_index, self.top_k = want, ignore_index, top_k
+        # What is wanted by default, and what cannot be had, shows in any state.
+        self.want = self.state(Block(np.zeros((1, 1)), 1, None if labels is None else np.zeros(1, int))).want
 
     def results(self, shape, axis, dtype):
         _checks.top_k("top_k", self.top_k or 0, shape[axis])
