@@ -1,5 +1,6 @@
 """Fast softmax, log-softmax, log-sum-exp, cross-entropy and all that one wants of logits, on the CPU."""
 
+from fastlogits._memory import empty_cache
 from fastlogits.config import settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
 from fastlogits.row_stats import TopK, accuracy, entropy, perplexity, row_stats, topk
@@ -25,6 +26,7 @@ __all__ = [
     "argmax",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "empty_cache",
     "entropy",
     "log_softmax",
     "log_softmax_backward",

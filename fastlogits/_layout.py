@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlogits import _checks
+from fastlogits import _checks, _memory
 
 # Supported dtypes -> the dtype that the kernels compute in. bfloat16 joins when its first array comes.
 COMPUTE = {
@@ -88,9 +88,11 @@ class Layout(NamedTuple):
 
     def empty(self, dtype):
         """A new array of this shape, packed, in this memory order."""
+        large = self.rows * self.classes * dtype.itemsize >= _memory.KEPT_FROM
+        new = _memory.empty if large else np.empty
         if self.order is None:
-            return np.empty(self.shape, dtype)
-        return _untransposed(np.empty([self.shape[i] for i in self.order], dtype), self.order)
+            return new(self.shape, dtype)
+        return _untransposed(new([self.shape[i] for i in self.order], dtype), self.order)
 
     def stride_of(self, array):
         """The stride of another array of this shape; None where it lies otherwise."""

@@ -208,13 +208,17 @@ def argmax(logits: ArrayLike, axis: int = -1) -> Any:
     >>> fastlogits.argmax([[0.0, 2.0, 2.0], [3.0, 1.0, 2.0]])
     array([1, 0])
     """
-    axis = _checks.one_axis(axis)
+    if type(axis) is not int:
+        axis = _checks.one_axis(axis)
     array = logits if type(logits) is np.ndarray else _checks.as_array("logits", logits)
-    _checks.some_classes(array.shape, axis)
+    layout = _layout.of(array, axis)
+    if not layout.classes:
+        _checks.some_classes(array.shape, axis)
     if array.dtype.kind in "biu":
         return np.argmax(array, axis)
     x = _layout.floats(array, "logits")
-    layout = _layout.of(x, axis)
+    if x is not array:
+        layout = _layout.of(x, axis)
     indices = np.empty(layout.rows, np.intp)
     if x.size:
         stride = layout.stride

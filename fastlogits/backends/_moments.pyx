@@ -56,8 +56,8 @@ cdef int moments_of(real* which, Call* call, int threads) except -1:
         return run(<chunk>moments_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
     if call.classes <= SHORT_CLASSES:
         return run(<chunk>moments_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
-    return run_rows(<chunk>moments_rows, <chunk>nothing, <chunk>moments_reduce, <chunk>moments_settle,
-                    <chunk>nothing, which, call, threads)
+    return run_rows(<chunk>moments_rows, NULL, <chunk>moments_reduce, <chunk>moments_settle,
+                    NULL, which, call, threads)
 
 
 def moments(cnp.ndarray x, cnp.ndarray labels, cnp.ndarray results, Py_ssize_t outer, Py_ssize_t classes,

@@ -74,18 +74,16 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
         while row < call.rows:
             n = min(together, call.rows - row)
             call.first_row = row
-            run(begin, which, call, n, BLOCK, 1)
+            if begin != NULL:
+                run(begin, which, call, n, BLOCK, 1)
             run(reduce, which, call, n * pieces, PIECE * BLOCK, threads)
             run(settle, which, call, n, BLOCK, 1)
-            run(write, which, call, n * pieces, PIECE * BLOCK, threads)
+            if write != NULL:
+                run(write, which, call, n * pieces, PIECE * BLOCK, threads)
             row += n
     finally:
         free(call.states)
     return 0
-
-
-cdef void nothing(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    pass
 
 
 cdef inline Py_ssize_t piece_row(Call* call, Py_ssize_t item) noexcept nogil:

@@ -86,7 +86,7 @@ cdef int softmax_of(real* which, Call* call, int threads) except -1:
         return run(<chunk>softmax_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
     if call.classes <= SHORT_CLASSES:
         return run(<chunk>softmax_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
-    return run_rows(<chunk>softmax_rows, <chunk>nothing, <chunk>softmax_reduce, <chunk>softmax_settle,
+    return run_rows(<chunk>softmax_rows, NULL, <chunk>softmax_reduce, <chunk>softmax_settle,
                     <chunk>softmax_write, which, call, threads)
 
 
@@ -119,15 +119,14 @@ cdef void logsumexp_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     rows.logsumexp_rows(<real*>c.x, c.x_stride, <real*>c.y, c.classes, state, work, c.storage, start, stop)
 
 
-cdef void logsumexp_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+cdef void logsumexp_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
-    cdef Py_ssize_t item, row
-    for item in range(start, stop):
-        if piece_first(c, item) == 0:
-            row = piece_row(c, item)
-            (<real*>c.y)[c.first_row + row] = <real>rows.log_norm(
-                <real*>c.x, (c.first_row + row) * c.x_stride, c.classes, row_state(c, row), 0, work, c.storage
-            )
+    cdef Py_ssize_t row
+    softmax_settle(which, c, start, stop)
+    for row in range(start, stop):
+        (<real*>c.y)[c.first_row + row] = <real>rows.log_norm(
+            <real*>c.x, (c.first_row + row) * c.x_stride, c.classes, row_state(c, row), 0, work, c.storage
+        )
 
 
 cdef void logsumexp_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -147,8 +146,8 @@ cdef int logsumexp_of(real* which, Call* call, int threads) except -1:
         return run(<chunk>logsumexp_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
     if call.classes <= SHORT_CLASSES:
         return run(<chunk>logsumexp_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
-    return run_rows(<chunk>logsumexp_rows, <chunk>nothing, <chunk>softmax_reduce, <chunk>softmax_settle,
-                    <chunk>logsumexp_write, which, call, threads)
+    return run_rows(<chunk>logsumexp_rows, NULL, <chunk>softmax_reduce, <chunk>logsumexp_settle, NULL, which,
+                    call, threads)
 
 
 def logsumexp(cnp.ndarray x, cnp.ndarray lse, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
@@ -204,19 +203,10 @@ cdef void backward_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t st
                            c.log, state, work, c.storage, start, stop)
 
 
-cdef void backward_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
-    lanes.backward_short(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, <real*>c.z, c.z_stride, c.rows, c.classes,
-                         c.log, state, work, c.storage, start, stop)
-
-
 cdef int backward_of(real* which, Call* call, int threads) except -1:
     if call.inner > 1:
         return run(<chunk>backward_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
-    if call.classes <= SHORT_CLASSES:
-        return run(<chunk>backward_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
-    return run_rows(<chunk>backward_rows, <chunk>nothing, <chunk>backward_reduce, <chunk>backward_settle,
+    return run_rows(<chunk>backward_rows, NULL, <chunk>backward_reduce, <chunk>backward_settle,
                     <chunk>backward_write, which, call, threads)
 
 
@@ -248,8 +238,26 @@ def log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_s
 # argmax
 
 cdef void argmax_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[BLOCK]
-    rows.argmax_rows(<real*>c.x, c.x_stride, c.indices, c.classes, work, c.storage, start, stop)
+    cdef real work[SLOTS * BLOCK]
+    cdef double state[STATE]
+    rows.argmax_rows(<real*>c.x, c.x_stride, c.indices, c.classes, state, work, c.storage, start, stop)
+
+
+cdef void argmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef Py_ssize_t item, row
+    for item in range(start, stop):
+        row = piece_row(c, item)
+        rows.argmax_reduce(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, row_state(c, row),
+                           piece_first(c, item), piece_last(c, item), work, c.storage)
+
+
+cdef void argmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef Py_ssize_t row
+    for row in range(start, stop):
+        c.indices[c.first_row + row] = rows.argmax_of(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes,
+                                                      row_state(c, row), work, c.storage)
 
 
 cdef void argmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -267,7 +275,8 @@ cdef int argmax_of(real* which, Call* call, int threads) except -1:
         return run(<chunk>argmax_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
     if call.classes <= SHORT_CLASSES:
         return run(<chunk>argmax_short, which, call, (call.rows + SHORT - 1) // SHORT, SHORT * call.classes, threads)
-    return run(<chunk>argmax_rows, which, call, call.rows, call.classes, threads)
+    return run_rows(<chunk>argmax_rows, NULL, <chunk>argmax_reduce, <chunk>argmax_settle, NULL, which, call,
+                    threads)
 
 
 def argmax(cnp.ndarray x, cnp.ndarray indices, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,

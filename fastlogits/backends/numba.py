@@ -65,8 +65,7 @@ logsumexp_columns = plain(text.lanes.logsumexp_columns)
 logsumexp_short = plain(text.lanes.logsumexp_short)
 backward_rows = plain(text.backward.backward_rows)
 backward_columns = plain(text.lanes.backward_columns)
-backward_short = plain(text.lanes.backward_short)
-argmax_rows = stateless(text.softmax.argmax_rows)
+argmax_rows = plain(text.softmax.argmax_rows)
 argmax_columns = stateless(text.lanes.argmax_columns)
 argmax_short = stateless(text.lanes.argmax_short)
 cross_entropy_rows = optional(text.cross_entropy.rows)
@@ -142,8 +141,6 @@ def backward_of(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride
     if inner > 1:
         args = *args, classes, inner, log
         run(backward_columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args)
-    elif classes <= SHORT_CLASSES:
-        run(backward_short, groups(outer), threads, classes, primitives.SHORT, storage, *args, outer, classes, log)
     else:
         run(backward_rows, outer, threads, classes, 1, storage, *args, classes, log)
 

@@ -15,7 +15,11 @@ cdef void settle(Py_ssize_t classes, double* state) noexcept nogil
 cdef void write(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, real* out, Py_ssize_t out_at, Py_ssize_t classes,
                 bint log, double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
 
-@cython.locals(row=Py_ssize_t, blocks=Py_ssize_t, g_at=Py_ssize_t, p_at=Py_ssize_t)
+@cython.locals(grads="real*", probs="real*", result="real*", total=real)
+cdef void one_block(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, real* out, Py_ssize_t out_at,
+                    Py_ssize_t classes, bint log, real* work, int storage) noexcept nogil
+
+@cython.locals(row=Py_ssize_t, blocks=Py_ssize_t, g_at=Py_ssize_t, p_at=Py_ssize_t, out_at=Py_ssize_t)
 cdef void backward_rows(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_stride, real* out, Py_ssize_t out_stride,
                         Py_ssize_t classes, bint log, double* state, real* work, int storage, Py_ssize_t start,
                         Py_ssize_t stop) noexcept nogil

@@ -48,12 +48,30 @@ def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work,
         primitives.store(out, out_at + start, size, result, storage)
 
 
+def one_block(g, g_at, p, p_at, out, out_at, classes, log, work, storage):
+    """The three steps of a row of one block, whose sum need not be merged."""
+    grads = primitives.load(g, g_at, classes, primitives.slot(work, 0), storage)
+    probs = primitives.load(p, p_at, classes, primitives.slot(work, 1), storage)
+    result = primitives.place(out, out_at, primitives.slot(work, 2), storage)
+    if log:
+        total = primitives.cast(primitives.total(grads, classes), work)
+        primitives.log_softmax_slope(grads, probs, classes, total, result)
+    else:
+        total = primitives.cast(primitives.dot(grads, probs, classes), work)
+        primitives.softmax_slope(grads, probs, classes, total, result)
+    primitives.store(out, out_at, classes, result, storage)
+
+
 def backward_rows(g, g_stride, p, p_stride, out, out_stride, classes, log, state, work, storage, start, stop):
     """The gradient of softmax, or of log-softmax, for the rows [start, stop)."""
     blocks = (classes + primitives.BLOCK - 1) // primitives.BLOCK
     for row in range(start, stop):
         g_at = row * g_stride
         p_at = row * p_stride
-        reduce(g, g_at, p, p_at, classes, log, state, 0, blocks, work, storage)
-        settle(classes, state)
-        write(g, g_at, p, p_at, out, row * out_stride, classes, log, state, 0, blocks, work, storage)
+        out_at = row * out_stride
+        if blocks == 1:
+            one_block(g, g_at, p, p_at, out, out_at, classes, log, work, storage)
+        else:
+            reduce(g, g_at, p, p_at, classes, log, state, 0, blocks, work, storage)
+            settle(classes, state)
+            write(g, g_at, p, p_at, out, out_at, classes, log, state, 0, blocks, work, storage)

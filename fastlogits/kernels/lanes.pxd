@@ -68,11 +68,6 @@ cdef void backward_columns(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_s
                            Py_ssize_t out_stride, Py_ssize_t classes, Py_ssize_t inner, bint log, double* state,
                            real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(item=Py_ssize_t, first=Py_ssize_t, n=Py_ssize_t, grads="real*", probs="real*")
-cdef void backward_short(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_stride, real* out, Py_ssize_t out_stride,
-                         Py_ssize_t rows, Py_ssize_t classes, bint log, double* state, real* work, int storage,
-                         Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
 @cython.locals(c=Py_ssize_t, j=Py_ssize_t, best="real*", logits="real*", lowest=real, logit=real,
                so_far=real, found=Py_ssize_t, beats=bint)
 cdef void argmax_tile(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t* indices, Py_ssize_t row,

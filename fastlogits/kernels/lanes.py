@@ -251,23 +251,6 @@ def backward_columns(
         )  # fmt: skip
 
 
-def backward_short(
-    g, g_stride, p, p_stride, out, out_stride, rows, classes, log, state, work, storage, start, stop
-):
-    """The gradient of softmax, or of log-softmax, for the SHORT-row groups [start, stop)."""
-    grads = primitives.slot(work, primitives.TILE)
-    probs = primitives.slot(work, primitives.OTHER_TILE)
-    for item in range(start, stop):
-        first = item * primitives.SHORT
-        n = min(primitives.SHORT, rows - first)
-        gather(g, first * g_stride, g_stride, classes, n, grads, work, storage)
-        gather(p, first * p_stride, p_stride, classes, n, probs, work, storage)
-        backward_tile(
-            grads, 0, n, probs, 0, n, grads, 0, n, classes, n, log, state, work, primitives.NATIVE
-        )
-        scatter(grads, out, first * out_stride, out_stride, classes, n, work, storage)
-
-
 def argmax_tile(x, at, step, indices, row, classes, n, work, storage):
     """indices_j = the first c whose x_cj is the maximum, or the first NaN."""
     best = primitives.slot(work, primitives.PEAKS)

@@ -77,7 +77,15 @@ cdef double log_norm(real* x, Py_ssize_t at, Py_ssize_t classes, double* state, 
 cdef void logsumexp_rows(real* x, Py_ssize_t x_stride, real* lse, Py_ssize_t classes, double* state, real* work,
                          int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(row=Py_ssize_t, block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, found=Py_ssize_t, logits="real*",
-               best=real, peak=real)
-cdef void argmax_rows(real* x, Py_ssize_t x_stride, Py_ssize_t* indices, Py_ssize_t classes, real* work, int storage,
-                      Py_ssize_t first, Py_ssize_t last) noexcept nogil
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, logits="real*")
+cdef void argmax_reduce(real* x, Py_ssize_t at, Py_ssize_t classes, double* state, Py_ssize_t first, Py_ssize_t last,
+                        real* work, int storage) noexcept nogil
+
+@cython.locals(best=double, peak=double, block=Py_ssize_t, found=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t,
+               logits="real*")
+cdef Py_ssize_t argmax_of(real* x, Py_ssize_t at, Py_ssize_t classes, double* state, real* work,
+                          int storage) noexcept nogil
+
+@cython.locals(row=Py_ssize_t)
+cdef void argmax_rows(real* x, Py_ssize_t x_stride, Py_ssize_t* indices, Py_ssize_t classes, double* state,
+                      real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

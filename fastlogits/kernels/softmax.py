@@ -273,19 +273,33 @@ def logsumexp_rows(x, x_stride, lse, classes, state, work, storage, start, stop)
         row += n
 
 
-def argmax_rows(x, x_stride, indices, classes, work, storage, first, last):
-    """indices_i = the first j whose x_ij is the maximum, or the first NaN, of the rows [first, last)."""
-    for row in range(first, last):
-        best = primitives.NEG_INF
-        found = 0
-        for block in range(blocks_of(classes)):
-            start = block * primitives.BLOCK
-            size = min(primitives.BLOCK, classes - start)
-            logits = primitives.load(x, row * x_stride + start, size, primitives.slot(work, 0), storage)
-            peak = primitives.maximum_or_nan(logits, size)
-            if peak != peak or peak > best:
-                found = start + primitives.find(logits, size, peak)
-                best = peak
-                if peak != peak:
-                    break
-        indices[row] = found
+def argmax_reduce(x, at, classes, state, first, last, work, storage):
+    """peak_b = max_c x_c, or a NaN where there is one, of the blocks [first, last)."""
+    for block in range(first, last):
+        start = block * primitives.BLOCK
+        size = min(primitives.BLOCK, classes - start)
+        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
+        fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
+        state[fields + primitives.BLOCK_PEAK] = primitives.maximum_or_nan(logits, size)
+
+
+def argmax_of(x, at, classes, state, work, storage):
+    """The first c whose x_c is the maximum, or the first NaN, from the peaks of the blocks."""
+    best = state[primitives.ROW_FIELDS + primitives.BLOCK_PEAK]
+    found = 0
+    for block in range(1, blocks_of(classes)):
+        peak = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_PEAK]
+        if primitives.beats(peak, best):
+            best = peak
+            found = block
+    start = found * primitives.BLOCK
+    size = min(primitives.BLOCK, classes - start)
+    logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
+    return start + primitives.find(logits, size, primitives.cast(best, work))
+
+
+def argmax_rows(x, x_stride, indices, classes, state, work, storage, start, stop):
+    """indices_i = argmax_c x_ic of the rows [start, stop)."""
+    for row in range(start, stop):
+        argmax_reduce(x, row * x_stride, classes, state, 0, blocks_of(classes), work, storage)
+        indices[row] = argmax_of(x, row * x_stride, classes, state, work, storage)

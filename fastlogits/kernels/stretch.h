@@ -252,6 +252,25 @@ static inline double F(keep_exp)(const REAL *x, ptrdiff_t n, double shift, doubl
                         : F(exp_loop)(x, n, shift, scale, out, KEEP_PADDED, NULL);
 }
 
+/* As add_lanes; of doubles, what their additions round away comes back at the end. */
+ALWAYS_INLINE double F(add_signed)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
+{
+    if (sizeof(REAL) == sizeof(float))
+        return F(add_lanes)(a, b, c, d);
+    VECTOR sum = (a + b) + (c + d);
+    double lanes[VECTOR_BYTES / sizeof(REAL)], lost[VECTOR_BYTES / sizeof(REAL)] = {0};
+    for (ptrdiff_t i = 0; i < WIDTH; i++)
+        lanes[i] = sum[i];
+#pragma GCC unroll 3
+    for (ptrdiff_t half = WIDTH / 2; half > 0; half /= 2)
+#pragma GCC unroll 4
+        for (ptrdiff_t i = 0; i < half; i++) {
+            lost[i] += lost[i + half] + rounded_away(lanes[i], lanes[i + half]);
+            lanes[i] += lanes[i + half];
+        }
+    return lanes[0] + lost[0];
+}
+
 /* sum_i x_i y_i, or sum_i x_i without y */
 ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
 {
@@ -280,6 +299,8 @@ ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
         }
     return rounded == rounded ? sum + rounded : sum; /* not so where the sum is infinite */
 #else
+    if (n <= WIDTH)
+        return F(add_signed)(TERM(0, n), (VECTOR){0}, (VECTOR){0}, (VECTOR){0});
     while (i < n) {
         VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
@@ -295,7 +316,7 @@ ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
             s1 += TERM(i, end - i);
             i = end;
         }
-        sum += F(add_lanes)(s0, s1, s2, s3);
+        sum += F(add_signed)(s0, s1, s2, s3);
     }
     return sum;
 #endif
