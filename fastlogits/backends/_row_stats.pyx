@@ -64,7 +64,7 @@ cdef void finish(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexce
 cdef int row_stats_of(real* which, Call* call, int threads) except -1:
     if not (<Sweep*>call.z).options.swept:
         return run(<chunk>whole_rows, which, call, call.rows, 1, threads)
-    return run_rows(<chunk>whole_rows, <chunk>begin, <chunk>reduce, <chunk>nothing, <chunk>finish, which, call,
+    return run_rows(<chunk>whole_rows, <chunk>begin, <chunk>reduce, NULL, <chunk>finish, which, call,
                     threads)
 
 
