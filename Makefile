@@ -2,7 +2,7 @@
 # Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1
 
 PYTHON ?= python3
-REQUIRE := cython,numba,scipy,ml_dtypes,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr
+REQUIRE := cython,numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr
 DEMO_NEEDS := scipy scikit-learn matplotlib
 
 VENV := .venv

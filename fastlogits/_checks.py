@@ -248,11 +248,15 @@ def class_indices(labels, batch_shape):
 
 def weights(name, values, shape, dtype):
     values = as_array(name, values)
+    form_of_weights(name, values, shape)
+    return np.require(values, dtype, "A")
+
+
+def form_of_weights(name, values, shape):
     if values.dtype.kind not in "biuf" or values.itemsize > 8:
         raise TypeError(f"{name}: expected float32 or float64, got {values.dtype}")
     if values.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {values.shape}")
-    return np.require(values, dtype, "A")
 
 
 def grad_loss(value, batch_shape, reduction):

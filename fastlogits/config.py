@@ -121,7 +121,7 @@ def threads(work):
 @functools.cache
 def _default_backend():
     _environment("FASTLOGITS_ISA", _checks.INSTRUCTION_SETS)
-    _environment_threads()
+    environment_threads()
     return backends.load(_environment("FASTLOGITS_BACKEND", BACKENDS))
 
 
@@ -130,7 +130,7 @@ def _environment(variable, allowed):
 
 
 def _default_threads():
-    ours = _environment_threads()
+    ours = environment_threads()
     if ours is not None:
         return ours
     # Asked each time: threadpoolctl and omp_set_num_threads change it while we run.
@@ -139,7 +139,7 @@ def _default_threads():
 
 
 @functools.cache
-def _environment_threads():
+def environment_threads():
     text = os.environ.get("FASTLOGITS_NUM_THREADS")
     return _checks.thread_count("FASTLOGITS_NUM_THREADS", text) if text else None
 

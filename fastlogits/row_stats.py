@@ -218,10 +218,17 @@ def accuracy(
     >>> float(fastlogits.accuracy([[0.0, 4.0, 2.0], [1.0, 0.0, 0.0]], [2, 0], top_k=2))
     1.0
     """
-    labels = _checks.as_array("labels", labels)
-    want = ("correct", "topk_ids")  # the first for its check of the labels
-    stats = RowState.of(logits, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index).results()
-    hits = (stats.topk_ids == np.expand_dims(labels, axis)).any(axis)
-    counted = labels != ignore_index
-    rows = np.count_nonzero(counted)
-    return np.float64(np.count_nonzero(hits & counted) / rows if rows else np.nan)
+    state = RowState.of(logits, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index)
+    hit, rows = hits(state)
+    return np.float64(hit / rows if rows else np.nan)
+
+
+HITS = ("correct", "topk_ids")  # the first for its check of the labels
+
+
+def hits(state):
+    """How many rows have their label among the top classes, and how many have one, by a state asked for HITS."""
+    labels = state.parts["label"]
+    counted = labels != state.ignore_index
+    among = (state.results().topk_ids == np.expand_dims(labels, state.axis)).any(state.axis)
+    return np.count_nonzero(among & counted), np.count_nonzero(counted)

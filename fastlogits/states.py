@@ -128,9 +128,7 @@ class RowState:
         """
         x = _layout.floats(logits, "logits")
         layout = _layout.of(x, _checks.one_axis(axis))
-        if want is not None:
-            want = (want,) if isinstance(want, str) else tuple(want)
-        want, needed = _asked(want, labels is not None, top_k is not None)
+        want, needed = asked(want, labels is not None, top_k is not None)
         top_k = 0 if top_k is None else _checks.top_k("top_k", top_k)
         parts, at = {}, None
         if labels is not None:
@@ -168,6 +166,16 @@ class RowState:
         parts = {name: np.concatenate([state.parts[name] for state in states], axis) for name in first.parts}
         return dataclasses.replace(first, parts=parts)
 
+    @property
+    def norm(self):
+        """Sum of exp(x - m) over the classes of each row; NaN where all is -inf."""
+        return 1 + self.parts["rest"]
+
+    @property
+    def log_sum(self):
+        """log of `norm`, which is lse - m, accurate also where it is nearly 0."""
+        return np.log1p(self.parts["rest"])
+
     @np.errstate(all="ignore")
     def results(self) -> RowStats:
         """What was wanted, floats in the dtype of the logits.
@@ -190,7 +198,7 @@ class RowState:
             if not (row.ignored | inside).all():
                 raise _checks.bad_label(row.label, self.stop_class, self.ignore_index)
         if "rest" in self.parts:
-            row.norm, row.log_sum = 1 + row.rest, np.log1p(row.rest)
+            row.norm, row.log_sum = self.norm, self.log_sum
         return RowStats(**{name: self._delivered(FIELDS[name].formula(row)) for name in self.want})
 
     def _delivered(self, values):
@@ -211,9 +219,15 @@ def label_logits(logits: ArrayLike, labels: ArrayLike, axis: int = -1, *, first_
     return sweep(x, layout, {"label_logit"}, labels=at)["label_logit"]
 
 
+def asked(want, labelled, ranked):
+    """The wanted fields, and the parts that they are made of."""
+    if want is not None:
+        want = (want,) if isinstance(want, str) else tuple(want)
+    return _asked(want, labelled, ranked)
+
+
 @functools.lru_cache
 def _asked(want, labelled, ranked):
-    """The wanted fields, and the parts that they are made of."""
     want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, labelled, ranked)
     return want, {"peak"}.union(*(FIELDS[name].parts for name in want))
 

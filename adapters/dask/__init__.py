@@ -1,0 +1,56 @@
+"""fastlogits for dask arrays: the functions of `fastlogits`, by the same names, lazily, on arrays of any size.
+
+Logits may be chunked along rows and along classes alike. Rows that lie in one chunk get, bit for bit, what the NumPy
+functions return. Of rows in several, each chunk is swept once for a `fastlogits.states.RowState`, the states are merged
+in a tree, and where the result has the size of the logits (softmax, gradients) a second sweep writes it; the errors are
+within the bounds that NumPy results have, and lse is within one ulp of the NumPy result. A mean or sum over rows adds
+sums over chunks in double precision.
+
+Arguments are checked when a function is called, values when the result is computed: a label that is out of range is an
+IndexError then, which names its place in the whole array (in its chunk, where chunk sizes are unknown). Sizes may be
+unknown along rows, not along classes. Arrays beside the logits are dask or NumPy arrays, and get the logits' chunks.
+
+dask runs as many tasks at a time as a machine has processors, so each of them uses one thread, unless
+`fastlogits.settings(num_threads=...)` is in force where the function is called, or FASTLOGITS_NUM_THREADS is set where
+the tasks run. A backend chosen by `settings` holds for the tasks too. There is no `out`.
+
+Examples
+--------
+>>> import dask.array as da
+>>> import fastlogits
+>>> logits = da.zeros((1000, 5000), chunks=(100, 1000))
+>>> fastlogits.entropy(logits)[:3].compute()
+array([8.51719319, 8.51719319, 8.51719319])
+"""
+
+import sys
+
+from fastlogits.dask._checks import not_lazy
+from fastlogits.dask.cross_entropy import cross_entropy, cross_entropy_with_grad, perplexity
+from fastlogits.dask.row_stats import accuracy, argmax, entropy, row_stats, topk
+from fastlogits.dask.selective import selective_log_softmax, selective_log_softmax_backward
+from fastlogits.dask.softmax import log_softmax, log_softmax_backward, logsumexp, softmax, softmax_backward
+
+__all__ = [
+    "accuracy",
+    "argmax",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "entropy",
+    "log_softmax",
+    "log_softmax_backward",
+    "logsumexp",
+    "perplexity",
+    "row_stats",
+    "selective_log_softmax",
+    "selective_log_softmax_backward",
+    "softmax",
+    "softmax_backward",
+    "topk",
+]
+
+uniform = sys.modules[__name__]
+
+
+def by_memory(function, *args, **kwargs):
+    raise not_lazy(function.__name__)

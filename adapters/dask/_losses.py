@@ -1,0 +1,173 @@
+"""Losses of rows in pieces, and their gradient.
+
+With z the transformed logits, m = max z, lse = m + log sum exp(z - m) and s = label_smoothing, the loss of a row is
+
+    hard (lse - z_label) + sum_c mass_c (lse - z_c) + z_loss lse^2
+
+where class indices have hard = (1 - s) w_label and mass_c = s / C w_c, and distributions have hard = 0 and
+mass_c = w_c ((1 - s) t_c + s / C).
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from fastlogits import _layout
+from fastlogits.dask._blocks import lazily, merged
+from fastlogits.dask._pieces import by_rows, softmax_gradient, store
+from fastlogits.dask._states import row_states
+
+
+class Formula(NamedTuple):
+    """What all blocks of a loss have in common."""
+
+    axis: int
+    classes: int
+    soft: bool
+    ignore_index: int
+    options: tuple  # as of `_checks.loss_options`
+    each: bool  # whether each row's loss is wanted, and not their sum
+
+    def delivered(self, losses, ndim, kind):
+        """`losses` in the dtype `kind`, or their sum as an array."""
+        if self.each:
+            return _layout.rounded(np.asarray(losses), kind)
+        return np.full((1,) * ndim, np.sum(losses), np.float64)
+
+    @property
+    def has_masses(self):
+        return self.soft or self.options[0] > 0
+
+    @property
+    def transforms(self):
+        return self.options[2] > 0 or self.options[3] != 1
+
+    def transformed(self, x):
+        """z and dz/dx."""
+        _, _, softcap, scale = self.options
+        if not self.transforms:
+            return x, 1.0
+        if not softcap:
+            return scale * x, scale
+        x = x / softcap
+        return scale * softcap * np.tanh(x), scale / np.cosh(x) ** 2
+
+    def hard(self, labels, weight):
+        shares = (1 - self.options[0]) * (1.0 if weight is None else weight.take(labels, mode="clip"))
+        return np.where(labels == self.ignore_index, 0, shares)
+
+    def masses(self, targets, weight):
+        """mass_c, of the targets and weights of these classes."""
+        smoothing = self.options[0]
+        shares = smoothing / self.classes
+        if self.soft:
+            shares = shares + (1 - smoothing) * targets.astype(np.float64)
+        return shares if weight is None else shares * weight
+
+
+class Masses(NamedTuple):
+    """What a piece has to say about sum_c mass_c (lse - z_c): its m, sum_c mass_c and sum_c mass_c (m - z_c)."""
+
+    peak: np.ndarray
+    total: np.ndarray
+    deficit: np.ndarray
+
+
+def loss_states(x, labels, weight, formula):
+    """For `lazily`: each block of rows' `RowState`, and `Masses` or None."""
+    z = x.replaced(_transformed, formula=formula, dtype=np.dtype(np.float64)) if formula.transforms else x
+    if formula.soft:
+        states = row_states(z, want=("lse",))
+    else:
+        states = row_states(z, labels, want=("lse", "nll"), ignore_index=formula.ignore_index)
+    if not formula.has_masses:
+        return states, None
+    targets = labels if formula.soft else None
+    masses = lazily(
+        _masses, z.all, z.blocks, targets, weight, x.location, formula=formula, dtype=object, chunks=x.one_class
+    )
+    return states, (merged(_added, masses, x.axes), x.all)
+
+
+@np.errstate(all="ignore")
+def _transformed(x, *, formula):
+    return formula.transformed(x.astype(np.float64))[0]
+
+
+@np.errstate(all="ignore")
+def _masses(z, targets, weight, location, *, formula):
+    weight = _doubles(weight, location[formula.axis])
+    shape = np.delete(z.shape, formula.axis)
+    masses = Masses(np.full(shape, -np.inf), np.zeros(shape), np.zeros(shape))
+    for block, t, peak, total, deficit in by_rows((formula.axis,), z, targets, *masses):
+        z = block.astype(np.float64)
+        shares = np.broadcast_to(formula.masses(t, weight), z.shape)
+        peak[...] = z.max(-1, keepdims=True, initial=-np.inf)
+        total[...] = shares.sum(-1, keepdims=True)
+        gaps = np.where(z == peak, 0, peak - z)
+        deficit[...] = np.where(shares == 0, 0, shares * gaps).sum(-1, keepdims=True)
+    return masses
+
+
+def _doubles(weight, span=slice(None)):
+    return None if weight is None else weight[span].astype(np.float64)
+
+
+@np.errstate(all="ignore")
+def _added(*pieces):
+    peak = np.max([piece.peak for piece in pieces], 0)
+    deficit = 0.0
+    for piece in pieces:
+        gap = np.where(peak == piece.peak, 0, peak - piece.peak)
+        deficit += piece.deficit + np.where(piece.total == 0, 0, piece.total * gap)
+    return Masses(peak, np.sum([piece.total for piece in pieces], 0), deficit)
+
+
+@np.errstate(all="ignore")
+def losses(state, masses, labels, weight, sample_weight, *, formula, kind):
+    """The loss of each row, or their sum, from what is known of the rows."""
+    stats = dataclasses.replace(state, dtype=np.dtype(np.float64)).results()
+    result = np.zeros(stats.lse.shape)
+    if not formula.soft:
+        shares = formula.hard(labels, _doubles(weight))
+        result += np.where(shares == 0, 0, shares * stats.nll)
+    if masses is not None:
+        result += masses.total * state.log_sum + masses.deficit
+    if formula.options[1]:
+        result += formula.options[1] * stats.lse**2
+    if sample_weight is not None:
+        result *= sample_weight
+    if not formula.soft:
+        result = np.where(labels == formula.ignore_index, 0, result)
+    return formula.delivered(result, result.ndim, kind)
+
+
+@np.errstate(all="ignore")
+def gradient(x, state, masses, labels, weight, sample_weight, arriving, location, *, formula, kind):
+    """The gradient to a piece of the logits, of what arrives at the losses or at their sum."""
+    x = _layout.floats(x, "logits")
+    span, z_loss = location[formula.axis], formula.options[1]
+    peak, log_sum = state.parts["peak"], state.log_sum
+    targets, place, hard, ignored = labels, None, np.zeros(peak.shape), np.zeros(peak.shape, bool)
+    if not formula.soft:
+        targets, place, hard = None, labels.astype(np.int64) - span.start, formula.hard(labels, _doubles(weight))
+        ignored = labels == formula.ignore_index
+    total = hard if masses is None else hard + masses.total
+    factor = np.broadcast_to(arriving, peak.shape) * (1.0 if sample_weight is None else sample_weight)
+    rows = place, peak, log_sum, hard, total, 2 * z_loss * (peak + log_sum) if z_loss else None, factor, ignored
+    weight, classes = _doubles(weight, span), np.arange(x.shape[formula.axis])
+    result = np.empty(x.shape, kind)
+    for out, z, t, place, peak, log_sum, hard, total, pull, factor, ignored in by_rows(
+        (formula.axis,), result, x, targets, *rows
+    ):
+        z, slope = formula.transformed(z.astype(np.float64))
+        log_probs = (z - peak) - log_sum
+        shares = formula.masses(t, weight) if formula.has_masses else 0.0
+        if place is not None:
+            shares = shares + hard * (classes == place)
+        grad = softmax_gradient(log_probs, shares, total)
+        if pull is not None:
+            grad += pull * np.exp(log_probs)
+        store(out, np.where(ignored, 0, slope * factor * grad))
+    return result

@@ -1,0 +1,49 @@
+"""`RowState`s of the blocks of an array, merged over the pieces of each row."""
+
+import math
+
+import numpy as np
+
+from fastlogits.dask._blocks import lazily, merged
+from fastlogits.states import RowState, label_logits
+
+
+def row_states(x, labels=None, *, want, **options):
+    """For `lazily`: the `RowState` of each block of rows, with the axes of the logits `x`."""
+    arrays, known = (x.blocks, labels, x.location), None
+    if "rank" in want and x.in_pieces:
+        picked = lazily(_label_logits, x.all, *arrays, axis=x.axes[0], dtype=np.float64, chunks=x.one_class)
+        known = merged(largest, picked, x.axes), x.all
+    states = lazily(
+        _state, x.all, *arrays, known, axes=x.axes, sizes=x.shape(x.axes), want=want, dtype=object,
+        chunks=x.one_class, **options,
+    )  # fmt: skip
+    return merged(_merged, states, x.axes), x.all
+
+
+def _state(x, labels, location, label_logits, *, axes, sizes, **options):
+    spans = [location[axis] for axis in axes]
+    # Classes along several axes are counted block after block.
+    first_class = sum(
+        span.start * math.prod(sizes[i + 1 :]) * math.prod(other.stop - other.start for other in spans[:i])
+        for i, span in enumerate(spans)
+    )
+    if label_logits is not None:
+        label_logits = label_logits.squeeze(axes)
+    if len(axes) > 1:
+        x = np.moveaxis(x, axes, range(-len(axes), 0))
+        x, axes = x.reshape(*x.shape[: -len(axes)], -1), (-1,)
+    return RowState.of(x, labels, axis=axes[0], first_class=first_class, label_logits=label_logits, **options)
+
+
+def _merged(*states):
+    return RowState.merge(*states)
+
+
+def _label_logits(x, labels, location, *, axis):
+    return np.expand_dims(label_logits(x, labels, axis, first_class=location[axis].start), axis)
+
+
+def largest(*pieces):
+    """Of what is NaN in all pieces but one, that one's."""
+    return np.fmax.reduce(pieces)

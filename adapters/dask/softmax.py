@@ -1,0 +1,162 @@
+"""softmax and its kin, and the backward functions, of dask arrays.
+
+Rows in one piece are handed to the NumPy functions. Of rows in several, partial results are merged first, and a second
+pass over the pieces is told what is known of their rows.
+"""
+
+import dask.array as da
+import numpy as np
+
+import fastlogits
+from fastlogits import _checks, _layout
+from fastlogits.dask._blocks import chunked, lazily, merged
+from fastlogits.dask._checks import stand_in
+from fastlogits.dask._pieces import normalized
+from fastlogits.dask._states import row_states
+
+
+def softmax(logits, axis=-1, *, temperature=1.0, where=None):
+    """As `fastlogits.softmax`."""
+    return _normalized("softmax", logits, axis, temperature, where)
+
+
+def log_softmax(logits, axis=-1, *, temperature=1.0, where=None):
+    """As `fastlogits.log_softmax`."""
+    return _normalized("log_softmax", logits, axis, temperature, where)
+
+
+def _normalized(name, logits, axis, temperature, where):
+    x = chunked("logits", logits, axis)
+    scale = 1.0 / _checks.scale("temperature", temperature)
+    where = _broadcast(where, x, _checks.where)
+    options = {"name": name, "axes": x.axes, "dtype": x.dtype}
+    if not x.in_pieces:
+        return lazily(_whole, x.all, x.blocks, where, temperature=temperature, **options)
+    x = _masked(x, where)
+    if scale != 1:
+        x = x.replaced(_scaled, scale=scale, dtype=np.dtype(np.float64))
+    states = row_states(x, want=("max_prob",))
+    return lazily(normalized, x.all, x.blocks, states, where, kind=options["dtype"], **options)
+
+
+def _broadcast(values, x, check):
+    if values is None:
+        return None
+    values = da.asanyarray(values)
+    axes = x.all[max(0, x.array.ndim - values.ndim) :]
+    check(stand_in(values, x.shape(axes)), x.seen(x.all))
+    return x.aligned(values, axes)
+
+
+def _masked(x, where):
+    return x if where is None else x.replaced(_selected, where, dtype=x.dtype)
+
+
+def _selected(x, where):
+    return _layout.selected(_layout.floats(x, "logits"), where)[0]
+
+
+def _scaled(x, *, scale):
+    return x.astype(np.float64) * scale
+
+
+def _whole(x, where, *, name, axes, temperature):
+    return getattr(fastlogits, name)(x, axes, temperature=temperature, where=where)
+
+
+def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
+    """As `fastlogits.logsumexp`."""
+    if b is not None:
+        a, b = da.asanyarray(a), da.asanyarray(b)
+        shape = np.broadcast_shapes(stand_in(a, b.shape).shape, stand_in(b, a.shape).shape)
+        if shape != stand_in(a, b.shape).shape:
+            a = da.broadcast_to(a, shape)
+    x = chunked("a", a, axis)
+    where = _broadcast(where, x, _checks.where)
+    kind = x.dtype if b is None else np.result_type(x.dtype, _layout.floats(b._meta, "b").dtype)
+    if b is None and x.in_pieces:
+        states = row_states(_masked(x, where), want=("lse",))
+        pairs = lazily(_logsumexp_of_state, x.all, states, axes=x.axes, dtype=object)
+    else:
+        b = _broadcast(b, x, np.broadcast_to)
+        function = _wide_logsumexp if x.in_pieces else _logsumexp
+        pairs = lazily(function, x.all, x.blocks, b, where, axes=x.axes, dtype=object, chunks=x.one_class)
+        pairs = merged(_added, pairs, x.axes)
+    out, dropped = (x.all, ()) if keepdims else (x.batch, x.axes)
+    results = [
+        lazily(_delivered, out, (pairs, x.all), which=which, dropped=dropped, kind=kind, dtype=kind)
+        for which in (("values", "sign") if return_sign else ("real",))
+    ]
+    return tuple(results) if return_sign else results[0]
+
+
+def _logsumexp(a, b, where, *, axes):
+    return fastlogits.logsumexp(a, axes, b=b, keepdims=True, return_sign=True, where=where)
+
+
+def _wide_logsumexp(a, b, where, *, axes):
+    """In double: the pieces may cancel each other."""
+    return _logsumexp(a.astype(np.float64), b.astype(np.float64), where, axes=axes)
+
+
+def _added(*pairs):
+    values, signs = map(np.stack, zip(*pairs, strict=True))
+    return fastlogits.logsumexp(values, 0, b=signs, return_sign=True)
+
+
+def _logsumexp_of_state(state, *, axes):
+    lse = np.expand_dims(state.results().lse, axes)
+    return lse, np.where(np.isnan(lse), lse, lse > -np.inf)
+
+
+def _delivered(pair, *, which, dropped, kind):
+    values, sign = pair
+    if which == "sign":
+        values = sign
+    elif which == "real":
+        values = np.where(sign < 0, values.dtype.type(np.nan), values)
+    return _layout.rounded(values, kind).squeeze(dropped)
+
+
+def softmax_backward(grad_probs, probs, axis=-1):
+    """As `fastlogits.softmax_backward`."""
+    return _backward("softmax_backward", ("grad_probs", grad_probs), ("probs", probs), axis)
+
+
+def log_softmax_backward(grad_log_probs, log_probs, axis=-1):
+    """As `fastlogits.log_softmax_backward`."""
+    return _backward("log_softmax_backward", ("grad_log_probs", grad_log_probs), ("log_probs", log_probs), axis)
+
+
+def _backward(name, named_grad, named_result, axis):
+    (grad_name, grad), (result_name, result) = named_grad, named_result
+    p, g = chunked(result_name, result, axis), da.asanyarray(grad)
+    empty = (_layout.floats(each._meta, what) for each, what in ((g, grad_name), (p.array, result_name)))
+    _checks.same_dtype(*(part for pair in zip((grad_name, result_name), empty, strict=True) for part in pair))
+    _checks.same_shape(grad_name, stand_in(g, p.array.shape), result_name, stand_in(p.array))
+    arrays, options = (p.aligned(g, p.all), p.blocks), {"name": name, "axes": p.axes}
+    if not p.in_pieces:
+        return lazily(_backward_whole, p.all, *arrays, dtype=p.dtype, **options)
+    sums = lazily(_backward_sum, p.all, *arrays, dtype=np.float64, chunks=p.one_class, **options)
+    sums = sums.sum(p.axes, keepdims=True), p.all
+    return lazily(_backward_piece, p.all, *arrays, sums, name=name, dtype=p.dtype)
+
+
+def _backward_whole(g, p, *, name, axes):
+    return getattr(fastlogits, name)(g, p, axes)
+
+
+@np.errstate(all="ignore")
+def _backward_sum(g, p, *, name, axes):
+    terms = g.astype(np.float64)
+    if name == "softmax_backward":
+        terms *= p.astype(np.float64)
+    return terms.sum(axes, keepdims=True)
+
+
+@np.errstate(all="ignore")
+def _backward_piece(g, p, total, *, name):
+    g, p = _layout.floats(g, "grad"), _layout.floats(p, "probs")
+    kind, compute = p.dtype, _layout.COMPUTE[p.dtype]
+    g, p, total = (each.astype(compute) for each in (g, p, total))
+    return _layout.rounded(p * (g - total) if name == "softmax_backward" else g - np.exp(p) * total, kind)
