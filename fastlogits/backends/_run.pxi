@@ -62,7 +62,10 @@ cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize
 
 cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk write, real* which, Call* call,
                   int threads) except -1:
-    """Whole rows where there are enough of them, else the steps of long rows, shared between the threads."""
+    """Whole rows where there are enough of them, else the steps of long rows, shared between the threads.
+
+    A step that an operation does not have is NULL.
+    """
     cdef Py_ssize_t fields = ROW_FIELDS + call.blocks * BLOCK_FIELDS
     cdef Py_ssize_t together = max(1, IN_CACHE // call.classes), row = 0, pieces = (call.blocks + PIECE - 1) // PIECE, n
     if fields <= STATE and (threads == 1 or call.rows >= 4 * threads or call.blocks < PIECE):
@@ -77,7 +80,8 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
             if begin != NULL:
                 run(begin, which, call, n, BLOCK, 1)
             run(reduce, which, call, n * pieces, PIECE * BLOCK, threads)
-            run(settle, which, call, n, BLOCK, 1)
+            if settle != NULL:
+                run(settle, which, call, n, BLOCK, 1)
             if write != NULL:
                 run(write, which, call, n * pieces, PIECE * BLOCK, threads)
             row += n
