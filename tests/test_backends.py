@@ -254,6 +254,7 @@ def test_backends_agree_on_everything_but_rounding(backend, rng):
             fastlogits.softmax_backward(x, x),
             fastlogits.log_softmax_backward(x, x),
             *result,
+            *vars(fastlogits.row_stats(x, labels, top_k=4)).values(),
         ]
 
     with fastlogits.settings(backend="numpy"):

@@ -63,6 +63,20 @@ def test_one_field_at_a_time(fl, want, rng):
     np.testing.assert_array_equal(getattr(alone, want), getattr(together, want))
 
 
+@pytest.mark.parametrize("shape", [(67, 4099), (3, 50_021), (1, 300_007), (5003, 10)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_same_bits_for_any_number_of_threads(backend, shape, dtype):
+    x = make_logits(*shape, np.dtype(dtype))
+    labels = labels_like(x)
+    with fastlogits.settings(num_threads=1):
+        expected = fastlogits.row_stats(x, labels, top_k=9)
+    for threads in (2, 3, 7):
+        with fastlogits.settings(num_threads=threads):
+            stats = fastlogits.row_stats(x, labels, top_k=9)
+        for name, values in vars(expected).items():
+            assert getattr(stats, name).tobytes() == values.tobytes(), name
+
+
 def test_what_is_wanted_by_default(fl):
     x = np.zeros((2, 3))
     labelled, ranked = {"nll", "correct", "rank"}, {"topk_ids", "topk_log_probs"}

@@ -53,6 +53,14 @@ def stateless(kernel):
     return driver(alone, kernel)
 
 
+def optional(kernel, options_type):
+    def alone(part, start, stop, states, options, args):
+        own = machine.pointers((states[part], *args))
+        kernel(*own[1:], options_type(*options), own[0], machine.stack(WORK, own[1]), start, stop)
+
+    return driver(alone, kernel)
+
+
 def run(driver, items, threads, classes, lanes, options, *args):
     """`driver` on all items, of `lanes` rows of `classes` logits each."""
     fields = STATE

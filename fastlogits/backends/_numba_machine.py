@@ -260,6 +260,16 @@ def any_nan(typingctx, x, y):
 
 
 @intrinsic
+def count_above(typingctx, x, limit):
+    def emit(context, builder, signature, args):
+        above = builder.fcmp_unordered(">", *args)
+        count = builder.ctpop(builder.bitcast(above, ir.IntType(above.type.count)))
+        return builder.zext(count, context.get_value_type(types.intp))
+
+    return types.intp(x, limit), emit
+
+
+@intrinsic
 def any_equal(typingctx, x, y):
     def emit(context, builder, signature, args):
         return any_lane(builder, builder.fcmp_ordered("==", *args))

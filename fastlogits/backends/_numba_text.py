@@ -28,6 +28,7 @@ def load(name):
 
 machine = load("machine") if numba.config.DISABLE_JIT else _numba_machine
 scalars = load("scalars")
+order = load("order")
 primitives = load("primitives")
 softmax = load("softmax")
 backward = load("backward")
@@ -35,3 +36,4 @@ lanes = load("lanes")
 cross_entropy = load("cross_entropy")
 cross_entropy_lanes = load("cross_entropy_lanes")
 moments = load("moments")
+row_stats = load("row_stats")

@@ -24,7 +24,7 @@ cdef void whole_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) no
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]
     cdef Sweep* s = <Sweep*>c.z
-    kernel.rows(<real*>c.x, s.labels, s.label_logits, s.thresholds, s.peak, s.rest, s.moment, s.argmax, s.second,
+    kernel.rows(<real*>c.x, s.labels, s.thresholds, s.label_logits, s.peak, s.rest, s.moment, s.argmax, s.second,
                 s.above, <real*>s.top_values, s.top_ids, &s.options, state, work, start, stop)
 
 

@@ -17,6 +17,7 @@ from fastlogits.backends._numba_drivers import (
     driver,
     flat,
     groups,
+    optional,
     plain,
     quiet,
     run,
@@ -26,8 +27,8 @@ from fastlogits.backends._numba_drivers import (
     tiles,
 )
 from fastlogits.backends._numba_moments import moments  # noqa: F401
+from fastlogits.backends._numba_row_stats import row_stats  # noqa: F401
 from fastlogits.backends._numba_text import machine, primitives
-from fastlogits.backends._numpy_row_stats import row_stats  # noqa: F401
 
 isa = llvmlite.binding.get_host_cpu_name()
 
@@ -36,14 +37,6 @@ Options = collections.namedtuple(
     "classes x_stride grad_stride targets_stride ignore_index smoothing z_loss softcap scale grad_scale "
     "soft weighted sampled upstream spread bent negative with_grad storage keep",
 )
-
-
-def optional(kernel):
-    def alone(part, start, stop, states, options, args):
-        own = machine.pointers((states[part], *args))
-        kernel(*own[1:], Options(*options), own[0], machine.stack(WORK, own[1]), start, stop)
-
-    return driver(alone, kernel)
 
 
 def optional_in_tiles(kernel):
@@ -68,8 +61,8 @@ backward_columns = plain(text.lanes.backward_columns)
 argmax_rows = plain(text.softmax.argmax_rows)
 argmax_columns = stateless(text.lanes.argmax_columns)
 argmax_short = stateless(text.lanes.argmax_short)
-cross_entropy_rows = optional(text.cross_entropy.rows)
-cross_entropy_columns = optional(text.cross_entropy_lanes.columns)
+cross_entropy_rows = optional(text.cross_entropy.rows, Options)
+cross_entropy_columns = optional(text.cross_entropy_lanes.columns, Options)
 cross_entropy_short = optional_in_tiles(text.cross_entropy_lanes.short_rows)
 
 

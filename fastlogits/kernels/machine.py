@@ -89,7 +89,12 @@ def add_lanes(lanes):
 
 
 def any_nan(x, y):
-    return bool(np.isnan(x + y).any())
+    return bool((np.isnan(x) | np.isnan(y)).any())
+
+
+def count_above(x, limit):
+    """How many numbers of x are larger than those of `limit`, or NaN."""
+    return int((~(x <= limit)).sum())
 
 
 def any_equal(x, y):

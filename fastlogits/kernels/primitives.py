@@ -1,18 +1,20 @@
 """The primitives of the kernel text for Numba and the interpreter; primitives.h, stretch.h and each.h are their C.
 
-What differs between Numba and the interpreter is in `machine`, the functions of single numbers are in `scalars`.
+What differs between Numba and the interpreter is in `machine`, the functions of single numbers are in `scalars`, what
+`row_stats` selects by in `order`.
 """
 
 import math
 
 import numpy as np
 
-from fastlogits.kernels import machine, scalars
+from fastlogits.kernels import machine, order, scalars
 
 BLOCK = 1024
 SLOTS = 22
 LANES = 256
 SHORT = 128
+GROUPS = order.GROUPS
 
 PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE = range(6, 15)
 OTHER_TILE = TILE + 4
@@ -43,6 +45,9 @@ beats = scalars.beats
 larger = scalars.larger
 weigh = scalars.weigh
 rounded_away = scalars.rounded_away
+group_maxima = order.group_maxima
+count_above = order.count_above
+next_above = order.next_above
 
 
 def slot(work, index):
@@ -140,8 +145,10 @@ def maximum(x, n):
     return machine.largest(machine.larger_lanes(machine.larger_lanes(m0, m1), machine.larger_lanes(m2, m3)))
 
 
-def exp_loop(x, n, shift, scale, out, keep):
+def exp_loop(x, n, shift, scale, out, keep, moment):
     """sum_i exp(scale * (x_i - shift)); each term goes to out_i as well, unless out is None. out may be x.
+
+    With `moment` (and scale 1) also moment_0 = sum_i (x_i - shift) exp(x_i - shift).
 
     Touches the next 4 KB: a hardware prefetcher stops at the page. Here, where there is work in between, and
     not in `maximum`: LLVM makes bursts of 16 lines of that, with which rows out of cache took 20 % longer.
@@ -151,17 +158,23 @@ def exp_loop(x, n, shift, scale, out, keep):
     rate = machine.splat(scale * LOG2_E, x)
     floor = machine.splat(machine.lowest(x) / (scale * LOG2_E), x)
     total = 0.0
+    moment_total = 0.0
     i = 0
     while i + w <= n:
         s0 = s1 = s2 = s3 = machine.splat(0.0, x)
+        m0 = m1 = m2 = m3 = machine.splat(0.0, x)
         end = min(n, i + 64 * w)
         while i + 4 * w <= end:
             for line in range(64, 68):
                 machine.prefetch(x, i + line * w)
-            e0 = scalars.exp_from(machine.read(x, i) - away, rate, floor)
-            e1 = scalars.exp_from(machine.read(x, i + w) - away, rate, floor)
-            e2 = scalars.exp_from(machine.read(x, i + 2 * w) - away, rate, floor)
-            e3 = scalars.exp_from(machine.read(x, i + 3 * w) - away, rate, floor)
+            d0 = machine.read(x, i) - away
+            d1 = machine.read(x, i + w) - away
+            d2 = machine.read(x, i + 2 * w) - away
+            d3 = machine.read(x, i + 3 * w) - away
+            e0 = scalars.exp_from(d0, rate, floor)
+            e1 = scalars.exp_from(d1, rate, floor)
+            e2 = scalars.exp_from(d2, rate, floor)
+            e3 = scalars.exp_from(d3, rate, floor)
             if out is not None:
                 machine.write(out, i, e0)
                 machine.write(out, i + w, e1)
@@ -171,31 +184,55 @@ def exp_loop(x, n, shift, scale, out, keep):
             s1 = s1 + e1
             s2 = s2 + e2
             s3 = s3 + e3
+            if moment is not None:
+                m0 = m0 + moment_lanes(d0, e0, floor)
+                m1 = m1 + moment_lanes(d1, e1, floor)
+                m2 = m2 + moment_lanes(d2, e2, floor)
+                m3 = m3 + moment_lanes(d3, e3, floor)
             i += 4 * w
         while i + w <= end:
-            e0 = scalars.exp_from(machine.read(x, i) - away, rate, floor)
+            d0 = machine.read(x, i) - away
+            e0 = scalars.exp_from(d0, rate, floor)
             if out is not None:
                 machine.write(out, i, e0)
             s0 = s0 + e0
+            if moment is not None:
+                m0 = m0 + moment_lanes(d0, e0, floor)
             i += w
         total += machine.add_lanes((s0 + s1) + (s2 + s3))
+        if moment is not None:
+            moment_total += machine.add_lanes((m0 + m1) + (m2 + m3))
     if i < n:
-        e0 = scalars.exp_from(machine.read_tail(x, i, n - i, NEG_INF) - away, rate, floor)
+        d0 = machine.read_tail(x, i, n - i, NEG_INF) - away
+        e0 = scalars.exp_from(d0, rate, floor)
         if out is not None:
             if keep == KEEP_PADDED:
                 machine.write(out, i, e0)
             else:
                 machine.write_tail(out, i, n - i, e0)
         total += machine.add_lanes(e0)
+        if moment is not None:
+            moment_total += machine.add_lanes(moment_lanes(d0, e0, floor))
+    if moment is not None:
+        moment[0] = moment_total
     return total
 
 
+def moment_lanes(d, e, floor):
+    """d * exp(d), where d = -inf gives 0"""
+    return machine.larger_lanes(d, floor) * e
+
+
 def sum_exp(x, n, shift, scale):
-    return exp_loop(x, n, shift, scale, None, DISCARD)
+    return exp_loop(x, n, shift, scale, None, DISCARD, None)
+
+
+def sum_exp_moment(x, n, shift, moment):
+    return exp_loop(x, n, shift, 1.0, None, DISCARD, moment)
 
 
 def keep_exp(x, n, shift, scale, out, keep):
-    return exp_loop(x, n, shift, scale, out, keep)
+    return exp_loop(x, n, shift, scale, out, keep, None)
 
 
 def shift_each(x, n, rate, shift, offset, out):

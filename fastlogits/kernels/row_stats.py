@@ -251,7 +251,7 @@ def place_of(row, options):
 
 
 def rows(
-    x, labels, label_logits, thresholds, peaks, rests, moments, argmax, seconds, aboves, top_values, top_ids,
+    x, labels, thresholds, label_logits, peaks, rests, moments, argmax, seconds, aboves, top_values, top_ids,
     options, state, work, start, stop,
 ):  # fmt: skip
     """The partial results of the rows [start, stop)."""

@@ -1,0 +1,39 @@
+"""Partial results of rows, by Numba."""
+
+import collections
+
+import numpy as np
+
+from fastlogits.backends import _numba_text as text
+from fastlogits.backends._numba_drivers import STATE_CLASSES, flat, optional, quiet, run, storage_of
+from fastlogits.backends._numba_text import primitives
+
+Options = collections.namedtuple(
+    "Options",
+    "classes x_stride step group_step top_k storage labelled swept sums moment located second ranked ordered",
+)
+
+rows = optional(text.row_stats.rows, Options)
+
+# In the place of arrays that are not there
+NO_FLOATS, NO_INTEGERS = np.empty(0), np.empty(0, np.intp)
+NO_VALUES = {np.dtype(np.float32): np.empty(0, np.float32), np.dtype(np.float64): NO_FLOATS}
+
+
+@quiet
+def row_stats(
+    x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids,
+    outer, classes, inner, x_stride, ordered, threads,
+):  # fmt: skip
+    options = (
+        classes, x_stride, inner, primitives.GROUPS if classes <= STATE_CLASSES else 0,
+        0 if top_ids is None else top_ids.shape[1], storage_of(x), labels is not None, peak is not None,
+        rest is not None, moment is not None, argmax is not None, second is not None, above is not None, ordered,
+    )  # fmt: skip
+    no_values = NO_VALUES[np.dtype(np.float64 if x.dtype == np.float64 else np.float32)]
+    empty = NO_INTEGERS, NO_FLOATS, NO_FLOATS, NO_FLOATS, NO_FLOATS, NO_FLOATS
+    empty = *empty, NO_INTEGERS, NO_FLOATS, NO_INTEGERS, no_values, NO_INTEGERS
+    given = labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids
+    arrays = (none if array is None else flat(array) for array, none in zip(given, empty, strict=True))
+    x = flat(x, (outer - 1) * x_stride + classes * inner)
+    run(rows, outer * inner, threads, classes, 1, options, x, *arrays)
