@@ -40,6 +40,11 @@ def plain_logsumexp(x):
     return (m + np.log(np.exp(x - m).sum(axis=-1, keepdims=True)))[..., 0]
 
 
+def plain_entropy(x):
+    p = plain_softmax(x)
+    return -(p * np.where(p == 0, 0, plain_log_softmax(x))).sum(axis=-1)
+
+
 def plain_loss_and_gradient(x, labels):
     picked = labels[..., None]
     loss = -np.take_along_axis(plain_log_softmax(x), picked, -1)[..., 0]
@@ -94,6 +99,11 @@ OPERATIONS = {
         just_logits,
         lambda x: Exact(oracle.argmax(x), np.zeros(())),
         lambda x: np.argmax(x, axis=-1),
+    ),
+    "entropy": Operation(
+        just_logits,
+        lambda x: oracle.row_stats(x, np.zeros(x.shape[:-1], int), 1)["entropy"],
+        plain_entropy,
     ),
     "softmax_backward": Operation(
         lambda x: (gradient_like(x), oracle.softmax(x).value.astype(x.dtype)),

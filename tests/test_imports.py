@@ -102,7 +102,8 @@ def test_the_command_line_stands_on_top(file):
 
 
 KERNELS = PACKAGE / "kernels"
-SEAM = {"primitives.py", "scalars.py", "order.py", "machine.py"}  # what stands for primitives.h where no C compiler is at work
+# What stands for primitives.h where no C compiler is at work.
+SEAM = {"primitives.py", "scalars.py", "order.py", "machine.py"}
 
 
 @pytest.mark.parametrize("file", sorted({path.name for path in KERNELS.glob("*.py")} - SEAM))
