@@ -24,8 +24,7 @@ from fastlogits.cli.progress import bar
 WAITING = 4
 
 
-def apply(args):
-    """Run it; returns what there is to say about it."""
+def run(args):
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
         source, labels = (place and stack.enter_context(_opened(place)) for place in (args.source, args.labels))
@@ -34,7 +33,7 @@ def apply(args):
         _begin(job, partial, args)
         resumed = partial.blocks
         try:
-            nan_rows = _run(job, partial, args.progress)
+            nan_rows = _compute(job, partial, args.progress)
             partial.finish()
         except OSError as error:
             raise Failure(error.filename, f"{error.strerror}; --resume goes on once that is mended") from error
@@ -74,7 +73,7 @@ def _check_space(job, target):
         raise Failure(target.path, f"needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free")
 
 
-def _run(job, partial, progress):
+def _compute(job, partial, progress):
     """Compute all blocks that are not there yet; returns the number of rows with NaN in all blocks."""
     done, nan_rows = partial.blocks, partial.nan_rows
     with bar(job.bytes, job.bytes * done / max(1, job.plan.count), progress) as shown:
@@ -129,3 +128,13 @@ def _summary(job, args, resumed, nan_rows, seconds):
         "seconds": round(seconds, 3),
         "bytes_per_second": round(job.bytes / seconds),
     }
+
+
+def text(summary):
+    size = " x ".join(map(str, summary["shape"]))
+    nan = f"; rows with NaN: {summary['nan_rows']}" if summary["nan_rows"] else ""
+    rate = summary["bytes_per_second"] / 1e9
+    return (
+        f"{summary['target']}: {summary['operation']} of {size} {summary['dtype']} in {summary['seconds']:.1f} s "
+        f"({rate:.2f} GB/s){nan}"
+    )

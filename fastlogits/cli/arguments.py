@@ -22,27 +22,6 @@ interruption the same command with --resume goes on from there, to the same byte
 .safetensors holds bfloat16 (the raw bytes that NumPy and HDF5 make of it can be read)."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Errors take one line."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
-
-
-def parse(argv, commands):
-    """The arguments; `args.run` is the one of `commands`, {name: function}, that takes them."""
-    parser = Parser(prog="fastlogits", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="version", version=f"fastlogits {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_apply(subparsers, commands["apply"])
-    args = parser.parse_args(argv)
-    try:
-        args.finish(args)
-    except (TypeError, ValueError) as error:
-        args.parser.error(str(error))
-    return args
-
-
 def _type(check, *given):
     """An argparse type: what `check` makes of the text; its error in argparse's words."""
 
@@ -62,6 +41,12 @@ def _size(text):
     return int(size * (1024 if match[3] else 1000) ** UNITS.index(match[2]))
 
 
+def _shapes(text):
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(,[1-9]\d*x[1-9]\d*)*", text):
+        raise ValueError(f"expected such as 4096x1000,64x32000, got {text!r}")
+    return [tuple(map(int, shape.split("x"))) for shape in text.split(",")]
+
+
 def _whole_file(text):
     place = formats.place(text)
     if place.key is not None:
@@ -69,48 +54,84 @@ def _whole_file(text):
     return place
 
 
-def _names(text):
-    return tuple(text.split(","))
-
-
 OPTIONS = {
     "temperature": {"type": float, "default": 1.0, "metavar": "T", "help": "what the logits are divided by"},
-    "want": {"type": _names, "metavar": "FIELD,...", "help": "of the fields; default: all that can be had"},
+    "want": {"type": lambda text: tuple(text.split(",")), "metavar": "FIELD,...", "help": "default: all there can be"},
     "labels": {"type": _type(formats.place), "metavar": "FILE", "help": "class indices, of the shape of the rows"},
     "ignore_index": {"type": int, "default": -100, "metavar": "N", "help": "label of rows that do not count"},
     "top_k": {"type": int, "metavar": "K", "help": "how many of the largest"},
 }
 
 
-def _add_apply(subparsers, run):
-    parser = subparsers.add_parser("apply", help="make a file of results from a file of logits")
+class Parser(argparse.ArgumentParser):
+    """Errors take one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def parse(argv):
+    """The arguments of the command line; `command` is the first."""
+    parser = Parser(prog="fastlogits", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"fastlogits {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_apply(commands)
+    _add_bench(commands)
+    _add_command(commands, "info", "what is in force, and which files can be read")
+    args = parser.parse_args(argv)
+    if args.command == "apply":
+        operation = OPERATIONS[args.op]
+        try:
+            args.operation = operation(**{option: getattr(args, option) for option in operation.takes})
+        except (TypeError, ValueError) as error:
+            args.parser.error(str(error))
+    return args
+
+
+def _add_command(commands, name, about, **more):
+    parser = commands.add_parser(name, help=about, description=about, **more)
+    parser.add_argument("--json", action="store_true", help="tell in JSON")
+    return parser
+
+
+def _add_apply(commands):
+    parser = commands.add_parser("apply", help="make a file of results from a file of logits", epilog=APPLY)
     operations = parser.add_subparsers(dest="op", required=True, metavar="OP")
     for name, operation in OPERATIONS.items():
-        _add_operation(operations, name, operation, run)
+        _add_operation(operations, name, operation)
 
 
-def _add_operation(subparsers, name, operation, run):
-    parser = subparsers.add_parser(
-        name, help=operation.__doc__, description=operation.__doc__, epilog=APPLY
-    )
-    parser.set_defaults(run=run, labels=None, finish=_finish_apply, parser=parser)
+def _add_operation(operations, name, operation):
+    parser = _add_command(operations, name, operation.__doc__, epilog=APPLY)
+    parser.set_defaults(labels=None, parser=parser)
     parser.add_argument("source", type=_type(formats.place), metavar="SOURCE", help="the logits")
     parser.add_argument("target", type=_type(_whole_file), metavar="TARGET", help="where the results go")
     for option in operation.takes:
         required = {"required": True, "default": None} if option in operation.needs else {}
         parser.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option] | required)
-    parser.add_argument("--axis", type=int, default=-1, metavar="N", help="the class axis; default: the last")
+    _add_axis(parser)
     parser.add_argument("--dtype", choices=DTYPES, help="of the floats that come out; default: that of the logits")
     parser.add_argument(
         "--memory", type=_type(_size), default="512MB", metavar="SIZE", help="for blocks of the file; default: 512MB"
     )
-    parser.add_argument("--threads", type=_type(_checks.thread_count, "--threads"), metavar="N")
+    _add_threads(parser)
     parser.add_argument("--force", action="store_true", help="replace a TARGET that exists, forget an interrupted run")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run got to, if there is one")
-    parser.add_argument("--json", action="store_true", help="tell about it in JSON, on stdout")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="no bar on stderr")
 
 
-def _finish_apply(args):
-    operation = OPERATIONS[args.op]
-    args.operation = operation(**{option: getattr(args, option) for option in operation.takes})
+def _add_axis(parser):
+    parser.add_argument("--axis", type=int, default=-1, metavar="N", help="the class axis; default: the last")
+
+
+def _add_threads(parser):
+    parser.add_argument("--threads", type=_type(_checks.thread_count, "--threads"), metavar="N")
+
+
+def _add_bench(commands):
+    parser = _add_command(commands, "bench", "our time beside that of what is installed, on this machine")
+    parser.add_argument(
+        "--shapes", type=_type(_shapes), default="4096x1000,128x32000", metavar="ROWSxCLASSES,...", help="of the logits"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    _add_threads(parser)
