@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 
 import files
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import need
 from files import FORMATS
+from subprocesses import environment
 
-from fastlogits import config
 from fastlogits.cli import main
 from fastlogits.cli.job import Job
 
@@ -177,13 +178,14 @@ def test_missing_bfloat16(folder, capsys, monkeypatch):
     assert line.endswith("out.safetensors: needs ml_dtypes, which is missing: pip install 'fastlogits[bf16]'")
 
 
-def test_other_settings_are_named(folder, capsys, monkeypatch):
-    monkeypatch.setenv("FASTLOGITS_NUM_THREADS", "many")
-    config._environment_threads.cache_clear()
-    try:
-        assert "FASTLOGITS_NUM_THREADS" in complaint(capsys, "apply softmax x.npy out.npy")
-    finally:
-        config._environment_threads.cache_clear()
+@pytest.mark.parametrize("variable", ["FASTLOGITS_NUM_THREADS", "FASTLOGITS_BACKEND"])
+def test_settings_from_the_environment(variable, folder):
+    words = [sys.executable, "-m", "fastlogits", "apply", "softmax", "x.npy", "out.npy"]
+    done = subprocess.run(words, env=environment(**{variable: "many"}), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"fastlogits: {variable}: expected ")
+    assert done.stderr.count("\n") == 1
+    assert not os.path.exists("out.npy")
 
 
 @pytest.mark.parametrize("changed", ["x.npy", "y.npy"])
