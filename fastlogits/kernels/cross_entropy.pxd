@@ -56,7 +56,7 @@ cdef void finish(int64_t* labels, Py_ssize_t row, real* weight, double* sample_w
                exp_label=double, others=double, target=double, counter=double)
 cdef void gradients(Py_ssize_t n, double scale, double z_loss, double grad_scale, double* state) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, c=Py_ssize_t, logits="real*",
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, blocks=Py_ssize_t, c=Py_ssize_t, logits="real*",
                exps="real*", grads="real*", mass="real*", ratio=double, counter=real, factor=real)
 cdef void write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* grad, Py_ssize_t grad_at,
                 Py_ssize_t label, real* targets, Py_ssize_t targets_at, real* weight, Options* options, double* state,
@@ -65,7 +65,12 @@ cdef void write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, j=Py_ssize_t, zeros="real*")
 cdef void write_zeros(real* grad, Py_ssize_t at, Py_ssize_t n, Options* options, real* work) noexcept nogil
 
-@cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, kept_stride=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, j=Py_ssize_t,
+@cython.locals(blocks=Py_ssize_t, j=Py_ssize_t)
+cdef void sums(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, int keep,
+               int64_t* labels, Py_ssize_t row, real* targets, Py_ssize_t targets_at, real* weight, Py_ssize_t n,
+               Options* options, double* state, real* work) noexcept nogil
+
+@cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, kept_stride=Py_ssize_t, plain=bint, row=Py_ssize_t, n=Py_ssize_t, j=Py_ssize_t,
                at=Py_ssize_t, grad_at=Py_ssize_t, targets_at=Py_ssize_t, kept="real*", kept_at=Py_ssize_t, keep=int)
 cdef void rows(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,
                double* grad_loss, double* losses, Options* options, double* state, real* work,

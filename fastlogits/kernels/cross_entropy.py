@@ -213,13 +213,15 @@ def write(
 ):
     """grad_c = FACTOR exp(z_c - PEAK) - COUNTER mass_c of row j, times the softcap's slope; TARGET at the label."""
     counter = primitives.cast(state[primitives.COUNTER + j], work)
-    fields = j * softmax.blocks_of(options.classes)
+    blocks = softmax.blocks_of(options.classes)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
         if keep:
             exps = primitives.stretch(kept, kept_at + start, size)
-            ratio = softmax.rescale(state[primitives.PEAK + j], fields + block, options.scale, state)
+            ratio = 1.0
+            if blocks > 1:
+                ratio = softmax.rescale(state[primitives.PEAK + j], j * blocks + block, options.scale, state)
         else:
             logits = transform(x, at + start, size, options, work)
             exps = primitives.slot(work, 5)
@@ -252,6 +254,24 @@ def write_zeros(grad, at, n, options, work):
         primitives.store(grad, at + start, min(primitives.BLOCK, n - start), zeros, options.storage)
 
 
+def sums(
+    x, at, kept, kept_at, kept_stride, keep, labels, row, targets, targets_at, weight, n, options, state, work
+):
+    """PEAK, REST, LOG_NORM, MASS and GAP of a group of n rows, 0 where the label is ignored."""
+    blocks = softmax.blocks_of(options.classes)
+    for j in range(n):
+        if not ignored(labels, row + j, options):
+            reduce(
+                x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep,
+                targets, targets_at + j * options.targets_stride, weight, options, state, j, 0, blocks, work,
+            )  # fmt: skip
+    for j in range(n):
+        if ignored(labels, row + j, options):
+            clear(state, j)
+        else:
+            settle(x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep, options, state, j, work)
+
+
 def rows(
     x, grad, labels, targets, weight, sample_weight, grad_loss, losses, options, state, work, start, stop
 ):
@@ -274,17 +294,23 @@ def rows(
             kept_stride = softmax.padded(options.classes)
             keep = primitives.KEEP_PADDED
         pick(x, at, options.x_stride, 1, labels, row, n, options, state, work)
+        plain = not options.spread and not options.bent
         for j in range(n):
-            if not ignored(labels, row + j, options):
-                reduce(
-                    x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep,
-                    targets, targets_at + j * options.targets_stride, weight, options, state, j, 0, blocks, work,
-                )  # fmt: skip
-        for j in range(n):
-            if ignored(labels, row + j, options):
-                clear(state, j)
-            else:
-                settle(x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep, options, state, j, work)
+            plain = plain and not ignored(labels, row + j, options)
+        if plain:
+            softmax.sums(
+                x, at, options.x_stride, options.classes, options.scale, kept, kept_at, kept_stride, keep, n, state,
+                work, options.storage,
+            )  # fmt: skip
+            for j in range(n):
+                state[primitives.LOG_NORM + j] = primitives.log1p(state[primitives.REST + j])
+                state[primitives.MASS + j] = 0.0
+                state[primitives.GAP + j] = 0.0
+        else:
+            sums(
+                x, at, kept, kept_at, kept_stride, keep, labels, row, targets, targets_at, weight, n, options, state,
+                work,
+            )  # fmt: skip
         finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state)
         if options.with_grad:
             for j in range(n):
