@@ -18,8 +18,8 @@ def named(pattern):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_example(example):
-    if "fastlogits.torch" in example:
-        need("torch")
+    for framework in re.findall(r"fastlogits\.(torch|tensorflow|jax|dask)", example):
+        need(framework)
     test = doctest.DocTestParser().get_doctest(example, {}, "README.md", "README.md", None)
     report = []
     results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=report.append)
