@@ -269,12 +269,28 @@ def count_above(typingctx, x, limit):
     return types.intp(x, limit), emit
 
 
-@intrinsic
-def any_equal(typingctx, x, y):
-    def emit(context, builder, signature, args):
-        return any_lane(builder, builder.fcmp_ordered("==", *args))
+def first(builder, condition):
+    bits = ir.IntType(condition.type.count)
+    kind = ir.FunctionType(bits, [bits, ir.IntType(1)])
+    count = cgutils.get_or_insert_function(builder.module, kind, f"llvm.cttz.i{bits.width}")
+    zeros = builder.call(count, [builder.bitcast(condition, bits), ir.IntType(1)(0)])
+    return builder.zext(zeros, ir.IntType(64))
 
-    return types.boolean(x, y), emit
+
+@intrinsic
+def first_equal(typingctx, x, y):
+    def emit(context, builder, signature, args):
+        return first(builder, builder.fcmp_ordered("==", *args))
+
+    return types.intp(x, y), emit
+
+
+@intrinsic
+def first_nan(typingctx, x):
+    def emit(context, builder, signature, args):
+        return first(builder, builder.fcmp_unordered("uno", args[0], args[0]))
+
+    return types.intp(x), emit
 
 
 # For lanes or one number

@@ -97,8 +97,18 @@ def count_above(x, limit):
     return int((~(x <= limit)).sum())
 
 
-def any_equal(x, y):
-    return bool((x == y).any())
+def first_equal(x, y):
+    """The first lane in which x and y are equal; their number where there is none."""
+    return first(x == y)
+
+
+def first_nan(x):
+    """The first NaN; the number of lanes where there is none."""
+    return first(x != x)
+
+
+def first(condition):
+    return int(condition.argmax()) if condition.any() else len(condition)
 
 
 def zero_below(d, floor, value):

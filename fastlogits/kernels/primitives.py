@@ -381,11 +381,10 @@ def find(x, n, value):
     w = machine.width(x)
     wanted = machine.splat(value, x)
     i = 0
-    while i + w <= n:
-        lanes = machine.read(x, i)
-        if machine.any_equal(lanes, wanted) or (value != value and machine.any_nan(lanes, lanes)):
-            break
+    while i < n:
+        lanes = machine.read(x, i) if i + w <= n else machine.read_tail(x, i, n - i, value)
+        found = machine.first_equal(lanes, wanted) if value == value else machine.first_nan(lanes)
+        if found < w:
+            return i + found
         i += w
-    while i < n - 1 and not (x[i] == value or (x[i] != x[i] and value != value)):
-        i += 1
-    return i
+    return n - 1
