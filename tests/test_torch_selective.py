@@ -6,6 +6,8 @@ import pytest
 from conftest import need
 from test_inputs import refused
 
+from fastlogits import _memory
+
 torch = need("torch")
 ft = need("fastlogits.torch")
 
@@ -68,7 +70,7 @@ def test_compiled(several):
 
 def test_large_gradients_use_their_memory_again():
     """And never while somebody holds it."""
-    rows = ft._arrays.KEPT_FROM // 4096 + 1
+    rows = _memory.KEPT_FROM // 4096 + 1
     logits = torch.randn(rows, 1024).requires_grad_()
     index = torch.arange(rows)[:, None] % 1024
     ft.empty_cache()

@@ -211,7 +211,7 @@ class SelectiveLogSoftmax(Function):
     def backward(ctx, grad):
         logits, ids = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return selective_log_softmax_formula(grad, logits, ids, ctx.dim), None, None
+            return selective_log_softmax_formula(grad, logits, ids, ctx.dim, softmax(logits, ctx.dim)), None, None
         arrays = array(grad), array(logits), array(ids)
         result = fastlogits.selective_log_softmax_backward(*arrays, ctx.dim, out=_arrays.empty_like(logits))
         return tensor(result, logits.dtype), None, None
@@ -264,11 +264,10 @@ def log_softmax_formula(grad, log_probs, dim):
     return grad - log_probs.exp() * grad.sum(dim, keepdim=True)
 
 
-def selective_log_softmax_formula(grad, logits, ids, dim):
+def selective_log_softmax_formula(grad, logits, ids, dim, probs):
     if ids.dim() < logits.dim():
         grad, ids = grad.unsqueeze(dim), ids.unsqueeze(dim)
-    scattered = torch.zeros_like(logits).scatter_add(dim, ids.long(), grad)
-    return scattered - softmax(logits, dim) * grad.sum(dim, keepdim=True)
+    return torch.zeros_like(logits).scatter_add(dim, ids.long(), grad) - probs * grad.sum(dim, keepdim=True)
 
 
 def kept(reduced, dim, ndim):

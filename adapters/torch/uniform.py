@@ -108,7 +108,8 @@ def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
     if functional.path(grad, logits) is _autograd and not _tracked(grad, logits, out=out):
         return _numpy(fastlogits.selective_log_softmax_backward, grad, logits, ids, axis, out=out)
     axis = _axes(_checks.one_axis(axis), logits)[0]
-    return _autograd.selective_log_softmax_formula(grad, logits, torch.as_tensor(ids), axis)
+    probs = functional.softmax(logits, axis)
+    return _autograd.selective_log_softmax_formula(grad, logits, torch.as_tensor(ids), axis, probs)
 
 
 def cross_entropy(
