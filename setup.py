@@ -9,7 +9,10 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = ("backward", "cross_entropy", "cross_entropy_lanes", "lanes", "moments", "row_stats", "softmax")
+KERNELS = (
+    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "row_stats",
+    "sampling", "softmax",
+)  # fmt: skip
 PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
@@ -42,7 +45,7 @@ def extensions():
             extra_compile_args=["-O2", "-fopenmp"],
             extra_link_args=["-fopenmp"],
         )
-        for name in ("_softmax", "_cross_entropy", "_moments", "_row_stats")
+        for name in ("_softmax", "_cross_entropy", "_filters", "_moments", "_row_stats")
     ]
     cpu = Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"])
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.

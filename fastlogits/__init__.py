@@ -3,7 +3,9 @@
 from fastlogits._memory import empty_cache
 from fastlogits.config import settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
+from fastlogits.filters import filter_logits
 from fastlogits.row_stats import TopK, accuracy, entropy, perplexity, row_stats, topk
+from fastlogits.sampling import Sample, sample
 from fastlogits.selective import selective_log_softmax, selective_log_softmax_backward
 from fastlogits.softmax import (
     argmax,
@@ -21,6 +23,7 @@ __all__ = [
     "CrossEntropy",
     "RowState",
     "RowStats",
+    "Sample",
     "TopK",
     "accuracy",
     "argmax",
@@ -28,11 +31,13 @@ __all__ = [
     "cross_entropy_with_grad",
     "empty_cache",
     "entropy",
+    "filter_logits",
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
     "perplexity",
     "row_stats",
+    "sample",
     "selective_log_softmax",
     "selective_log_softmax_backward",
     "settings",

@@ -263,6 +263,21 @@ def test_by_memory(framework, kind):
     assert framework.array(fastlogits.accuracy(x, labels, axis=1)).shape == ()
 
 
+@pytest.mark.parametrize("kind", [np.float32, BFLOAT16])
+def test_filters_and_draws_by_memory(framework, kind):
+    """Parameters of each row may be tensors too."""
+    array, cold, first = X.astype(kind), np.linspace(0.5, 2, 12).reshape(4, 3), np.arange(12).reshape(4, 3) + 5
+    x, temperature, rows = map(framework.tensor, (array, cold, first))
+    filtered = fastlogits.filter_logits(x, temperature=temperature, top_k=3, axis=1)
+    expected = fastlogits.filter_logits(array, temperature=cold, top_k=3, axis=1)
+    np.testing.assert_array_equal(framework.array(filtered), expected)
+    drawn = fastlogits.sample(x, seed=3, rows=rows, temperature=temperature, top_p=0.9, axis=1)
+    expected = fastlogits.sample(array, seed=3, rows=first, temperature=cold, top_p=0.9, axis=1)
+    assert type(drawn) is fastlogits.Sample
+    for found, exact in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(framework.array(found), exact)
+
+
 def test_by_memory_has_no_gradient(framework):
     with pytest.raises(RuntimeError, match=r"logits: .*topk has no gradient; pass "):
         framework.value_and_gradient(lambda x: fastlogits.topk(x, 2).values, framework.tensor(X))

@@ -13,7 +13,7 @@ from subprocesses import run
 
 import fastlogits
 
-NOT_PUBLIC = ["count_labels", "moments", "row_stats"]
+NOT_PUBLIC = ["count_labels", "filter_logits", "moments", "row_stats", "sample"]
 FUNCTIONS = [*(name for name in OPERATIONS if name not in ("cross_entropy_with_grad", "entropy")), *NOT_PUBLIC]
 
 
@@ -255,6 +255,7 @@ def test_backends_agree_on_everything_but_rounding(backend, rng):
             fastlogits.log_softmax_backward(x, x),
             *result,
             *vars(fastlogits.row_stats(x, labels, top_k=4)).values(),
+            fastlogits.filter_logits(x, temperature=0.5, top_k=4, top_p=0.9, min_p=0.1, typical_p=0.9, min_keep=2),
         ]
 
     with fastlogits.settings(backend="numpy"):

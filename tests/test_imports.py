@@ -43,6 +43,10 @@ ALLOWED = {
     "calibration/_rows.py": {"_checks", "_layout", "config", "cross_entropy"},
     "calibration/temperature.py": {"_checks", "dispatch", "calibration"},
     "row_stats.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
+    "_checks_filters.py": {"_checks"},
+    "backends/_numpy_filters.py": {"backends"},
+    "filters.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch"},
+    "sampling.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
     "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy"},
 }
 

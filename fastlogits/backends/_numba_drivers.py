@@ -61,12 +61,11 @@ def optional(kernel, options_type):
     return driver(alone, kernel)
 
 
-def run(driver, items, threads, classes, lanes, options, *args):
-    """`driver` on all items, of `lanes` rows of `classes` logits each."""
-    fields = STATE
+def run(driver, items, threads, classes, lanes, options, *args, fields=STATE):
+    """`driver` on all items, of `lanes` rows of `classes` logits each; each thread has at least `fields` of state."""
     if classes > STATE_CLASSES:
         blocks = -(-classes // primitives.BLOCK)
-        fields = primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS
+        fields = max(fields, primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS)
     region = REGION // (lanes * classes) or 1
     if threads > 1:
         threads = available(min(threads, items, region))

@@ -38,6 +38,9 @@ cdef struct Call:
     double* sample_weight
     double* grad_loss
     double* losses
+    double* rules
+    Py_ssize_t rules_stride
+    int64_t key_0, key_1
     Options options, in_tile
 
 ctypedef void (*chunk)(real* which, Call* call, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

@@ -29,6 +29,7 @@ kernels.__path__ = [str(_folder), *kernels.__path__]
 
 # The path above decides which kernels these are linked to.
 from fastlogits.backends._cross_entropy import count_labels, cross_entropy  # noqa: E402
+from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
 from fastlogits.backends._moments import moments  # noqa: E402
 from fastlogits.backends._row_stats import row_stats  # noqa: E402
 from fastlogits.backends._softmax import (  # noqa: E402
@@ -45,6 +46,7 @@ __all__ = [
     "argmax",
     "count_labels",
     "cross_entropy",
+    "filter_logits",
     "isa",
     "log_softmax",
     "log_softmax_backward",
@@ -52,6 +54,7 @@ __all__ = [
     "max_threads",
     "moments",
     "row_stats",
+    "sample",
     "softmax",
     "softmax_backward",
 ]

@@ -32,6 +32,23 @@ enum {
 enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS, BLOCK_SPREAD = BLOCK_MASS };
 enum { MOST_BLOCKS = 256, STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS };
 
+/* The parts of the scratch memory of the filters; what `select` found; the rules of a row; which of equal keys stay. */
+enum {
+    SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS
+};
+enum { BEFORE, ONE };
+enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES };
+enum { ALL_TIES, FIRST_TIES, LAST_TIES };
+enum { SPAN = 256, BUCKETS = 2048 };
+#define LOWEST -1.7976931348623157e308
+
+/* Of Philox, which is made of 32-bit words. */
+#define WORD 0xffffffffLL
+#define MULTIPLIER_0 0xd2511f53LL
+#define MULTIPLIER_1 0xcd9e8d57LL
+#define WEYL_0 0x9e3779b9LL
+#define WEYL_1 0xbb67ae85LL
+
 /* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
 enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 
@@ -82,6 +99,9 @@ ALWAYS_INLINE double rounded_away(double a, double b)
     double lost = (a - (both - part)) + (b - part);
     return lost == lost ? lost : 0;
 }
+
+/* value >= 0, rounded down */
+ALWAYS_INLINE ptrdiff_t whole(double value) { return (ptrdiff_t)value; }
 
 /* tanh(u) for 0 <= u < 0.625, z = u^2, after Cephes */
 ALWAYS_INLINE float __pyx_fuse_0tanh_near(float u, float z)

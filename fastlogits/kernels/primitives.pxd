@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 # Cython calls the two versions of a fused extern function __pyx_fuse_0<name> and __pyx_fuse_1<name>: primitives.h
 # defines them under these names.
 ctypedef fused real:
@@ -11,10 +13,17 @@ cdef extern from "primitives.h" nogil:
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
     enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS, BLOCK_SPREAD
     enum: NATIVE, FLOAT16, BFLOAT16
+    enum: SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS
+    enum: BEFORE, ONE
+    enum: TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES
+    enum: ALL_TIES, FIRST_TIES, LAST_TIES
+    enum: SPAN, BUCKETS
     enum: DISCARD, KEEP, KEEP_PADDED
     const double INF "(double)INFINITY"
     const double NEG_INF "-(double)INFINITY"
     const double NAN "(double)NAN"
+    const double LOWEST
+    const int64_t WORD, MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1
 
     real* stretch(real* x, Py_ssize_t at, Py_ssize_t n)
     real* slot(real* work, Py_ssize_t index)
@@ -24,6 +33,7 @@ cdef extern from "primitives.h" nogil:
     real cast(double value, real* like)
 
     real maximum(real* x, Py_ssize_t n)
+    real minimum(real* x, Py_ssize_t n)
     real maximum_or_nan(real* x, Py_ssize_t n)
     Py_ssize_t find(real* x, Py_ssize_t n, real value)
     real group_maxima(real* x, Py_ssize_t n, real* groups, bint or_nan)
@@ -40,6 +50,7 @@ cdef extern from "primitives.h" nogil:
     void log_softmax_slope(real* g, real* log_p, Py_ssize_t n, real total, real* out)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
 
+    Py_ssize_t whole(double value)
     double rounded_away(double a, double b)
     real exp(real d)
     real log1p(real x)

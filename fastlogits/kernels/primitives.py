@@ -27,6 +27,15 @@ BLOCK_SPREAD = BLOCK_MASS
 MOST_BLOCKS = 256
 STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS
 
+SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS = range(10)
+BEFORE, ONE = range(2)
+TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES = range(9)
+ALL_TIES, FIRST_TIES, LAST_TIES = range(3)
+SPAN, BUCKETS = 256, 2048
+LOWEST = -1.7976931348623157e308
+
+WORD, MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1 = 0xFFFFFFFF, 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
+
 NATIVE, FLOAT16, BFLOAT16 = range(3)
 DISCARD, KEEP, KEEP_PADDED = range(3)
 INF, NEG_INF, NAN = math.inf, -math.inf, math.nan
@@ -45,6 +54,7 @@ beats = scalars.beats
 larger = scalars.larger
 weigh = scalars.weigh
 rounded_away = scalars.rounded_away
+whole = scalars.whole
 group_maxima = order.group_maxima
 count_above = order.count_above
 next_above = order.next_above
@@ -128,20 +138,31 @@ def float_to_bfloat16(real):
 
 def maximum(x, n):
     """max_i x_i, NaN skipped; -inf of nothing."""
+    return extreme(x, n, 1.0)
+
+
+def minimum(x, n):
+    """min_i x_i, NaN skipped; +inf of nothing."""
+    return -extreme(x, n, -1.0)
+
+
+def extreme(x, n, sign):
+    """max_i sign x_i"""
     w = machine.width(x)
+    times = machine.splat(sign, x)
     m0 = m1 = m2 = m3 = machine.splat(NEG_INF, x)
     i = 0
     while i + 4 * w <= n:
-        m0 = machine.larger_lanes(machine.read(x, i), m0)
-        m1 = machine.larger_lanes(machine.read(x, i + w), m1)
-        m2 = machine.larger_lanes(machine.read(x, i + 2 * w), m2)
-        m3 = machine.larger_lanes(machine.read(x, i + 3 * w), m3)
+        m0 = machine.larger_lanes(times * machine.read(x, i), m0)
+        m1 = machine.larger_lanes(times * machine.read(x, i + w), m1)
+        m2 = machine.larger_lanes(times * machine.read(x, i + 2 * w), m2)
+        m3 = machine.larger_lanes(times * machine.read(x, i + 3 * w), m3)
         i += 4 * w
     while i + w <= n:
-        m0 = machine.larger_lanes(machine.read(x, i), m0)
+        m0 = machine.larger_lanes(times * machine.read(x, i), m0)
         i += w
     if i < n:
-        m1 = machine.larger_lanes(machine.read_tail(x, i, n - i, NEG_INF), m1)
+        m1 = machine.larger_lanes(times * machine.read_tail(x, i, n - i, -sign * INF), m1)
     return machine.largest(machine.larger_lanes(machine.larger_lanes(m0, m1), machine.larger_lanes(m2, m3)))
 
 

@@ -158,3 +158,8 @@ def rounded_away(a, b):
     part = both - a
     lost = (a - (both - part)) + (b - part)
     return lost if lost == lost else 0.0
+
+
+def whole(value):
+    """value >= 0, rounded down"""
+    return int(value)

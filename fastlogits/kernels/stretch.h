@@ -144,23 +144,27 @@ ALWAYS_INLINE REAL F(largest_lane)(VECTOR m)
 #endif
 }
 
-/* max_i x_i, NaN skipped; -inf of nothing. */
-static inline REAL F(maximum)(const REAL *x, ptrdiff_t n)
+/* max_i sign * x_i, NaN skipped; -inf of nothing. */
+ALWAYS_INLINE REAL F(extreme)(const REAL *x, ptrdiff_t n, REAL sign)
 {
     VECTOR m0 = F(splat)((REAL)-INFINITY), m1 = m0, m2 = m0, m3 = m0;
     ptrdiff_t i = 0;
     for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
-        m0 = F(larger_lanes)(F(read)(x + i), m0);
-        m1 = F(larger_lanes)(F(read)(x + i + WIDTH), m1);
-        m2 = F(larger_lanes)(F(read)(x + i + 2 * WIDTH), m2);
-        m3 = F(larger_lanes)(F(read)(x + i + 3 * WIDTH), m3);
+        m0 = F(larger_lanes)(sign * F(read)(x + i), m0);
+        m1 = F(larger_lanes)(sign * F(read)(x + i + WIDTH), m1);
+        m2 = F(larger_lanes)(sign * F(read)(x + i + 2 * WIDTH), m2);
+        m3 = F(larger_lanes)(sign * F(read)(x + i + 3 * WIDTH), m3);
     }
     for (; i + WIDTH <= n; i += WIDTH)
-        m0 = F(larger_lanes)(F(read)(x + i), m0);
+        m0 = F(larger_lanes)(sign * F(read)(x + i), m0);
     if (i < n)
-        m1 = F(larger_lanes)(F(read_tail)(x + i, n - i, (REAL)-INFINITY), m1);
+        m1 = F(larger_lanes)(sign * F(read_tail)(x + i, n - i, sign * (REAL)-INFINITY), m1);
     return F(largest_lane)(F(larger_lanes)(F(larger_lanes)(m0, m1), F(larger_lanes)(m2, m3)));
 }
+
+static inline REAL F(maximum)(const REAL *x, ptrdiff_t n) { return F(extreme)(x, n, 1); }
+
+static inline REAL F(minimum)(const REAL *x, ptrdiff_t n) { return -F(extreme)(x, n, -1); }
 
 /* Where exp(scale * d) falls below the smallest normal number. */
 ALWAYS_INLINE REAL F(lowest)(double scale)

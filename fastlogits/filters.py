@@ -1,0 +1,139 @@
+"""Filters of logits, as text generation uses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastlogits import _checks, _checks_filters, _layout, config, dispatch
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+@dispatch.by_array
+def filter_logits(
+    logits: ArrayLike,
+    *,
+    temperature: ArrayLike = 1.0,
+    top_k: ArrayLike | None = None,
+    top_p: ArrayLike | None = None,
+    min_p: ArrayLike | None = None,
+    typical_p: ArrayLike | None = None,
+    epsilon_cutoff: ArrayLike | None = None,
+    eta_cutoff: ArrayLike | None = None,
+    min_keep: ArrayLike = 1,
+    axis: int = -1,
+    out: np.ndarray | None = None,
+) -> Any:
+    """Logits divided by the temperature, and -inf for the classes that the filters drop.
+
+    The filters and their order are those of Hugging Face transformers. Each looks at what the ones before it
+    have left, as probabilities that sum to 1 again. None is off, as is the value in brackets.
+
+    Parameters
+    ----------
+    logits : array_like of float32, float64, float16 or bfloat16, shape (..., C)
+        Unnormalised log-probabilities. Integers become float64. Not written to, unless it is `out`.
+    temperature : float or array_like, default 1.0
+        Above 0. As all parameters of the filters one number, or an array that broadcasts to shape (...).
+    top_k : int or array_like, optional
+        Keeps the `top_k` largest logits, and those equal to the last of them. At least 1. [C or more]
+    top_p : float or array_like, optional
+        Drops the least probable classes as long as they have at most ``1 - top_p`` together. Of equal logits
+        those with the lowest index go first. In (0, 1]. [1]
+    min_p : float or array_like, optional
+        Drops probabilities less than `min_p` times the largest. In [0, 1]. [0]
+    typical_p : float or array_like, optional
+        Keeps the classes whose ``-log(p)`` is nearest to the entropy: as few as have at least `typical_p`
+        together, and those as near as the last of them. The likeliest class may go. In (0, 1]. [1]
+    epsilon_cutoff : float or array_like, optional
+        Drops probabilities less than this. In [0, 1). [0]
+    eta_cutoff : float or array_like, optional
+        Drops probabilities less than ``min(eta_cutoff, sqrt(eta_cutoff) * exp(-entropy))``. In [0, 1). [0]
+    min_keep : int or array_like, default 1
+        No filter leaves fewer classes, if it found as many: the largest logits stay, or for `typical_p` the
+        nearest. Of equals those with the highest index stay for `top_p`, those with the lowest for `min_p` and
+        `typical_p`, all of them for the others.
+    axis : int, default -1
+        The class axis.
+    out : ndarray, optional
+        Where to write the result; `logits` itself for in place. Otherwise it must not overlap `logits`.
+
+    Returns
+    -------
+    ndarray
+        Of the shape, dtype and memory order of `logits`; `out` where given.
+
+    Notes
+    -----
+    A row with NaN or +inf is NaN; a row of nothing but -inf stays so.
+
+    Half types are divided and filtered in float32, as transformers' ``generate`` does, and rounded at the end.
+    Probabilities are formed and added up in double precision. Where a class lies on a limit to within the
+    rounding, that decides; transformers computes in float32, and there decides otherwise in some rows. Which
+    of equal logits stay for `top_p` and `min_p` it leaves to ``torch.sort`` and ``torch.topk``, which leave it
+    open; here it is as if both were stable.
+
+    Nothing is sorted: thresholds are found by histograms, and most of a long row is left out at first sight.
+
+    References
+    ----------
+    Fan, Lewis, Dauphin (2018), Hierarchical neural story generation (top-k). Holtzman, Buys, Du, Forbes, Choi
+    (2020), The curious case of neural text degeneration (top-p). Nguyen et al. (2024), Turning up the heat:
+    min-p sampling for creative and coherent LLM outputs. Meister, Pimentel, Wiher, Cotterell (2023), Locally
+    typical sampling. Hewitt, Manning, Liang (2022), Truncation sampling as language model desmoothing (epsilon
+    and eta).
+
+    Examples
+    --------
+    >>> import fastlogits
+    >>> fastlogits.filter_logits([[1.0, 4.0, 3.0, 1.0]], temperature=0.5, top_k=3, min_p=0.1)
+    array([[-inf,   8.,   6., -inf]])
+    """
+    x = _layout.floats(logits, "logits")
+    axis = _checks.one_axis(axis)
+    layout = _layout.of(x, axis)
+    if out is not None:
+        _checks.out(out, x.shape, x.dtype, over={"logits": x}, apart={})
+    parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
+    if layout.inner > 1:
+        rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        _run(rows, _layout.of(rows, -1), rows, parameters)
+        result = layout.empty(x.dtype) if out is None else out
+        np.copyto(result, np.moveaxis(rows, -1, axis))
+        return result
+    y, _ = layout.destination(out, x.dtype)
+    _run(x, layout, y, parameters)
+    return _layout.deliver(y, out)
+
+
+def _run(x, layout, y, parameters):
+    """Filters x, whose rows have their classes side by side, into y."""
+    per_row = rules(layout, parameters)
+    if x.size:
+        x, stride = layout.bring(x)
+        threads = config.threads(x.size)
+        config.backend().filter_logits(
+            x, y, per_row, layout.rows, layout.classes, stride, layout.stride_of(y), threads
+        )
+
+
+def rules(layout, parameters, greedy=False):
+    """The parameters as the backends take them: a row of numbers for each row, or one for all.
+
+    With `greedy` the temperature may be 0.
+    """
+    names = _checks_filters.PARAMETERS
+    values = [
+        _checks_filters.filter_parameter(name, value, layout.batch_shape, greedy and name == "temperature")
+        for name, value in zip(names, parameters, strict=True)
+    ]
+    for name in ("top_k", "min_keep"):
+        place = list(names).index(name)
+        values[place] = np.minimum(values[place], max(1, layout.classes))
+    if all(value.size == 1 for value in values):
+        return np.array([[value.item() for value in values]])
+    flat = [layout.flatten(np.broadcast_to(value, layout.batch_shape)) for value in values]
+    return np.stack(flat, axis=-1)
