@@ -157,7 +157,10 @@ def test_ignored_rows(fl, rng):
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-@pytest.mark.parametrize(("classes", "k"), [(1, 0), (1, 1), (10, 3), (10, 10), (1000, 50), (2500, 1), (2500, 1200)])
+@pytest.mark.parametrize(
+    ("classes", "k"),
+    [(1, 0), (1, 1), (10, 3), (10, 10), (127, 16), (1000, 50), (2500, 1), (2500, 600), (2500, 1200)],
+)
 def test_topk(fl, classes, k, in_order, dtype, rng):
     """Few distinct values, so that most are ties, some at the end of the k; NaN and infinities too."""
     x = rng.integers(-4, 4, (6, classes)).astype(dtype)
@@ -166,6 +169,7 @@ def test_topk(fl, classes, k, in_order, dtype, rng):
     x[3] = np.sort(x[3])[::-1]
     x[4, classes // 2] = np.nan
     x[5, ::2] = -np.inf
+    x[0, ::3] *= -1  # zeros of both signs
     top = fl.topk(x, k, sorted=in_order)
     expected = oracle.order(x)[:, :k]
     found = top.indices if in_order else np.take_along_axis(top.indices, oracle.order(top.values), -1)
@@ -177,6 +181,7 @@ def test_topk(fl, classes, k, in_order, dtype, rng):
     assert top.indices.dtype == np.intp
     there = np.take_along_axis(x, top.indices, -1)
     np.testing.assert_array_equal(top.values.astype(float), there.astype(float))
+    np.testing.assert_array_equal(np.signbit(top.values[:4]), np.signbit(there[:4]))
 
 
 def test_topk_of_integers_is_exact(fl):

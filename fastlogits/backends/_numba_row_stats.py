@@ -27,7 +27,7 @@ def row_stats(
 ):  # fmt: skip
     options = (
         classes, x_stride, inner, primitives.GROUPS if classes <= STATE_CLASSES else 0,
-        0 if top_ids is None else top_ids.shape[1], storage_of(x), labels is not None, peak is not None,
+        0 if top_ids is None else top_ids.shape[1], storage_of(x), label_logits is not None, peak is not None,
         rest is not None, moment is not None, argmax is not None, second is not None, above is not None, ordered,
     )  # fmt: skip
     no_values = NO_VALUES[np.dtype(np.float64 if x.dtype == np.float64 else np.float32)]

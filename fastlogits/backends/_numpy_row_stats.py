@@ -33,7 +33,7 @@ def row_stats(
         z = load(xs, block)
         if peak is not None:
             put(peak, block, z.max(axis=-1))
-        if labels is not None:
+        if label_logits is not None:
             label = labels.reshape(outer, inner)[block][..., None]
             inside = (label >= 0) & (label < classes)
             picked = np.take_along_axis(z, np.where(inside, label, 0), -1)

@@ -1,6 +1,6 @@
 """Partial results of rows, by the compiled kernels."""
 
-from fastlogits.kernels cimport row_stats as kernel
+from fastlogits.kernels cimport row_stats as kernel, topk
 from fastlogits.kernels.primitives cimport GROUPS
 
 include "_run.pxi"
@@ -17,7 +17,7 @@ cdef struct Sweep:
     Py_ssize_t* above
     void* top_values
     Py_ssize_t* top_ids
-    kernel.Options options
+    topk.Options options
 
 
 cdef void whole_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -90,7 +90,7 @@ def row_stats(cnp.ndarray x, labels, thresholds, label_logits, peak, rest, momen
     sweep.options.group_step = GROUPS
     sweep.options.top_k = 0 if top_ids is None else top_ids.shape[1]
     sweep.options.storage = call.storage
-    sweep.options.labelled = labels is not None
+    sweep.options.labelled = label_logits is not None
     sweep.options.swept = peak is not None
     sweep.options.sums = rest is not None
     sweep.options.moment = moment is not None

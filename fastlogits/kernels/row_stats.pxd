@@ -1,17 +1,9 @@
 cimport cython
 from libc cimport math
 from libc.stdint cimport int64_t
-from fastlogits.kernels cimport primitives, softmax
+from fastlogits.kernels cimport primitives, softmax, topk
 from fastlogits.kernels.primitives cimport real
-
-# step: from class to class. group_step: GROUPS, or 0 where the groups' maxima are not kept.
-cdef struct Options:
-    Py_ssize_t classes, x_stride, step, group_step, top_k
-    int storage
-    bint labelled, swept, sums, moment, located, second, ranked, ordered
-
-@cython.locals(j=Py_ssize_t, place=Py_ssize_t, logits="real*", logit="real*")
-cdef real* fetch(real* x, Py_ssize_t at, Py_ssize_t start, Py_ssize_t size, Options* options, real* work) noexcept nogil
+from fastlogits.kernels.topk cimport Options
 
 @cython.locals(logit="real*")
 cdef void pick(real* x, Py_ssize_t at, int64_t* labels, Py_ssize_t row, double* label_logits, Options* options,
@@ -35,25 +27,6 @@ cdef double merge_moments(Py_ssize_t blocks, double* state) noexcept nogil
 @cython.locals(block=Py_ssize_t, after="real*", second=double, its_peak=double)
 cdef double second_largest(real* logits, Py_ssize_t size, Py_ssize_t place, Py_ssize_t best, Py_ssize_t blocks,
                            double* state) noexcept nogil
-
-@cython.locals(_=int, count=Py_ssize_t, width=double, near=double, far=double, middle=double)
-cdef double bound(real* maxima, Py_ssize_t n, Py_ssize_t k, double peak) noexcept nogil
-
-cdef bint comes_after(real value, Py_ssize_t index, real other, Py_ssize_t other_index) noexcept nogil
-
-@cython.locals(place=Py_ssize_t, child=Py_ssize_t)
-cdef void sift(real* values, Py_ssize_t* indices, Py_ssize_t at, Py_ssize_t n, real value,
-               Py_ssize_t index) noexcept nogil
-
-@cython.locals(place=Py_ssize_t)
-cdef void push(real* values, Py_ssize_t* indices, Py_ssize_t at, Py_ssize_t n, real value,
-               Py_ssize_t index) noexcept nogil
-
-@cython.locals(k=Py_ssize_t, blocks=Py_ssize_t, block=Py_ssize_t, candidates=Py_ssize_t, fields=Py_ssize_t,
-               n=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, last=Py_ssize_t, index=Py_ssize_t,
-               values="real*", maxima="real*", logits="real*", limit=real, value=real, peak=double, unbounded=bint)
-cdef void select(real* x, Py_ssize_t at, real* top_values, Py_ssize_t* indices, Py_ssize_t row, Options* options,
-                 double* state, real* work) noexcept nogil
 
 @cython.locals(blocks=Py_ssize_t, best=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, place=Py_ssize_t,
                block=Py_ssize_t, logits="real*", peak=double, above=double)

@@ -1,0 +1,47 @@
+cimport cython
+from fastlogits.kernels cimport primitives, softmax
+from fastlogits.kernels.primitives cimport real
+
+cdef Py_ssize_t SHORT_CLASSES, SHORT_K
+
+# step: from class to class. group_step: GROUPS, or 0 where the groups' maxima are not kept.
+cdef struct Options:
+    Py_ssize_t classes, x_stride, step, group_step, top_k
+    int storage
+    bint labelled, swept, sums, moment, located, second, ranked, ordered
+
+@cython.locals(j=Py_ssize_t, place=Py_ssize_t, logits="real*", logit="real*")
+cdef real* fetch(real* x, Py_ssize_t at, Py_ssize_t start, Py_ssize_t size, Options* options, real* work) noexcept nogil
+
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t)
+cdef Py_ssize_t count_above(real* x, Py_ssize_t at, real* maxima, Py_ssize_t n, real limit, Options* options,
+                            real* work) noexcept nogil
+
+@cython.locals(_=int, k=Py_ssize_t, count=Py_ssize_t, inside=Py_ssize_t, near=double, far=double, middle=double)
+cdef double bound(real* x, Py_ssize_t at, real* maxima, Py_ssize_t n, double peak, Options* options,
+                  real* work) noexcept nogil
+
+cdef bint comes_after(real value, Py_ssize_t index, real other, Py_ssize_t other_index) noexcept nogil
+
+@cython.locals(place=Py_ssize_t, child=Py_ssize_t)
+cdef void sift(real* values, Py_ssize_t* indices, Py_ssize_t at, Py_ssize_t n, real value,
+               Py_ssize_t index) noexcept nogil
+
+@cython.locals(place=Py_ssize_t)
+cdef void push(real* values, Py_ssize_t* indices, Py_ssize_t at, Py_ssize_t n, real value,
+               Py_ssize_t index) noexcept nogil
+
+@cython.locals(last=Py_ssize_t, value=real, index=Py_ssize_t)
+cdef void sort(real* values, Py_ssize_t* indices, Py_ssize_t at, Py_ssize_t n) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, n=Py_ssize_t, logits="real*", left="real*", largest=real)
+cdef bint one_by_one(real* x, Py_ssize_t at, real* values, Py_ssize_t* indices, Py_ssize_t first, Options* options,
+                     real* work) noexcept nogil
+
+@cython.locals(blocks=Py_ssize_t, block=Py_ssize_t, n=Py_ssize_t, fields=Py_ssize_t, peak=double, maxima="real*")
+cdef double limit_of(real* x, Py_ssize_t at, Options* options, double* state, real* work) noexcept nogil
+
+@cython.locals(k=Py_ssize_t, block=Py_ssize_t, n=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t,
+               values="real*", logits="real*", limit=real, peak=double, unbounded=bint)
+cdef void select(real* x, Py_ssize_t at, real* top_values, Py_ssize_t* indices, Py_ssize_t row, Options* options,
+                 double* state, real* work) noexcept nogil
