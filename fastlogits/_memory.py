@@ -1,5 +1,6 @@
 """Memory for large results, used again as soon as nobody holds the last one."""
 
+import collections
 import math
 import sys
 
@@ -9,9 +10,9 @@ import numpy as np
 # huge pages) and nothing where the last one is free again; below this size malloc reuses memory by itself.
 KEPT_FROM = 1 << 22
 ALIGNMENT = 64  # what TensorFlow asks of memory that it takes without a copy
-# Two, because in `p = softmax(x)`, said again, the last p is still held while the next one is written.
-KEPT = 2
-_kept = []
+# Two, because in `p = softmax(x)`, said again, the last p is still held while the next one is written; and graphs of
+# TensorFlow let go of a result only while they compute the next one.
+_kept = collections.deque(maxlen=2)
 
 
 def empty(shape, dtype):
@@ -26,19 +27,18 @@ def _memory(nbytes):
     """Kept memory to which nothing refers any more, if it suffices and no more than half is left over; else new."""
     if nbytes < KEPT_FROM:
         return np.empty(nbytes, np.uint8)
-    others = []
-    try:
-        while True:
-            # Popped, so no other thread has it; the two references are `memory` and getrefcount's own argument.
-            memory = _kept.pop()
-            if sys.getrefcount(memory) == 2 and nbytes <= memory.nbytes <= 2 * nbytes:
-                break
-            others.append(memory)
-    except IndexError:
-        memory = None
-        del others[KEPT - 1 :]
-        memory = np.empty(nbytes, np.uint8)
-    _kept[:] = [*reversed(others), memory]
+    for _ in range(len(_kept)):
+        try:
+            popped = [_kept.popleft()]
+        except IndexError:  # by another thread
+            break
+        # No other thread has it now; the two references are the list and getrefcount's argument.
+        suits = sys.getrefcount(popped[0]) == 2 and nbytes <= popped[0].nbytes <= 2 * nbytes
+        _kept.append(popped[0])
+        if suits:
+            return popped[0]
+    memory = np.empty(nbytes, np.uint8)
+    _kept.append(memory)
     return memory
 
 

@@ -1,4 +1,9 @@
-"""fastlogits for TensorFlow: the losses and softmaxes of tf.nn, by the same names, faster on CPU."""
+"""fastlogits for TensorFlow: the losses and softmaxes of tf.nn, by the same names, faster on CPU.
+
+`fastlogits.tensorflow.keras` has the losses for Keras; it is loaded when it is first used.
+"""
+
+import importlib
 
 from fastlogits._memory import empty_cache
 from fastlogits.tensorflow import uniform
@@ -21,3 +26,9 @@ __all__ = [
     "sparse_softmax_cross_entropy_with_logits",
     "uniform",
 ]
+
+
+def __getattr__(name):
+    if name == "keras":
+        return importlib.import_module("fastlogits.tensorflow.keras")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """Between tensors and NumPy arrays without copies."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -32,4 +34,4 @@ def _shareable(array):
 
 def empty(shape, dtype):
     """An ndarray whose memory `tensor` shares; None where any new array does as well."""
-    return _memory.empty(shape, dtype) if np.prod(shape) * dtype.itemsize >= SHARED_FROM else None
+    return _memory.empty(shape, dtype) if math.prod(shape) * dtype.itemsize >= SHARED_FROM else None

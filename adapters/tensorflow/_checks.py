@@ -1,5 +1,7 @@
 """What the adapter serves, and the errors for what it does not."""
 
+import operator
+
 import tensorflow as tf
 
 FLOATS = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
@@ -66,19 +68,56 @@ def axes(axis, tensor):
     return axis
 
 
-def batch(labels, logits):
-    """Shapes of class indices, as far as they are known."""
-    expected = logits.shape[:-1]
-    if logits.shape.rank == 0 or not labels.shape.is_compatible_with(expected):
+def batch(name, labels, logits_name, logits, axis=-1):
+    """Class indices, as far as the shapes are known."""
+    if logits.shape.rank is None:
+        return
+    sizes = logits.shape.as_list()
+    if sizes:
+        del sizes[axes(axis, logits)]
+    if not logits.shape.rank or not labels.shape.is_compatible_with(sizes):
         raise ValueError(
-            f"labels: expected the shape of logits without the last axis, {logits.shape} without it, "
-            f"got {labels.shape}"
+            f"{name}: expected shape {tuple(sizes)}, that of {logits_name} without its class axis, got {labels.shape}"
         )
 
 
-def alike(labels, logits):
+def alike(name, labels, logits_name, logits):
     if not labels.shape.is_compatible_with(logits.shape):
-        raise ValueError(f"labels: expected the shape of logits, {logits.shape}, got {labels.shape}")
+        raise ValueError(
+            f"{name} and {logits_name} must have the same shape: expected {logits.shape}, got {labels.shape}"
+        )
+
+
+def keras_backend(name):
+    return ImportError(
+        f"fastlogits.tensorflow.keras: serves Keras on TensorFlow, but it runs on {name}; "
+        "set KERAS_BACKEND=tensorflow before keras is imported"
+    )
+
+
+def keras_arguments(from_logits, axis):
+    if not from_logits:
+        raise ValueError(
+            "from_logits: expected True: remove the softmax from the end of the model and pass its logits. "
+            "A loss of probabilities is less exact and slower; keras.losses has it"
+        )
+    if isinstance(axis, bool):
+        raise ValueError(f"axis: expected an integer, got {axis}")
+    return operator.index(axis)
+
+
+def predictions(value, dtype):
+    """Logits as Keras takes them: integers too."""
+    value = dense("y_pred", value, NUMBERS)
+    return value if value.dtype.is_floating else tf.cast(value, dtype)
+
+
+def class_indices(value):
+    """Integers, which may come as floats of a type that holds them all."""
+    value = dense("y_true", value, NUMBERS)
+    if value.dtype in (tf.float16, tf.bfloat16):
+        raise TypeError(f"y_true: expected integers, got {value.dtype.name}, which has lost those above 2048 or 256")
+    return tf.cast(value, tf.int64) if value.dtype.is_floating or value.dtype == tf.bool else value
 
 
 def bad_label(error):

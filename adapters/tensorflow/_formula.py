@@ -65,6 +65,35 @@ def cross_entropy(logits, labels, weight, sample_weight, normalizer, options, lo
     return tf.cast(total, options.dtype)
 
 
+def normalized(name, logits, axis, temperature):
+    """`softmax` and `log_softmax` along any axes."""
+    z = _wide(logits) / temperature
+    z -= tf.reduce_logsumexp(z, axis, keepdims=True)
+    return tf.cast(tf.exp(z) if name == "softmax" else z, logits.dtype)
+
+
+def backward(name, grad, result, axis):
+    """Their gradients to the logits, from the results."""
+    wide, y = _wide(grad), _wide(result)
+    if name == "softmax":
+        wide = y * (wide - tf.reduce_sum(wide * y, axis, keepdims=True))
+    else:
+        wide -= tf.exp(y) * tf.reduce_sum(wide, axis, keepdims=True)
+    return tf.cast(wide, result.dtype)
+
+
+def _wide(tensor):
+    return tf.cast(tensor, tf.float32) if tensor.dtype.size == 2 else tensor
+
+
+def argmax(logits, axis):
+    """The first of equals, and the first NaN where there is one."""
+    if not logits.dtype.is_floating:
+        return tf.argmax(tf.cast(logits, tf.int64), axis)
+    nan = tf.cast(tf.math.is_nan(logits), tf.int32)
+    return tf.where(tf.reduce_max(nan, axis) > 0, tf.argmax(nan, axis), tf.argmax(logits, axis))
+
+
 def selective_log_softmax(logits, ids, axis, log_softmax=tf.nn.log_softmax):
     """As `fastlogits.selective_log_softmax`."""
     log_probs = log_softmax(last(logits, axis), -1)

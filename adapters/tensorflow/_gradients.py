@@ -33,7 +33,7 @@ def differentiable(forward, backward, formula, tensors, others=None):
     if tf.executing_eagerly() and not _calls.is_recording():
         return forward(*tensors)[0]
 
-    def recorded(*tensors):
+    def function(*tensors):
         value, *kept = forward(*tensors)
 
         def first(upstream, *tensors):
@@ -43,31 +43,39 @@ def differentiable(forward, backward, formula, tensors, others=None):
             return backward(upstream, *kept, *tensors), second
 
         def gradients(upstream):
-            if tf.executing_eagerly() and not _calls.is_recording():
-                gradient, _ = first(upstream, *tensors)
+            if not tf.executing_eagerly():
+                # A gradient may have a graph of its own, and what is differentiated again must lie there.
+                gradient = _calls.recorded(first, [upstream, *map(tf.identity, tensors)])
+            elif _calls.is_recording():
+                gradient = _calls.recorded(first, [upstream, *tensors])
             else:
-                gradient = tf.custom_gradient(first)(upstream, *tensors)
+                gradient, _ = first(upstream, *tensors)
             return [gradient, *(others(upstream, *tensors) if others else ())]
 
         return value, gradients
 
-    return tf.custom_gradient(recorded)(*tensors)
+    return _calls.recorded(function, tensors)
 
 
 def differentiate(function, inputs, upstream, wanted=None):
     """Gradients of `function(*inputs)` to those inputs that are floating-point, or `wanted`; else None."""
     wanted = [t.dtype.is_floating for t in inputs] if wanted is None else wanted
     watched = [t for t, want in zip(inputs, wanted, strict=True) if want]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(watched)
-        value = function(*inputs)
-    grads = iter(tape.gradient(value, watched, upstream, unconnected_gradients="zero"))
-    return [next(grads) if want else None for want in wanted]
+    if tf.executing_eagerly():
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            value = function(*inputs)
+        grads = tape.gradient(value, watched, upstream)
+    else:
+        # Not by a tape, which notes nothing where forward mode asks for the gradients of a function.
+        grads = tf.gradients(function(*inputs), watched, upstream)
+    found = iter(None if grad is None else tf.convert_to_tensor(grad) for grad in grads)
+    return [next(found) if want else None for want in wanted]
 
 
 def cross_entropy(tensors, options):
     """The loss of `tensors`: logits, labels, weight, sample_weight and normalizer, the last three or None."""
-    if _calls.must_be_portable():
+    if _calls.must_be_plain(*tensors):
         return _formula.cross_entropy(*tensors, options)
     loss = _Loss(tensors, options)
     present = [t for t in tensors if t is not None]
@@ -79,6 +87,9 @@ def cross_entropy_with_grad(tensors, grad_loss, options):
     loss = _Loss(tensors, options)
     logits = tensors[0]
     present = [t for t in tensors if t is not None]
+    if not tf.executing_eagerly() and _calls.must_be_plain(*tensors):
+        value = _formula.cross_entropy(*tensors, options)
+        return value, loss.formula(tf.cast(grad_loss, value.dtype), *present)
 
     def both(grad_loss, *arrays):
         return loss.evaluate(arrays, grad_loss.astype(np.float64) if grad_loss.ndim else float(grad_loss))
@@ -104,11 +115,7 @@ class _Loss:
         eager = tf.executing_eagerly()
         self.usual = _usual if eager else {}
         self.gradient_wanted = eager and _calls.is_recorded([tensors[0]])
-        self.others_wanted = [
-            t.dtype.is_floating and not (eager and not _calls.is_recorded([t]))
-            for t in tensors[1:]
-            if t is not None
-        ]
+        self.others_wanted = [_may_need_gradient(t) for t in tensors[1:] if t is not None]
         self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
 
     def forward(self, *tensors):
@@ -143,9 +150,7 @@ class _Loss:
         if self.gradient_wanted:
             expected = self.usual.get(self._kind(logits), self._mean(logits))
         loss, grad = self.evaluate(arrays, expected)
-        if expected is None:
-            grad, expected = np.empty(0, logits.dtype), math.nan
-        return loss, grad, np.float64(expected)
+        return loss, grad, math.nan if expected is None else expected
 
     def _backward(self, upstream, grad, expected, *arrays):
         logits = arrays[0]
@@ -182,6 +187,15 @@ class _Loss:
         return as_dtype(loss, options.dtype), grad
 
 
+def _may_need_gradient(tensor):
+    if not tensor.dtype.is_floating:
+        return False
+    if tf.executing_eagerly():
+        return _calls.is_recorded([tensor])
+    operation = getattr(tensor, "op", None)  # an eager tensor within a graph has none
+    return operation is None or operation.type != "StopGradient"
+
+
 def _one_number(values):
     """The number that all of `values` are, or None."""
     first = float(values.flat[0]) if values.size else 1.0
@@ -197,19 +211,27 @@ def changed(shape, lengths):
     return tf.TensorShape([size for axis, size in enumerate(sizes) if lengths.get(axis, 1) is not None])
 
 
+def ones_for_rows(logits, axis, dtype):
+    shape = changed(logits.shape, {axis: None})
+    if shape.is_fully_defined():
+        return tf.ones(shape, dtype)
+    sizes = tf.shape(logits)
+    ones = tf.ones(tf.concat([sizes[:axis], sizes[axis:][1:]], 0), dtype)
+    ones.set_shape(shape)
+    return ones
+
+
 def softmax(logits, axis, temperature=1.0):
-    return _normalized("softmax", softmax_formula, logits, axis, temperature)
+    return _normalized("softmax", logits, axis, temperature)
 
 
 def log_softmax(logits, axis, temperature=1.0):
-    return _normalized("log_softmax", log_softmax_formula, logits, axis, temperature)
+    return _normalized("log_softmax", logits, axis, temperature)
 
 
-def _normalized(name, derivative, logits, axis, temperature):
-    if _calls.must_be_portable():
-        z = logits / temperature
-        z -= tf.reduce_logsumexp(z, axis, keepdims=True)
-        return tf.exp(z) if name == "softmax" else z
+def _normalized(name, logits, axis, temperature):
+    if _calls.must_be_plain(logits):
+        return _formula.normalized(name, logits, axis, temperature)
     function, gradient = getattr(fastlogits, name), getattr(fastlogits, f"{name}_backward")
 
     def compute(x):
@@ -217,7 +239,7 @@ def _normalized(name, derivative, logits, axis, temperature):
 
     def compute_gradient(upstream, result):
         grad = gradient(upstream, result, axis, out=_arrays.empty(result.shape, result.dtype))
-        return (grad if temperature == 1 else np.divide(grad, temperature, out=grad, dtype=grad.dtype),)
+        return (grad if temperature == 1 else np.divide(grad, grad.dtype.type(temperature), out=grad),)
 
     def forward(x):
         (result,) = run(compute, [x], [x.dtype], [x.shape])
@@ -227,25 +249,47 @@ def _normalized(name, derivative, logits, axis, temperature):
         return run(compute_gradient, [upstream, result], [x.dtype], [x.shape])[0]
 
     def formula(upstream, x):
-        return derivative(upstream, _normalized(name, derivative, x, axis, temperature), axis) / temperature
+        return _formula.backward(name, upstream, _normalized(name, x, axis, temperature), axis) / temperature
 
     return differentiable(forward, backward, formula, [logits])
 
 
-def softmax_formula(grad, probs, axis):
-    return probs * (grad - tf.reduce_sum(grad * probs, axis, keepdims=True))
+def softmax_backward(grad, probs, axis):
+    return _backward("softmax", grad, probs, axis)
 
 
-def log_softmax_formula(grad, log_probs, axis):
-    return grad - tf.exp(log_probs) * tf.reduce_sum(grad, axis, keepdims=True)
+def log_softmax_backward(grad, log_probs, axis):
+    return _backward("log_softmax", grad, log_probs, axis)
+
+
+def _backward(name, grad, result, axis):
+    def formula(grad, result):
+        return _formula.backward(name, grad, result, axis)
+
+    if _calls.must_be_plain(grad, result):
+        return formula(grad, result)
+    function = getattr(fastlogits, f"{name}_backward")
+
+    def compute(grad, result):
+        return (function(grad, result, axis, out=_arrays.empty(result.shape, result.dtype)),)
+
+    def forward(grad, result):
+        return run(compute, [grad, result], [result.dtype], [result.shape])
+
+    def gradient(upstream, grad, result):
+        return differentiate(formula, (grad, result), upstream)[0]
+
+    def other(upstream, grad, result):
+        return differentiate(formula, (grad, result), upstream)[1:]
+
+    return differentiable(forward, gradient, gradient, [grad, result], other)
 
 
 def logsumexp(logits, axis, keepdims=False):
-    if _calls.must_be_portable():
+    if _calls.must_be_plain(logits):
         return tf.reduce_logsumexp(logits, axis, keepdims)
     if not keepdims:
-        values = logsumexp(logits, axis, keepdims=True)
-        return squeeze(values, axis)
+        return squeeze(logsumexp(logits, axis, keepdims=True), axis)
 
     def compute(x):
         return (np.asarray(fastlogits.logsumexp(x, axis, keepdims=True)),)
@@ -268,35 +312,47 @@ def logsumexp(logits, axis, keepdims=False):
     return differentiable(forward, backward, formula, [logits])
 
 
+def squeeze(values, axis):
+    return tf.reshape(values, []) if axis is None else tf.squeeze(values, axis)
+
+
 def selective_log_softmax(logits, ids, axis):
-    if _calls.must_be_portable():
+    if _calls.must_be_plain(logits):
         return _formula.selective_log_softmax(logits, ids, axis)
 
     def compute(x, ids):
         return (np.asarray(fastlogits.selective_log_softmax(x, ids, axis)),)
 
-    def compute_gradient(upstream, x, ids):
-        out = _arrays.empty(x.shape, x.dtype)
-        return (fastlogits.selective_log_softmax_backward(upstream, x, ids, axis, out=out),)
-
     def forward(x, ids):
         return run(compute, [x, ids], [x.dtype], [ids.shape])
 
     def backward(upstream, x, ids):
-        return run(compute_gradient, [upstream, x, ids], [x.dtype], [x.shape])[0]
+        return selective_log_softmax_backward(upstream, x, ids, axis)
 
-    def formula(upstream, x, ids):
-        return selective_log_softmax_formula(upstream, x, ids, axis)
-
-    return differentiable(forward, backward, formula, [logits, ids], lambda *_: [None])
+    return differentiable(forward, backward, backward, [logits, ids], lambda *_: [None])
 
 
-def selective_log_softmax_formula(grad, logits, ids, axis):
-    def log_probs(logits, ids):
-        return _formula.selective_log_softmax(logits, ids, axis, log_softmax)
+def selective_log_softmax_backward(grad, logits, ids, axis):
+    def gather(x, ids):
+        return _formula.selective_log_softmax(x, ids, axis, log_softmax)
 
-    return differentiate(log_probs, (logits, ids), grad)[0]
+    def formula(grad, x, ids):
+        return differentiate(gather, (x, ids), grad)[0]
 
+    if _calls.must_be_plain(grad, logits):
+        return formula(grad, logits, ids)
 
-def squeeze(values, axis):
-    return tf.reshape(values, []) if axis is None else tf.squeeze(values, axis)
+    def compute(grad, x, ids):
+        out = _arrays.empty(x.shape, x.dtype)
+        return (fastlogits.selective_log_softmax_backward(grad, x, ids, axis, out=out),)
+
+    def forward(grad, x, ids):
+        return run(compute, [grad, x, ids], [x.dtype], [x.shape])
+
+    def gradient(upstream, grad, x, ids):
+        return differentiate(formula, (grad, x, ids), upstream)[0]
+
+    def others(upstream, grad, x, ids):
+        return differentiate(formula, (grad, x, ids), upstream)[1:]
+
+    return differentiable(forward, gradient, gradient, [grad, logits, ids], others)

@@ -8,21 +8,24 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.autograph.experimental import do_not_convert
 
 import fastlogits
 from fastlogits import CrossEntropy, _checks
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
-from fastlogits.tensorflow import _calls, _gradients
+from fastlogits.tensorflow import _calls, _formula, _gradients
 from fastlogits.tensorflow import _checks as _tensor_checks
 from fastlogits.tensorflow._arrays import array, tensor
 from fastlogits.tensorflow._gradients import Options
 
 
+@do_not_convert
 def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
     return _normalized("softmax", logits, axis, temperature, where, 0.0, out)
 
 
+@do_not_convert
 def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
     return _normalized("log_softmax", logits, axis, temperature, where, -math.inf, out)
 
@@ -31,7 +34,7 @@ def _normalized(name, logits, axis, temperature, where, excluded, out):
     _tensor_checks.no_out(out)
     logits = _floats("logits", logits)
     scale = _checks.scale("temperature", temperature)
-    axis = _tensor_checks.axes(_checks.axis(axis), logits)
+    axis = _axes(axis, logits)
     if where is None:
         return getattr(_gradients, name)(logits, axis, scale)
     if not _differentiable():
@@ -41,9 +44,10 @@ def _normalized(name, logits, axis, temperature, where, excluded, out):
     return _filled(result, where, excluded)
 
 
+@do_not_convert
 def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
     a = _floats("a", a)
-    axis = _tensor_checks.axes(_checks.axis(axis), a)
+    axis = _axes(axis, a)
     if not _differentiable():
         options = {"b": b, "keepdims": keepdims, "return_sign": return_sign, "where": where}
         return _numpy(fastlogits.logsumexp, a, axis, **options)
@@ -75,46 +79,47 @@ def _weighted_logsumexp(a, b, axis, keepdims):
     return results if keepdims else tuple(_gradients.squeeze(result, axis) for result in results)
 
 
+@do_not_convert
 def argmax(logits, axis=-1):
     axis = _checks.one_axis(axis)
     logits = _tensor_checks.dense("logits", logits, _tensor_checks.NUMBERS)
     shape = _gradients.changed(logits.shape, {_tensor_checks.axes(axis, logits): None})
+    if not tf.executing_eagerly() and _calls.must_be_plain():
+        return _formula.argmax(logits, axis)
     return _calls.run(lambda x: (np.asarray(fastlogits.argmax(x, axis)),), [logits], [tf.int64], [shape])[0]
 
 
+@do_not_convert
 def softmax_backward(grad_probs, probs, axis=-1, *, out=None):
-    return _backward(fastlogits.softmax_backward, _gradients.softmax_formula, grad_probs, probs, axis, out)
-
-
-def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
-    function, formula = fastlogits.log_softmax_backward, _gradients.log_softmax_formula
-    return _backward(function, formula, grad_log_probs, log_probs, axis, out)
-
-
-def _backward(function, formula, grad, result, axis, out):
+    tensors = _floats("grad_probs", grad_probs), _floats("probs", probs)
     _tensor_checks.no_out(out)
-    if not _differentiable():
-        return _numpy(function, grad, result, axis)
-    return formula(grad, result, _tensor_checks.axes(_checks.axis(axis), result))
+    return _gradients.softmax_backward(*tensors, _axes(axis, tensors[1]))
 
 
+@do_not_convert
+def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
+    tensors = _floats("grad_log_probs", grad_log_probs), _floats("log_probs", log_probs)
+    _tensor_checks.no_out(out)
+    return _gradients.log_softmax_backward(*tensors, _axes(axis, tensors[1]))
+
+
+@do_not_convert
 def selective_log_softmax(logits, ids, axis=-1):
     return _gradients.selective_log_softmax(*_with_ids(logits, ids, axis))
 
 
+@do_not_convert
 def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
     _tensor_checks.no_out(out)
-    if not _differentiable():
-        return _numpy(fastlogits.selective_log_softmax_backward, grad, logits, ids, axis)
-    return _gradients.selective_log_softmax_formula(grad, *_with_ids(logits, ids, axis))
+    return _gradients.selective_log_softmax_backward(_floats("grad", grad), *_with_ids(logits, ids, axis))
 
 
 def _with_ids(logits, ids, axis):
     logits = _floats("logits", logits)
-    ids = _tensor_checks.dense("ids", ids, _tensor_checks.INTEGERS)
-    return logits, ids, _tensor_checks.axes(_checks.one_axis(axis), logits)
+    return logits, _tensor_checks.dense("ids", ids, _tensor_checks.INTEGERS), _axes(_checks.one_axis(axis), logits)
 
 
+@do_not_convert
 def cross_entropy(
     logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
@@ -124,6 +129,7 @@ def cross_entropy(
     return _gradients.cross_entropy(tensors, _options(tensors, axis, ignore_index, numbers, reduction))
 
 
+@do_not_convert
 def cross_entropy_with_grad(
     logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
@@ -155,18 +161,19 @@ def _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction):
 
 def _options(tensors, axis, ignore_index, numbers, reduction):
     logits, labels = tensors[:2]
-    axis = _tensor_checks.axes(_checks.one_axis(axis), logits)
+    axis = _axes(_checks.one_axis(axis), logits)
     ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=labels.dtype.is_floating)
     return Options(axis, ignore_index, numbers, reduction, logits.dtype)
 
 
+@do_not_convert
 def by_memory(function, *args, **kwargs):
     """`function` of fastlogits, which has no gradient here, on the memory of the tensors among its arguments."""
     if not tf.executing_eagerly():
         raise _tensor_checks.in_graph(function.__name__)
     names = function.__code__.co_varnames
     for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-        if tf.is_tensor(value) and _calls.is_recorded([value]):
+        if isinstance(value, tf.Tensor) and _calls.is_recorded([value]):
             raise _tensor_checks.no_gradient(function.__name__, name)
     return _numpy(function, *args, **kwargs)
 
@@ -181,7 +188,7 @@ def _numpy(function, *args, **kwargs):
 
 
 def _memory(value):
-    if not tf.is_tensor(value):
+    if not isinstance(value, tf.Tensor):
         return value
     return array(_tensor_checks.dense("tensor", value, _tensor_checks.NUMBERS))
 
@@ -189,6 +196,10 @@ def _memory(value):
 def _differentiable():
     """Whether the call may have to be differentiated, or is traced."""
     return not tf.executing_eagerly() or _calls.is_recording()
+
+
+def _axes(axis, tensor):
+    return _tensor_checks.axes(_checks.axis(axis), tensor)
 
 
 def _floats(name, values):
