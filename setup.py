@@ -47,18 +47,20 @@ def extensions():
         )
         for name in ("_softmax", "_cross_entropy", "_filters", "_moments", "_row_stats")
     ]
-    cpu = Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"])
+    plain = [
+        Extension(f"fastlogits.backends.{name}", [f"fastlogits/backends/{name}.pyx"]) for name in ("_cpu", "_team")
+    ]
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(
         "fastlogits.jax._handler",
         ["adapters/jax/_handler.pyx"],
         include_dirs=[numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=["adapters/jax/xla_ffi.h"],
+        depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h"],
     )
     # The C of a kernel is compiled once for each instruction set, into a folder that takes the place of
     # fastlogits/kernels on the package's path: the module's name, which Cython writes into the C, stays true.
-    return cythonize([cpu, xla, *calls], build_dir="build", compiler_directives=directives) + [
+    return cythonize([*plain, xla, *calls], build_dir="build", compiler_directives=directives) + [
         Extension(
             text.name.replace("kernels.", f"kernels.{name}."),
             text.sources,

@@ -398,3 +398,50 @@ def test_without_the_handler():
             print("done")
         """
     assert run(code).endswith("done")
+
+
+def test_kernels_share_the_threads_of_xla():
+    """Entering an OpenMP region, each of XLA's threads would be given a team of its own."""
+    need("fastlogits.jax._handler")
+    code = """
+        import concurrent.futures, os, threading
+        import jax, jax.numpy as jnp, numpy as np
+        import fastlogits, fastlogits.jax as fj
+        x = np.random.default_rng(0).standard_normal((20011, 10)).astype(np.float32)
+        exact = fastlogits.softmax(x)
+        @jax.jit
+        def chain(x):
+            for _ in range(3):
+                x = fj.softmax(x + (x.T @ x).sum() * 0)
+            return fj.softmax(x * 0)
+        def calls(_):
+            for _ in range(5):
+                np.testing.assert_array_equal(fj.softmax(jx), exact)
+                np.testing.assert_array_equal(chain(jx), jnp.full(x.shape, 0.1))
+        jx = jnp.asarray(x)
+        jax.block_until_ready(jax.jit(lambda x: (x.T @ x).sum())(jx))
+        with fastlogits.settings(num_threads=4), concurrent.futures.ThreadPoolExecutor(4) as pool:
+            barrier = threading.Barrier(4)
+            list(pool.map(lambda _: barrier.wait(), range(4)))
+            before = set(os.listdir("/proc/self/task"))
+            list(pool.map(calls, range(4)))
+            print("new:", len(set(os.listdir("/proc/self/task")) - before))
+        """
+    assert run(code, FASTLOGITS_BACKEND="cython", FASTLOGITS_NUM_THREADS="4").endswith("new: 0")
+
+
+def test_a_program_may_end_while_kernels_are_running():
+    code = """
+        import jax, jax.numpy as jnp
+        import fastlogits.jax as fj
+        @jax.jit
+        def long(x):
+            for _ in range(20):
+                x = fj.softmax(x + 1)
+            return x
+        x = jnp.ones((2000, 2000))
+        long(x).block_until_ready()
+        later = long(long(x))
+        print("done")
+        """
+    assert run(code).endswith("done")

@@ -1,5 +1,7 @@
 """From XLA's typed foreign function interface to a Python function on NumPy arrays over XLA's own buffers."""
 
+import atexit
+
 import ml_dtypes
 import numpy as np
 
@@ -8,6 +10,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
 from libc.stdint cimport int64_t, uint32_t, uintptr_t
+
+from fastlogits.backends._team cimport Team, join, part_of_job
 
 cnp.import_array()
 
@@ -32,7 +36,7 @@ cdef extern from "xla_ffi.h" nogil:
         int code
     ctypedef struct xla_ffi_api:
         xla_ffi_version version
-        xla_ffi_error* (*error_create)(xla_ffi_error_create_args*)
+        xla_ffi_error* (*error_create)(xla_ffi_error_create_args*) noexcept nogil
     ctypedef struct xla_ffi_buffer:
         int dtype
         void* data
@@ -50,6 +54,9 @@ cdef extern from "xla_ffi.h" nogil:
         xla_ffi_values arguments, results
         xla_ffi_values attributes
 
+cdef extern from "xla_team.h" nogil:
+    void xla_share(const xla_ffi_call*, part_of_job, void* job, Py_ssize_t parts, int threads)
+
 cdef extern from *:
     """
     #include <sys/mman.h>
@@ -59,6 +66,15 @@ cdef extern from *:
     """
     int madvise(void*, size_t, int) nogil
     int MADV_HUGEPAGE
+
+cdef extern from *:
+    int __atomic_add_fetch(int*, int, int) nogil
+    int __atomic_sub_fetch(int*, int, int) nogil
+    int __atomic_load_n(int*, int) nogil
+    int __ATOMIC_ACQUIRE, __ATOMIC_ACQ_REL
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
 
 cdef extern from "numpy/arrayobject.h":
     PyTypeObject PyArray_Type
@@ -85,8 +101,24 @@ def capsule(call):
     return PyCapsule_New(<void*>handle, NULL, NULL)
 
 
+# Handlers that wait for the interpreter or are in it, of which no more may come when it ends: JAX then waits for all
+# computations to finish, without letting go of it.
+cdef int inside = 0
+cdef bint closing = False
+
+
+@atexit.register
+def close():
+    global closing
+    closing = True
+    with nogil:
+        while __atomic_load_n(&inside, __ATOMIC_ACQUIRE):
+            sched_yield()
+
+
 cdef xla_ffi_error* handle(xla_ffi_call* call) noexcept nogil:
     cdef xla_ffi_metadata* metadata
+    cdef xla_ffi_error* error = NULL
     if call.extensions != NULL and call.extensions.type == XLA_FFI_METADATA:
         # A question, asked once: which version is spoken here?
         metadata = (<xla_ffi_metadata_extension*>call.extensions).metadata
@@ -94,24 +126,46 @@ cdef xla_ffi_error* handle(xla_ffi_call* call) noexcept nogil:
         metadata.version.minor = min(XLA_FFI_MINOR, call.api.version.minor)
         metadata.traits = 0
         return NULL
-    with gil:
-        return answer(call)
+    __atomic_add_fetch(&inside, 1, __ATOMIC_ACQ_REL)
+    if closing:
+        error = failure(call, b"the interpreter ends")
+    else:
+        with gil:
+            error = answer(call)
+    __atomic_sub_fetch(&inside, 1, __ATOMIC_ACQ_REL)
+    return error
+
+
+cdef struct XlaTeam:
+    Team base
+    xla_ffi_call* call
+
+
+cdef void share(Team* team, part_of_job function, void* job, Py_ssize_t parts, int threads) noexcept nogil:
+    xla_share((<XlaTeam*>team).call, function, job, parts, threads)
 
 
 cdef xla_ffi_error* answer(xla_ffi_call* call) noexcept:
     cdef xla_ffi_span* text = <xla_ffi_span*>call.attributes.values[0]
+    cdef XlaTeam team
     cdef int64_t i
+    team.base.share = share
+    team.call = call
+    join(&team.base)
     try:
         function = prepared(PyBytes_FromStringAndSize(text.start, text.length))
         arrays = [array(<xla_ffi_buffer*>call.arguments.values[i], 0) for i in range(call.arguments.size)]
         arrays.append(array(<xla_ffi_buffer*>call.results.values[0], cnp.NPY_ARRAY_WRITEABLE))
         function(*arrays)
     except BaseException as error:
-        return failure(call, str(error).encode())
+        message = str(error).encode()
+        return failure(call, message)
+    finally:
+        join(NULL)
     return NULL
 
 
-cdef xla_ffi_error* failure(xla_ffi_call* call, bytes message):
+cdef xla_ffi_error* failure(xla_ffi_call* call, const char* message) noexcept nogil:
     cdef xla_ffi_error_create_args arguments
     arguments.struct_size = sizeof(arguments)
     arguments.extensions = NULL

@@ -51,6 +51,12 @@ typedef struct {
 typedef struct {
     size_t struct_size;
     xla_ffi_extension *extensions;
+    xla_ffi_error *error;
+} xla_ffi_error_destroy_args;
+
+typedef struct {
+    size_t struct_size;
+    xla_ffi_extension *extensions;
     xla_ffi_context *context;
     void (*task)(void *);
     void *data;
@@ -59,21 +65,13 @@ typedef struct {
 typedef struct {
     size_t struct_size;
     xla_ffi_extension *extensions;
-    xla_ffi_context *context;
-    int64_t *num_threads;
-} xla_ffi_num_threads_args;
-
-typedef struct {
-    size_t struct_size;
-    xla_ffi_extension *extensions;
     xla_ffi_version version;
     void *internal;
     xla_ffi_error *(*error_create)(xla_ffi_error_create_args *);
     void *error_get_message;
-    void (*error_destroy)(void *);
+    void (*error_destroy)(xla_ffi_error_destroy_args *);
     void *handler_register, *stream_get, *type_register, *context_get, *state_set, *state_get, *allocate, *free;
     xla_ffi_error *(*schedule)(xla_ffi_schedule_args *);
-    xla_ffi_error *(*num_threads)(xla_ffi_num_threads_args *);
 } xla_ffi_api;
 
 typedef struct {

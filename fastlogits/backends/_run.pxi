@@ -2,7 +2,7 @@
 #
 # An operation is a `Call`, its arguments, and a function `(which, call, start, stop)` for each way through memory:
 # rows, columns, short rows, or the steps of a long row. `which` is a null pointer of the computing type. `run` hands
-# the items [start, stop) to the threads of an OpenMP region. Scratch memory lies on the stack of each thread.
+# the items [start, stop) to the threads of an OpenMP region, or of another team. Scratch memory lies on the stack of each thread.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
@@ -10,6 +10,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
+from fastlogits.backends._team cimport Team, team
 from fastlogits.kernels.cross_entropy cimport Options
 from fastlogits.kernels.primitives cimport (
     BFLOAT16, BLOCK, BLOCK_FIELDS, FLOAT16, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE, real,
@@ -45,20 +46,38 @@ cdef struct Call:
 
 ctypedef void (*chunk)(real* which, Call* call, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
+cdef struct Job:
+    void (*function)(void* which, Call* call, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
+    Call* call
+    Py_ssize_t start, size, parts
+
+
+cdef void do_part(void* shared, Py_ssize_t part) noexcept nogil:
+    cdef Job* job = <Job*>shared
+    job.function(NULL, job.call, job.start + job.size * part // job.parts,
+                 job.start + job.size * (part + 1) // job.parts)
+
 
 cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits, int threads) except -1:
-    cdef Py_ssize_t start = 0, size, parts, part, region = max(1, REGION // max(1, item_logits))
-    while start < items:
-        size = min(region, items - start)
-        parts = min(size, 8 * threads) if threads > 1 else 1
+    cdef Py_ssize_t part, region = max(1, REGION // max(1, item_logits))
+    cdef Team* others = team()
+    cdef Job job
+    job.function = <void (*)(void*, Call*, Py_ssize_t, Py_ssize_t) noexcept nogil>function
+    job.call = call
+    job.start = 0
+    while job.start < items:
+        job.size = min(region, items - job.start)
+        job.parts = min(job.size, 8 * threads) if threads > 1 else 1
         with nogil:
-            if parts == 1:
-                function(which, call, start, start + size)
+            if job.parts == 1:
+                do_part(&job, 0)
+            elif others != NULL:
+                others.share(others, do_part, &job, job.parts, threads)
             else:
-                for part in prange(parts, num_threads=threads, schedule="dynamic", chunksize=1):
-                    function(which, call, start + size * part // parts, start + size * (part + 1) // parts)
-        start += size
-        if start < items:
+                for part in prange(job.parts, num_threads=threads, schedule="dynamic", chunksize=1):
+                    do_part(&job, part)
+        job.start += job.size
+        if job.start < items:
             PyErr_CheckSignals()
     return 0
 
