@@ -12,7 +12,7 @@ from conftest import need
 from subprocesses import environment, run
 
 import fastlogits
-from fastlogits.cli import arguments, bench, main
+from fastlogits.cli import arguments, bench, formats, main
 from fastlogits.cli.failures import Failure
 from fastlogits.cli.progress import bar
 
@@ -43,7 +43,9 @@ def test_info_without_libraries(capsys, monkeypatch):
 
 def test_bench(capsys, monkeypatch):
     need("scipy")
-    need("torch")
+    torch = need("torch")
+    # The command has a process to itself, and sets this.
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     monkeypatch.setattr(bench, "SECONDS", 0)
     told = json.loads(said(capsys, "bench", "--shapes", "30x7,5x60", "--threads", "1", "--json"))
     assert (told["dtype"], told["threads"]) == ("float32", 1)
@@ -140,3 +142,18 @@ def test_progress_counts_what_is_read(tmp_path, monkeypatch):
         words = "--memory", memory, "--force"
         assert main(["apply", "softmax", str(tmp_path / "x.npy"), str(tmp_path / "out.npy"), *words]) == 0
         assert "100%" in terminal.getvalue().splitlines()[-1]
+
+
+PLACES = {
+    "x.npy": ("x.npy", None),
+    "a/b.c/x.h5:run/logits": ("a/b.c/x.h5", "run/logits"),
+    "x.npz:y.npy": ("x.npz", "y.npy"),
+    "x.npy.zarr:a:b": ("x.npy.zarr", "a:b"),
+    "x:y.hdf5": ("x:y.hdf5", None),
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_places(text):
+    place = formats.place(text)
+    assert (place.path, place.key) == PLACES[text]

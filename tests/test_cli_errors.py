@@ -79,7 +79,7 @@ FAILURES = {
     "apply topk x.npy out.npy --top-k 2": "out.npy: .npy holds one array, not values and indices",
     "apply topk x.npy out.npz --top-k 5": "x.npy: top_k: expected an integer from 0 to the number of classes, 4",
     "apply softmax x.npy out.npy --dtype bfloat16": "out.npy: .npy cannot hold bfloat16",
-    "apply stats x.npy out.parquet --axis 0 --top-k 2": "out.parquet: .parquet holds rows",
+    "apply stats x.npy out.parquet --axis 0 --top-k 2": "out.parquet: .parquet holds columns of equal length",
     "apply stats x.npy out.npz --labels none.npy": "none.npy: no such file",
     "apply stats x.npy out.npz --labels x.npy": "x.npy: expected integer labels, found float32",
     "apply stats x.npy out.npz --labels y.npy --axis 0": "y.npy: expected labels of shape (4,), found (6,)",

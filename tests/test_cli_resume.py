@@ -283,7 +283,9 @@ def test_folders_are_replaced(source, tmp_path, monkeypatch):
 def test_killed_twenty_times(tmp_path, rng):
     """A sparse file of some gigabytes, to be read and written; killed at any moment, from the first import on."""
     source, whole, target = (tmp_path / name for name in ("x.npy", "whole.npy", "out.npy"))
-    np.lib.format.open_memmap(source, "w+", np.float32, (500_000, 1000)).flush()
+    x = np.lib.format.open_memmap(source, "w+", np.float32, (500_000, 1000))
+    x[::97, 0] = 9 * rng.normal(size=len(x[::97]))
+    x.flush()
     finished(start("softmax", source, whole))
     expected, kills = digest(whole), 0
     whole.unlink()

@@ -111,8 +111,7 @@ def _in_order(job, partial, pool):
 
 
 def _summary(job, args, resumed, nan_rows, seconds):
-    """What `--json` prints."""
-    shape = job.source.shape
+    shape, blocks = job.source.shape, job.plan.count
     return {
         "operation": args.op,
         "source": args.source.path,
@@ -123,10 +122,10 @@ def _summary(job, args, resumed, nan_rows, seconds):
         "results": {name: {"shape": shape, "dtype": str(dtype)} for name, (shape, dtype) in job.results.items()},
         "rows": math.prod(shape) // max(1, shape[job.axis]),
         "nan_rows": nan_rows,
-        "blocks": job.plan.count,
+        "blocks": blocks,
         "resumed_after_blocks": resumed,
         "seconds": round(seconds, 3),
-        "bytes_per_second": round(job.bytes / seconds),
+        "bytes_per_second": round(job.bytes * (blocks - resumed) / blocks / seconds),
     }
 
 

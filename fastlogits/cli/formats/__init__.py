@@ -4,10 +4,9 @@ HOLDS                       names of the dtypes that it can hold
 SEVERAL                     whether a file holds several named arrays
 ROWS                        whether they must have first axes of one length
 NEEDS                       the libraries that it is made with
-open_array(path, key)       an array to read: `shape`, `dtype`, `chunks` (None, or the lengths that are best read at
-                            once), `ordered` (whether it is best read from the beginning to the end),
-                            `read(region, buffer)`, `close()`; `open` adds
-                            its `state`
+open_array(path, key)       an array to read: `path`, `shape`, `dtype`, `chunks` (None, or lengths that are best read at
+                            once), `fortran` (whether the first axis runs fastest), `ordered` (whether it is best
+                            read from the beginning to the end), `read(region, buffer)` and `close()`
 layout(specs)               where results are written straight into the file: header, offset of each array, file size
 assemble(path, arrays)      where the file is made of finished arrays
 
@@ -34,7 +33,7 @@ MODULES = {
     ".h5": "h5",
     ".hdf5": "h5",
 }
-NAME = re.compile(rf"(.*({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL)
+NAME = re.compile(rf"(.*?({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL)
 NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"bool"}
 NUMBERS |= {"float16", "float32", "float64"}
 
@@ -102,7 +101,6 @@ def choose(path, names, key):
     return key
 
 
-
 def check_holds(target, results):
     """That `target` can hold arrays of these names, shapes and dtypes."""
     path, suffix, kind = target.path, target.suffix, target.format
@@ -110,9 +108,9 @@ def check_holds(target, results):
         library(name, path)
     for _, dtype in results.values():
         if dtype.name not in kind.HOLDS:
-            raise Failure(path, f"{suffix} cannot hold {dtype}; .safetensors can, or choose a --dtype")
+            raise Failure(path, f"{suffix} cannot hold {dtype}: take .safetensors, or a --dtype")
     if len(results) > 1 and not kind.SEVERAL:
         raise Failure(path, f"{suffix} holds one array, not {' and '.join(results)}: take .npz or another")
     rows = {shape[:1] for shape, _ in results.values()}
     if kind.ROWS and (len(rows) > 1 or () in rows):
-        raise Failure(path, f"{suffix} holds rows, of each result as many: take .npz or another")
+        raise Failure(path, f"{suffix} holds columns of equal length, which these are not: take .npz or another")

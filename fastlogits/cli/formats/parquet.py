@@ -13,8 +13,8 @@ ROWS = True
 NEEDS = ("pyarrow", "pyarrow.parquet", "pyarrow.compute")
 
 READ_AHEAD = 1 << 20
-BATCH = 1 << 24
-ROW_GROUP = 1 << 26
+BATCH = 1 << 22
+ROW_GROUP = 1 << 24
 
 
 class Column:

@@ -53,7 +53,6 @@ class RawArray:
     def close(self):
         self.file.close()
 
-
 class RawFile:
     """A file of results, written piece by piece in any order; what is there of it stays."""
 
@@ -91,4 +90,3 @@ class RawFile:
 
     def close(self):
         self.file.close()
-
