@@ -45,6 +45,15 @@ def top(logits, k, axis=-1):
     return fastlogits.topk(logits, k, axis)._asdict()
 
 
+def drawn(logits, axis=-1, seed=0, **filters):
+    """Of rows that cannot be sampled, -1 and NaN."""
+    bad = ~np.isfinite(logits.max(axis))
+    sample = fastlogits.sample(
+        np.where(np.expand_dims(bad, axis), np.float32(0), logits), seed=seed, axis=axis, **filters
+    )
+    return {"ids": np.where(bad, -1, sample.ids), "log_probs": np.where(bad, np.float32("nan"), sample.log_probs)}
+
+
 def stats(logits, labels=None, axis=-1, **options):
     return vars(fastlogits.row_stats(logits, labels, axis=axis, **options))
 
@@ -66,6 +75,11 @@ OPERATIONS = {
         lambda x, y, axis: stats(x, want=["margin", "topk_log_probs"], top_k=3, axis=axis),
     ),
     "stats, labels": (["--labels"], lambda x, y, axis: stats(x, y, axis=axis)),
+    "sample": ([], lambda x, y, axis: drawn(x, axis)),
+    "sample, filtered": (
+        ["--seed", "7", "--temperature", "1.5", "--top-k", "20", "--top-p", "0.9", "--min-keep", "2"],
+        lambda x, y, axis: drawn(x, axis, seed=7, temperature=1.5, top_k=20, top_p=0.9, min_keep=2),
+    ),
     "temperature": (
         ["--temperature", "1.7"],
         lambda x, y, axis: {"logits": (x.astype(np.float64) / 1.7).astype(x.dtype)},
@@ -122,7 +136,7 @@ AXES = [((7, 5, 6), axis) for axis in (0, 1, 2, -2)] + [((9,), 0), ((3, 4, 2, 5)
 
 
 @pytest.mark.parametrize(("shape", "axis"), AXES)
-@pytest.mark.parametrize("name", ["softmax", "logsumexp", "topk", "stats, labels"])
+@pytest.mark.parametrize("name", ["softmax", "logsumexp", "topk", "stats, labels", "sample"])
 @pytest.mark.parametrize("memory", ["512MB", "3KB", "200"])
 def test_any_axis_in_blocks(shape, axis, name, memory, rng, tmp_path):
     x = rng.normal(size=shape).astype(np.float32)
@@ -251,13 +265,16 @@ def test_summary(logits, tmp_path):
     }
 
 
-NAN_ROWS = {"softmax": 3, "log-softmax": 3, "logsumexp": 1, "argmax": 1, "topk": 1, "stats": 3, "temperature": 1}
+NAN_ROWS = dict.fromkeys(("logsumexp", "argmax", "topk", "temperature"), 1)
+NAN_ROWS |= dict.fromkeys(("softmax", "log-softmax", "stats", "sample"), 3)
 
 
 @pytest.mark.parametrize("name", NAN_ROWS)
 @pytest.mark.parametrize("memory", ["1MB", "400"])
 def test_nan_rows_are_counted(name, memory, logits, capsys, tmp_path):
-    """Rows with NaN among the logits or the results, for whole rows and for pieces of rows."""
+    """Rows with NaN among the logits or the results, for whole rows and (but for samples) for pieces of rows."""
+    if name == "sample" and memory == "400":
+        memory = "600"
     np.save(tmp_path / "x.npy", logits)
     words = [*OPERATIONS[name][0], "--memory", memory]
     assert apply(name, tmp_path / "x.npy", tmp_path / "out.npz", *words)["nan_rows"] == NAN_ROWS[name]

@@ -60,6 +60,13 @@ OPTIONS = {
     "labels": {"type": _type(formats.place), "metavar": "FILE", "help": "class indices, of the shape of the rows"},
     "ignore_index": {"type": int, "default": -100, "metavar": "N", "help": "label of rows that do not count"},
     "top_k": {"type": int, "metavar": "K", "help": "how many of the largest"},
+    "top_p": {"type": float, "metavar": "P", "help": "of the likeliest classes, those with this probability together"},
+    "min_p": {"type": float, "metavar": "P", "help": "classes with this part of the largest probability"},
+    "typical_p": {"type": float, "metavar": "P", "help": "the most typical classes with this probability together"},
+    "epsilon_cutoff": {"type": float, "metavar": "P", "help": "classes of at least this probability"},
+    "eta_cutoff": {"type": float, "metavar": "P", "help": "the same, less where the entropy is large"},
+    "min_keep": {"type": int, "default": 1, "metavar": "N", "help": "as many are kept in any case"},
+    "seed": {"type": int, "default": 0, "metavar": "N", "help": "of the random numbers; default: 0"},
 }
 
 
@@ -77,7 +84,7 @@ def parse(argv):
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_apply(commands)
     _add_bench(commands)
-    _add_command(commands, "info", "what is in force, and which files can be read")
+    _add_json(_add_command(commands, "info", "what is in force, and which files can be read"))
     args = parser.parse_args(argv)
     if args.command == "apply":
         operation = OPERATIONS[args.op]
@@ -89,9 +96,11 @@ def parse(argv):
 
 
 def _add_command(commands, name, about, **more):
-    parser = commands.add_parser(name, help=about, description=about, **more)
-    parser.add_argument("--json", action="store_true", help="tell in JSON")
-    return parser
+    return commands.add_parser(name, help=about, description=about, **more)
+
+
+def _add_json(parser):
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_apply(commands):
@@ -118,6 +127,7 @@ def _add_operation(operations, name, operation):
     parser.add_argument("--force", action="store_true", help="replace a TARGET that exists, forget an interrupted run")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run got to, if there is one")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="no bar on stderr")
+    _add_json(parser)
 
 
 def _add_axis(parser):
@@ -135,3 +145,4 @@ def _add_bench(commands):
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     _add_threads(parser)
+    _add_json(parser)

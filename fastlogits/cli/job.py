@@ -35,8 +35,8 @@ class Job:
         itemsize = max(source.dtype.itemsize, self.work.itemsize)
         self.plan = plan(source, self.axis, itemsize, args.memory, self.threads)
         if not self.plan.whole_rows and not hasattr(self.operation, "state"):
-            needed = -(-HELD * source.shape[self.axis] * itemsize // 10**6)
-            raise Failure(source.path, f"{args.op} needs whole rows in memory: at least --memory {needed}MB")
+            needed = HELD * source.shape[self.axis] * itemsize
+            raise Failure(source.path, f"{args.op} needs whole rows in memory: at least --memory {needed}")
         self._own, self._processors = threading.local(), threading.Semaphore(self.threads)
         self.stopped, self.seen = False, lambda amount: None
 

@@ -189,6 +189,38 @@ class LogSoftmax(Softmax):
         return log_probs
 
 
+class Sample:
+    """a class of each row, drawn by its probability, and the logarithm of that; -1 for rows with NaN or +inf"""
+
+    takes = (
+        "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "min_keep",
+    )  # fmt: skip
+    needs = ()
+    numbered = True
+
+    def __init__(self, seed=0, **filters):
+        self.seed, self.filters = seed, filters
+        self(Block(np.zeros((1, 1)), 1, rows=np.zeros(1, int)))  # which checks them
+
+    def results(self, shape, axis, dtype):
+        batch = (*shape[:axis], *shape[axis + 1 :])
+        return {"ids": (batch, np.dtype(np.int64)), "log_probs": (batch, dtype)}
+
+    def __call__(self, block):
+        x, axis = block.logits, block.axis
+        impossible = self._impossible(x, axis)
+        np.copyto(x, 0, where=np.expand_dims(impossible, axis))
+        ids, log_probs = fastlogits.sample(x, seed=self.seed, rows=block.rows, axis=axis, **self.filters)
+        ids, log_probs = np.where(impossible, -1, ids), np.where(impossible, log_probs.dtype.type(np.nan), log_probs)
+        return {"ids": ids, "log_probs": log_probs}, int(impossible.sum())
+
+    @np.errstate(all="ignore")
+    def _impossible(self, x, axis):
+        """Rows of which the largest logit is not finite, or not after the division by the temperature."""
+        peak = RowState.of(x, want=["argmax"], axis=axis).parts["peak"] / (self.filters.get("temperature") or 1)
+        return ~np.isfinite(peak.astype(_layout.COMPUTE[x.dtype]))
+
+
 OPERATIONS = {
     "softmax": Softmax,
     "log-softmax": LogSoftmax,
@@ -196,5 +228,6 @@ OPERATIONS = {
     "argmax": ArgMax,
     "topk": TopK,
     "stats": Stats,
+    "sample": Sample,
     "temperature": Temperature,
 }
