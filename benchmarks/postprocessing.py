@@ -51,18 +51,17 @@ def topk():
     return lambda: fastlogits.topk(x, 50), lambda: torch.topk(tensor, 50), close
 
 
-@case("row_stats, all fields, 256 x 32000", "torch functions", 10)
-def all_fields():
+def all_fields(rows, classes, k):
     import torch
 
-    x = normal(256, 32000)
-    labels = np.random.default_rng(1).integers(0, 32000, 256)
+    x = normal(rows, classes)
+    labels = np.random.default_rng(1).integers(0, classes, rows)
     logits, at = torch.from_numpy(x), torch.from_numpy(labels)[:, None]
 
     def by_torch():
         log_probs = torch.log_softmax(logits, -1)
         probs = log_probs.exp()
-        top, top_ids = torch.topk(logits, 10)
+        top, top_ids = torch.topk(logits, k)
         predicted = logits.argmax(-1)
         return (
             torch.logsumexp(logits, -1),
@@ -80,7 +79,17 @@ def all_fields():
     def agree(ours, theirs):
         close(vars(ours).values(), theirs)
 
-    return lambda: fastlogits.row_stats(x, labels, top_k=10), by_torch, agree
+    return lambda: fastlogits.row_stats(x, labels, top_k=k), by_torch, agree
+
+
+@case("row_stats, all fields, 256 x 32000", "torch functions", 10)
+def long_rows():
+    return all_fields(256, 32000, 10)
+
+
+@case("row_stats, all fields, 65536 x 10", "torch functions", 2)
+def short_rows():
+    return all_fields(65536, 10, 3)
 
 
 @case("row_stats, lse argmax nll, 256 x 32000", "our logsumexp", 1 / 1.4)
