@@ -43,7 +43,8 @@ class _CrossEntropy(keras.losses.Loss):
                 tape.watch(ones)
                 total = self._reduction.of(ones, mask, sample_weight)
             if total.shape.rank != 0 or ones.shape.rank == 0:
-                return self._reduction.of(self._loss(labels, logits, None, "none"), mask, sample_weight)
+                losses = self._loss(labels, logits, None, "none")
+                return tf.cast(self._reduction.of(losses, mask, sample_weight), self.dtype)
             weights = tape.gradient(total, ones)
             if sample_weight is None:
                 weights = tf.stop_gradient(weights)
