@@ -359,31 +359,6 @@ def form_of_ids(ids, shape, axis):
         raise TypeError(f"ids: expected integers, got {ids.dtype}")
 
 
-# Calibration
-
-
-def row_weights(name, values, shape):
-    values = weights(name, values, shape, np.float64)
-    if not ((values >= 0) & (values < math.inf)).all():
-        raise ValueError(f"{name}: expected finite numbers that are not negative, got {values.min()}..{values.max()}")
-    return values
-
-
-def no_rows(shape):
-    return ValueError(f"labels: expected at least one that counts, got none in an array of shape {shape}")
-
-
-def impossible_labels(nll):
-    """For rows whose negative log-likelihood is infinite or NaN at every temperature."""
-    bad = ~np.isfinite(nll)
-    position = tuple(map(int, np.unravel_index(np.argmax(bad), bad.shape)))
-    what = "a label at a logit of -inf" if nll[position] == math.inf else "NaN or +inf, or nothing but -inf"
-    return ValueError(
-        f"logits: expected rows that give their labels a probability above 0, got {what} at {position} "
-        f"({np.count_nonzero(bad)} of {bad.size} rows are bad; the label ignore_index leaves them out)"
-    )
-
-
 # Compiled kernels
 
 

@@ -11,6 +11,7 @@ from tensors import ADAPTERS
 from tolerance import BFLOAT16
 
 import fastlogits
+from fastlogits import calibration
 
 X = np.random.default_rng(0).standard_normal((4, 5, 3))
 G = np.random.default_rng(1).standard_normal((4, 5, 3))
@@ -276,6 +277,20 @@ def test_filters_and_draws_by_memory(framework, kind):
     assert type(drawn) is fastlogits.Sample
     for found, exact in zip(drawn, expected, strict=True):
         np.testing.assert_array_equal(framework.array(found), exact)
+
+
+@pytest.mark.parametrize("kind", [np.float32, BFLOAT16])
+def test_calibration(framework, kind):
+    array = X.astype(kind)
+    x, labels = framework.tensor(array), framework.tensor(LABELS)
+    assert calibration.fit_temperature(x, labels, axis=1) == calibration.fit_temperature(array, LABELS, axis=1)
+    ours = calibration.expected_calibration_error(array, LABELS, axis=1)
+    assert calibration.expected_calibration_error(x, labels, axis=1) == ours
+    curve = calibration.reliability_curve(x, labels, axis=1)
+    assert type(curve) is calibration.ReliabilityCurve
+    expected = calibration.reliability_curve(array, LABELS, axis=1)
+    for part, exact in zip(curve, expected, strict=True):
+        np.testing.assert_array_equal(framework.array(part), exact)
 
 
 def test_by_memory_has_no_gradient(framework):

@@ -15,11 +15,12 @@ cdef void moments_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) 
 
 cdef void moments_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
-    cdef Py_ssize_t item, row
+    cdef Py_ssize_t item, row, n
     for item in range(start, stop):
         row = piece_row(c, item)
-        if c.labels[c.first_row + row] >= 0:
-            text.reduce(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, row_state(c, row),
+        n = c.first_row + row
+        if c.labels[n] >= 0:
+            text.reduce(<real*>c.x, n * c.x_stride, c.labels[n], c.classes, c.scale, row_state(c, row),
                         piece_first(c, item), piece_last(c, item), work, c.storage)
 
 
@@ -33,8 +34,8 @@ cdef void moments_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
         else:
             softmax.settle(<real*>c.x, n * c.x_stride, c.classes, c.scale, work, 0, DISCARD, row_state(c, row), 0,
                            work, c.storage)
-            text.finish(<real*>c.x, n * c.x_stride, c.labels, <double*>c.y, n, c.rows, c.classes, c.scale,
-                        row_state(c, row), work, c.storage)
+            text.finish(<real*>c.x, n * c.x_stride, c.labels[n], <double*>c.y, n, c.rows, c.classes,
+                        c.scale, row_state(c, row), work, c.storage)
 
 
 cdef void moments_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

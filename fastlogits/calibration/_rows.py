@@ -1,10 +1,11 @@
 """Logits with their labels as rows, checked once, for what runs over them several times."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastlogits import _checks, _layout, config
+from fastlogits import _checks, _checks_calibration, _layout, config
 from fastlogits.cross_entropy import int64
 
 
@@ -36,16 +37,59 @@ class LabelledRows(NamedTuple):
             outer=-(-self.outer // step), stride=self.stride * step, labels=labels, weight=weight, total=total
         )
 
+    def empty(self):
+        """Where `moments` puts its results."""
+        return np.empty((5, len(self.labels)))
+
     def moments(self, beta, results):
-        """Each row's log_norm, gap, mean and variance at the inverse temperature beta, see kernels/moments.py."""
-        layout = self.layout
-        config.backend().moments(
-            self.x, self.labels, results, self.outer, layout.classes, layout.inner, self.stride, beta,
-            config.threads(self.size),
-        )  # fmt: skip
+        """Each row's rest, gap, mean, variance and square at the inverse temperature beta: kernels/moments.py."""
+        if self.size:
+            config.backend().moments(self.x, self.labels, results, *self._shape, beta, config.threads(self.size))
+
+    @property
+    def _shape(self):
+        return self.outer, self.layout.classes, self.layout.inner, self.stride
+
+    @property
+    def counted(self):
+        return self.labels >= 0
+
+    def correct(self):
+        """Whether the first of the largest logits is the label, of the rows that count."""
+        indices = np.empty(len(self.labels), np.intp)
+        if self.size:
+            config.backend().argmax(self.x, indices, *self._shape, config.threads(self.size))
+        return (indices == self.labels)[self.counted]
+
+    @np.errstate(all="ignore")
+    def scores(self, temperature):
+        """The `Scores` of the rows that count."""
+        beta = inverse(temperature)
+        results = self.empty()
+        self.moments(beta, results)
+        rest, gap, _, _, square = results[:, self.counted]
+        # `beta` only stands for the infinite one of temperature 0.
+        nll = np.log1p(rest) + np.where(gap > 0, gap * (beta if temperature else math.inf), gap)
+        return Scores(1 / (1 + rest), nll, np.expm1(-nll) ** 2 + square)
 
 
-def labelled_rows(logits, labels, axis, sample_weight, ignore_index):
+class Scores(NamedTuple):
+    """One number a row, in float64: the largest probability, and two losses."""
+
+    confidence: np.ndarray
+    nll: np.ndarray
+    brier: np.ndarray
+
+
+def inverse(temperature):
+    """1 / temperature, within the range of the kernels; the temperatures 0 and inf are limits."""
+    lowest, highest = _checks.SCALE_RANGE
+    if temperature in (0, math.inf):
+        return lowest if temperature else highest
+    return 1.0 / _checks.scale("temperature", temperature)
+
+
+def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
     """`LabelledRows` of a caller's arguments; rows that count for nothing are left out."""
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
@@ -60,11 +104,9 @@ def labelled_rows(logits, labels, axis, sample_weight, ignore_index):
     kept = indices != ignore_index
     weight = None
     if sample_weight is not None:
-        weight = layout.flatten(_checks.row_weights("sample_weight", sample_weight, layout.batch_shape))
+        weight = layout.flatten(_checks_calibration.row_weights("sample_weight", sample_weight, layout.batch_shape))
         kept &= weight > 0
         weight = np.where(kept, weight, 0.0)
         total = float(np.add.reduce(weight))
-    if not total > 0:
-        raise _checks.no_rows(layout.batch_shape)
     x, stride = layout.bring(x)
     return LabelledRows(x, layout, layout.outer, stride, np.where(kept, indices, -1), weight, total)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastlogits import _checks, dispatch
+from fastlogits import _checks, _checks_calibration, dispatch
 from fastlogits.calibration._rows import labelled_rows
 
 if TYPE_CHECKING:
@@ -100,7 +100,13 @@ def fit_temperature(
     >>> round(fit.temperature, 6) == 2.0, round(fit.nll, 6)
     (True, 0.562335)
     """
-    rows = labelled_rows(logits, labels, axis, sample_weight, ignore_index)
+    return temperature_of(labelled_rows(logits, labels, axis, ignore_index, sample_weight))
+
+
+def temperature_of(rows):
+    """The fit of `LabelledRows`."""
+    if not rows.total > 0:
+        raise _checks_calibration.no_rows(rows.layout.batch_shape)
     likelihood = _Likelihood(rows)
     beta = 1.0
     if rows.inner == 1 and rows.outer >= 1024:
@@ -109,31 +115,44 @@ def fit_temperature(
             beta = _newton(_Likelihood(sample), beta, last_step=0.02)[0]
     beta, nll = _newton(likelihood, beta if 0 < beta < math.inf else 1.0, LAST_STEP)
     if not math.isfinite(nll):
-        raise _checks.impossible_labels(rows.layout.unflatten(likelihood.each()))
+        raise _checks_calibration.impossible_labels(rows.layout.unflatten(likelihood.each()))
     if beta == math.inf:
-        nll = likelihood(HIGHEST)[0]
-        beta = 1.0 if likelihood(LOWEST)[0] == nll else math.inf
+        nll = likelihood.limit(HIGHEST)
+        beta = 1.0 if likelihood.limit(LOWEST) == nll else math.inf
     return TemperatureFit(1.0 / beta if beta else math.inf, nll, likelihood.passes)
 
 
 class _Likelihood:
-    """The means over the rows of log_norm, gap, mean and variance (see kernels/moments.py), given beta."""
+    """The likelihood of the rows' labels as a function of beta."""
 
     def __init__(self, rows):
         self.rows = rows
-        self.results = np.empty((4, len(rows.labels)))
+        self.results = rows.empty()
         self.passes = 0
 
     def __call__(self, beta):
+        """The means over the rows of gap, mean and variance, see kernels/moments.py."""
         self.passes += 1
         self.rows.moments(beta, self.results)
-        if self.rows.weight is not None:
-            np.multiply(self.results, self.rows.weight, out=self.results)
-        return (np.add.reduce(self.results, axis=1) / self.rows.total).tolist()
+        return [self._mean(values) for values in self.results[1:4]]
 
     def each(self):
-        """Each row's negative log-likelihood, infinite or NaN where that is so at every beta."""
+        """Each row's negative log-likelihood but for beta, or what makes it infinite or NaN at any beta."""
         return self.results[0] + self.results[1]
+
+    def nll(self, beta, gap):
+        """The mean at the beta of the last call, which gave `gap`."""
+        with np.errstate(invalid="ignore"):
+            return self._mean(np.log1p(self.results[0])) + beta * gap
+
+    def limit(self, beta):
+        """The mean where beta is so small, or the labels' gaps are 0, that the second term vanishes."""
+        self(beta)
+        return self.nll(beta, 0.0)
+
+    def _mean(self, values):
+        weight = self.rows.weight
+        return float(np.add.reduce(values if weight is None else values * weight)) / self.rows.total
 
 
 def _newton(likelihood, beta, last_step):
@@ -147,13 +166,13 @@ def _newton(likelihood, beta, last_step):
     for _ in range(MOST_STEPS):
         # The kernels of float32 logits would round it.
         beta = float(np.float32(beta))
-        log_norm, gap, mean, variance = likelihood(beta)
-        nll, slope = log_norm + beta * gap, beta * gap - mean
-        if not 0 < gap < math.inf or math.isnan(nll):
-            return math.inf, nll
+        gap, mean, variance = likelihood(beta)
+        slope = beta * gap - mean
+        if gap == 0 or not math.isfinite(slope):
+            return math.inf, likelihood.nll(beta, gap)
         if slope > 0 and variance < UNIFORM * mean:
             # Not so if there is a class so far below the others that only a smaller beta shows it.
-            limit = likelihood(LOWEST)[0]
+            nll, limit = likelihood.nll(beta, gap), likelihood.limit(LOWEST)
             return (0.0, limit) if limit < nll * (1 + 1e-6) else (beta, nll)
         low, high = (low, beta) if slope > 0 else (beta, high)
         step = math.copysign(LONGEST_STEP, -slope)
@@ -165,4 +184,4 @@ def _newton(likelihood, beta, last_step):
             break
         beta = following if low < following < high else math.sqrt(low) * math.sqrt(high)
     # Taylor's polynomial: what it leaves out is of the order of step^3.
-    return following, nll + step * (slope + step * (variance + slope) / 2)
+    return following, likelihood.nll(beta, gap) + step * (slope + step * (variance + slope) / 2)

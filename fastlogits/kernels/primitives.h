@@ -29,7 +29,7 @@ enum {
     MASS = 6 * FIELD, GAP = 7 * FIELD, SCALE = 8 * FIELD, HARD = 9 * FIELD, SMOOTH = 10 * FIELD, FACTOR = 11 * FIELD,
     COUNTER = 12 * FIELD, TARGET = 13 * FIELD, LOST = 14 * FIELD, ROW_FIELDS = 15 * FIELD
 };
-enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_FIELDS, BLOCK_SPREAD = BLOCK_MASS };
+enum { BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_SQUARE, BLOCK_FIELDS, BLOCK_SPREAD = BLOCK_MASS };
 enum { MOST_BLOCKS = 256, STATE = ROW_FIELDS + MOST_BLOCKS * BLOCK_FIELDS };
 
 /* The parts of the scratch memory of the filters; what `select` found; the rules of a row; which of equal keys stay. */
