@@ -334,6 +334,12 @@ def neighbours(state, other):
         raise ValueError("states: the rank of a label across pieces needs label_logits, see RowState.of")
 
 
+def piece(shape, batch_shape, axis):
+    if len(shape) != len(batch_shape) + 1 or shape[:axis] + shape[axis + 1 :] != batch_shape:
+        expected = ", ".join(map(str, (*batch_shape[:axis], "...", *batch_shape[axis:])))
+        raise ValueError(f"logits: expected a piece of the state's rows, of shape ({expected}), got {shape}")
+
+
 # Selected classes
 
 

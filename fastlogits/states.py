@@ -167,14 +167,37 @@ class RowState:
         return dataclasses.replace(first, parts=parts)
 
     @property
-    def norm(self):
-        """Sum of exp(x - m) over the classes of each row; NaN where all is -inf."""
-        return 1 + self.parts["rest"]
-
-    @property
-    def log_sum(self):
-        """log of `norm`, which is lse - m, accurate also where it is nearly 0."""
+    def log_sum(self) -> np.ndarray:
+        """lse - m of each row, accurate also where it is nearly 0."""
         return np.log1p(self.parts["rest"])
+
+    def softmax(self, logits: ArrayLike) -> np.ndarray:
+        """The probabilities of a piece of the class axis of the rows that this is the state of.
+
+        The state must have been asked for a field that comes of sums: lse, nll, entropy, max_prob or topk_log_probs.
+        """
+        return self._of_piece(logits, log=False)
+
+    def log_softmax(self, logits: ArrayLike) -> np.ndarray:
+        """The log-probabilities of a piece, as `softmax`."""
+        return self._of_piece(logits, log=True)
+
+    def _of_piece(self, logits, log):
+        x = _layout.floats(logits, "logits")
+        peak = self.parts["peak"]
+        _checks.piece(x.shape, peak.shape, self.axis)
+        x = np.moveaxis(x, self.axis, -1)
+        layout = _layout.of(x, -1)
+        if layout.stride is None or layout.inner > 1:
+            x = np.ascontiguousarray(x)
+            layout = _layout.of(x, -1)
+        y, y_stride = layout.destination(None, x.dtype)
+        if x.size:
+            config.backend().softmax_piece(
+                x, y, layout.flatten(peak), layout.flatten(self.parts["rest"]), layout.rows, layout.classes,
+                layout.stride, y_stride, log, config.threads(x.size),
+            )  # fmt: skip
+        return np.moveaxis(y, -1, self.axis)
 
     @np.errstate(all="ignore")
     def results(self) -> RowStats:
@@ -198,7 +221,7 @@ class RowState:
             if not (row.ignored | inside).all():
                 raise _checks.bad_label(row.label, self.stop_class, self.ignore_index)
         if "rest" in self.parts:
-            row.norm, row.log_sum = self.norm, self.log_sum
+            row.norm, row.log_sum = 1 + row.rest, self.log_sum
         return RowStats(**{name: self._delivered(FIELDS[name].formula(row)) for name in self.want})
 
     def _delivered(self, values):

@@ -3,13 +3,14 @@
 import itertools
 import pickle
 
+import ml_dtypes
 import numpy as np
 import oracle
 import pytest
-from operations import labels_like, make_logits
+from operations import LAYOUTS, labels_like, make_logits
 from test_inputs import refused
 from test_row_stats import ROWS, assert_stats
-from tolerance import HALF, spacing
+from tolerance import HALF, assert_close, spacing
 
 import fastlogits
 from fastlogits.states import RowState, label_logits
@@ -73,6 +74,37 @@ def test_merge_of_special_rows(backend, cut, label, dtype):
     assert_near(a.merge(b).results(), x, labels, 4)
 
 
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_probabilities_of_pieces(backend, cuts, dtype):
+    x = make_logits(21, 1000, dtype)
+    pieces = np.split(x, cuts, 1)
+    first, *rest = pieces_of(x, labels_like(x), cuts, want=["nll"])
+    whole = first.merge(*rest)
+    for function in ("softmax", "log_softmax"):
+        found = np.concatenate([getattr(whole, function)(piece) for piece in pieces], 1)
+        assert found.dtype == dtype
+        assert_close(found, getattr(oracle, function)(x), function)
+
+
+def test_probabilities_of_special_rows(backend, dtype):
+    x = np.array(ROWS).astype(dtype)
+    whole = RowState.of(x, want="lse")
+    for function in ("softmax", "log_softmax"):
+        found = np.concatenate([getattr(whole, function)(x[:, :1]), getattr(whole, function)(x[:, 1:])], 1)
+        rounded = 2 * float(ml_dtypes.finfo(dtype).eps)
+        exact = getattr(fastlogits, function)(x).astype(float)
+        np.testing.assert_allclose(found.astype(float), exact, rtol=rounded, atol=rounded)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_probabilities_in_any_layout(backend, layout):
+    x, axis = LAYOUTS[layout](make_logits(6, 40, np.float32))
+    before = x.tobytes()
+    probs = RowState.of(x, want="lse", axis=axis).softmax(x)
+    np.testing.assert_allclose(probs, fastlogits.softmax(x, axis), rtol=1e-5)
+    assert x.tobytes() == before
+
+
 def test_concatenate_is_the_whole(backend, rng):
     x = rng.standard_normal((3, 40, 5)).astype(np.float32)
     labels = rng.integers(0, 40, (3, 5))
@@ -126,6 +158,7 @@ def state(stop=2, first=0, x=None, **options):
         (lambda: state(labels=[0, 1, 0]).merge(state(4, 2, labels=[0, 1, 1])), ["labels"]),
         (lambda: state(labels=[0, 1, 0]).merge(state(4, 2, labels=[0, 1, 0])), ["rank", "label_logits"]),
         (lambda: RowState.concatenate([state(), state(3)]), ["stop_class", "3"]),
+        (lambda: state().softmax(np.zeros((2, 3))), ["logits", r"\(3, \.\.\.\)", r"\(2, 3\)"]),
         (lambda: state(top_k=2).merge(state(3, 2, top_k=2)).results() and state(top_k=3).results(), ["top_k", "3"]),
     ],
 )

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastlogits import _layout
 from fastlogits.dask._blocks import lazily, merged
-from fastlogits.dask._pieces import by_rows, softmax_gradient, store
+from fastlogits.dask._pieces import by_rows, probabilities, scattered, softmax_gradient, store
 from fastlogits.dask._states import row_states
 
 
@@ -48,9 +48,10 @@ class Formula(NamedTuple):
         _, _, softcap, scale = self.options
         if not self.transforms:
             return x, 1.0
+        x = x.astype(np.float64)
         if not softcap:
             return scale * x, scale
-        x = x / softcap
+        x /= softcap
         return scale * softcap * np.tanh(x), scale / np.cosh(x) ** 2
 
     def hard(self, labels, weight):
@@ -92,7 +93,7 @@ def loss_states(x, labels, weight, formula):
 
 @np.errstate(all="ignore")
 def _transformed(x, *, formula):
-    return formula.transformed(x.astype(np.float64))[0]
+    return formula.transformed(x)[0]
 
 
 @np.errstate(all="ignore")
@@ -149,25 +150,25 @@ def gradient(x, state, masses, labels, weight, sample_weight, arriving, location
     x = _layout.floats(x, "logits")
     span, z_loss = location[formula.axis], formula.options[1]
     peak, log_sum = state.parts["peak"], state.log_sum
-    targets, place, hard, ignored = labels, None, np.zeros(peak.shape), np.zeros(peak.shape, bool)
-    if not formula.soft:
+    if formula.soft:
+        targets, place, hard = labels, np.full(peak.shape, -1), np.zeros(peak.shape)
+        ignored = np.zeros(peak.shape, bool)
+    else:
         targets, place, hard = None, labels.astype(np.int64) - span.start, formula.hard(labels, _doubles(weight))
         ignored = labels == formula.ignore_index
     total = hard if masses is None else hard + masses.total
+    pull = 2 * z_loss * (peak + log_sum) if z_loss else np.zeros(peak.shape)
     factor = np.broadcast_to(arriving, peak.shape) * (1.0 if sample_weight is None else sample_weight)
-    rows = place, peak, log_sum, hard, total, 2 * z_loss * (peak + log_sum) if z_loss else None, factor, ignored
-    weight, classes = _doubles(weight, span), np.arange(x.shape[formula.axis])
-    result = np.empty(x.shape, kind)
-    for out, z, t, place, peak, log_sum, hard, total, pull, factor, ignored in by_rows(
-        (formula.axis,), result, x, targets, *rows
+    rows = place, peak, log_sum, hard, total, pull, factor, ignored
+    weight = _doubles(weight, span)
+    probs, result = probabilities(_transformed(x, formula=formula) if formula.transforms else x, state, kind)
+    for out, p, z, t, place, peak, log_sum, hard, total, pull, factor, ignored in by_rows(
+        (formula.axis,), result, probs, x, targets, *rows
     ):
-        z, slope = formula.transformed(z.astype(np.float64))
-        log_probs = (z - peak) - log_sum
+        z, slope = formula.transformed(z)
         shares = formula.masses(t, weight) if formula.has_masses else 0.0
-        if place is not None:
-            shares = shares + hard * (classes == place)
-        grad = softmax_gradient(log_probs, shares, total)
-        if pull is not None:
-            grad += pull * np.exp(log_probs)
-        store(out, np.where(ignored, 0, slope * factor * grad))
+        softmax_gradient(p, z, peak, log_sum, total, shares, *scattered(hard, place, p.shape[-1]), pull)
+        p *= (slope * factor).astype(p.dtype)
+        p[ignored[..., 0]] = 0
+        store(out, p)
     return result

@@ -1,4 +1,4 @@
-"""Sweeps over a piece of the class axis by NumPy, a few rows at a time, so that temporaries stay in cache."""
+"""Sweeps over pieces of rows by NumPy, a few rows at a time, so that temporaries stay in cache."""
 
 import itertools
 import math
@@ -36,38 +36,43 @@ def _blocks(shape, classes):
         yield tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
 
 
-@np.errstate(all="ignore")
-def normalized(x, state, where, *, name, axes, kind):
-    """softmax or log_softmax, in the dtype `kind`, of rows of which `x` is a piece and `state` the whole."""
-    x = _layout.floats(x, "logits")
-    wide, compute = _layout.COMPUTE[x.dtype], _layout.COMPUTE[kind]
-    result = np.empty(x.shape, kind)
-    if where is not None:
-        where = np.broadcast_to(where, x.shape)
-    parts = state.parts["peak"].astype(wide), state.log_sum.astype(compute), (1 / state.norm).astype(compute)
-    for out, z, selected, peak, log_sum, inverse in by_rows(axes, result, x, where, *parts):
-        z = (z.astype(wide, copy=False) - peak).astype(compute, copy=False)
-        if name == "log_softmax":
-            z -= log_sum
-        else:
-            np.exp(z, out=z)
-            z *= inverse
-        if selected is not None:
-            z[~selected] = 0 if name == "softmax" else -np.inf
-        store(out, z)
-    return result
+def probabilities(x, state, kind):
+    """(softmax of a piece in the computing dtype, an array of the dtype `kind` for what is made of it)."""
+    probs = state.softmax(x.astype(_layout.COMPUTE[x.dtype], copy=False))
+    return probs, probs if probs.dtype == kind else np.empty(probs.shape, kind)
 
 
-def softmax_gradient(log_probs, shares, total):
-    """The gradient to a piece of z of sum_c share_c (lse - z_c), `total` the sum of all the row's shares.
+def scattered(values, places, classes):
+    """(zeros with each of the values, several a row, added at its place, the indices of those places)."""
+    here = (places >= 0) & (places < classes)
+    at = *np.nonzero(here)[:-1], places[here]
+    result = np.zeros((*places.shape[:-1], classes))
+    np.add.at(result, at, np.broadcast_to(values, places.shape)[here])
+    return result, at
 
-    That is p_c (total - share_c) - share_c (1 - p_c), which cancels nowhere.
+
+def softmax_gradient(probs, z, peak, log_sum, total, shares, own, at, pull=0.0):
+    """In place of `probs`, the gradient to a piece of z of sum_c share_c (lse - z_c) + pull lse.
+
+    The shares of a row add up to `total`; they are `shares` and, at the indices `at`, `own` besides. The gradient is
+    (total + pull) p_c - share_c; at `at`, and where p_c is above 1/2, that may cancel, so there it is
+    p_c (total + pull - share_c) - share_c (1 - p_c), in double.
     """
-    return np.exp(log_probs) * (total - shares) + shares * np.expm1(log_probs)
+    at = tuple(np.concatenate(parts) for parts in zip(at, np.nonzero(probs > 0.5), strict=True))
+    row = *at[:-1], np.zeros_like(at[-1])
+    share = np.broadcast_to(shares, probs.shape)[at] + own[at]
+    log_prob = (z[at].astype(np.float64) - peak[row]) - log_sum[row]
+    total, pull = np.broadcast_arrays(total, pull)
+    exact = np.exp(log_prob) * (total[row] - share + pull[row]) + share * np.expm1(log_prob)
+    probs *= (total + pull).astype(probs.dtype)
+    probs -= np.asarray(shares).astype(probs.dtype)
+    probs[at] = exact
 
 
 def store(out, values):
     """Rounds once; what is below the smallest normal number of the computing dtype becomes 0."""
-    tiny = np.finfo(_layout.COMPUTE[out.dtype]).tiny
-    values[np.abs(values) < tiny] = 0
-    out[...] = values
+    small = np.abs(values) < np.finfo(_layout.COMPUTE[out.dtype]).tiny
+    if small.any():
+        values[small] = 0
+    if out is not values:
+        out[...] = values

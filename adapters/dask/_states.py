@@ -30,10 +30,24 @@ def _state(x, labels, location, label_logits, *, axes, sizes, **options):
     )
     if label_logits is not None:
         label_logits = label_logits.squeeze(axes)
-    if len(axes) > 1:
-        x = np.moveaxis(x, axes, range(-len(axes), 0))
-        x, axes = x.reshape(*x.shape[: -len(axes)], -1), (-1,)
-    return RowState.of(x, labels, axis=axes[0], first_class=first_class, label_logits=label_logits, **options)
+    x, axis = one_axis(x, axes)
+    return RowState.of(x, labels, axis=axis, first_class=first_class, label_logits=label_logits, **options)
+
+
+def one_axis(x, axes):
+    """`x` with its class axes made one, and that."""
+    if len(axes) == 1:
+        return x, axes[0]
+    x = np.moveaxis(x, axes, range(-len(axes), 0))
+    return x.reshape(*x.shape[: -len(axes)], -1), -1
+
+
+def several_axes(y, shape, axes):
+    """What has come of an array of `shape` after `one_axis`, as it was."""
+    if len(axes) == 1:
+        return y
+    batch = [n for i, n in enumerate(shape) if i not in axes]
+    return np.moveaxis(y.reshape(*batch, *(shape[i] for i in axes)), range(-len(axes), 0), axes)
 
 
 def _merged(*states):

@@ -7,7 +7,7 @@ import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, location, merged
 from fastlogits.dask._checks import stand_in
-from fastlogits.dask._pieces import by_rows, softmax_gradient, store
+from fastlogits.dask._pieces import by_rows, probabilities, scattered, softmax_gradient, store
 from fastlogits.dask._states import largest, row_states
 
 
@@ -86,11 +86,9 @@ def _backward_piece(x, g, ids, state, location, *, axis, classes):
     _checks.class_ids(ids, tuple(classes if i == axis else n for i, n in enumerate(x.shape)), axis)
     places = _places(ids, x, location, axis)
     g = g.astype(np.float64).reshape(places.shape)
-    result = np.empty_like(x)
+    probs, result = probabilities(x, state, x.dtype)
     rows = places, g, state.parts["peak"], state.log_sum, g.sum(axis)
-    for out, z, place, g, peak, log_sum, total in by_rows((axis,), result, x, *rows):
-        shares = np.zeros(z.shape)
-        here = (place >= 0) & (place < z.shape[-1])
-        np.add.at(shares, (*np.nonzero(here)[:-1], place[here]), g[here])
-        store(out, -softmax_gradient(z - peak - log_sum, shares, total))
+    for out, p, z, place, g, peak, log_sum, total in by_rows((axis,), result, probs, x, *rows):
+        softmax_gradient(p, z, peak, log_sum, -total, 0.0, *scattered(-g, place, p.shape[-1]))
+        store(out, p)
     return result

@@ -11,8 +11,7 @@ import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, merged
 from fastlogits.dask._checks import stand_in
-from fastlogits.dask._pieces import normalized
-from fastlogits.dask._states import row_states
+from fastlogits.dask._states import one_axis, row_states, several_axes
 
 
 def softmax(logits, axis=-1, *, temperature=1.0, where=None):
@@ -36,7 +35,7 @@ def _normalized(name, logits, axis, temperature, where):
     if scale != 1:
         x = x.replaced(_scaled, scale=scale, dtype=np.dtype(np.float64))
     states = row_states(x, want=("max_prob",))
-    return lazily(normalized, x.all, x.blocks, states, where, kind=options["dtype"], **options)
+    return lazily(_piece, x.all, x.blocks, states, where, kind=options["dtype"], **options)
 
 
 def _broadcast(values, x, check):
@@ -62,6 +61,13 @@ def _scaled(x, *, scale):
 
 def _whole(x, where, *, name, axes, temperature):
     return getattr(fastlogits, name)(x, axes, temperature=temperature, where=where)
+
+
+def _piece(x, state, where, *, name, axes, kind):
+    result = several_axes(getattr(state, name)(one_axis(x, axes)[0]), x.shape, axes)
+    if where is not None:
+        np.copyto(result, 0 if name == "softmax" else -np.inf, where=~where)
+    return _layout.rounded(result, kind)
 
 
 def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):

@@ -42,6 +42,8 @@ cdef struct Call:
     double* rules
     Py_ssize_t rules_stride
     int64_t key_0, key_1
+    double* peaks
+    double* rests
     Options options, in_tile
 
 ctypedef void (*chunk)(real* which, Call* call, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

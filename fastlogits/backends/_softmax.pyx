@@ -113,6 +113,31 @@ def log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t class
     softmax_call(x, y, &call, y_stride, scale, True, threads)
 
 
+cdef void piece_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef double state[STATE]
+    rows.piece_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.peaks, c.rests, c.classes, c.log, state, work,
+                    c.storage, start, stop)
+
+
+cdef int piece_of(real* which, Call* call, int threads) except -1:
+    return run(<chunk>piece_rows, which, call, call.rows, call.classes, threads)
+
+
+def softmax_piece(cnp.ndarray x, cnp.ndarray y, cnp.ndarray peaks, cnp.ndarray rests, Py_ssize_t rows,
+                  Py_ssize_t classes, Py_ssize_t x_stride, Py_ssize_t y_stride, bint log, int threads):
+    cdef Call call = new_call(x, x_stride, rows, classes, 1)
+    call.y = data(y)
+    call.y_stride = y_stride
+    call.log = log
+    call.peaks = <double*>data(peaks)
+    call.rests = <double*>data(rests)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
+        piece_of(<double*>NULL, &call, threads)
+    else:
+        piece_of(<float*>NULL, &call, threads)
+
+
 cdef void logsumexp_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]

@@ -40,6 +40,7 @@ from fastlogits.backends._softmax import (  # noqa: E402
     max_threads,
     softmax,
     softmax_backward,
+    softmax_piece,
 )
 
 __all__ = [
@@ -57,4 +58,5 @@ __all__ = [
     "sample",
     "softmax",
     "softmax_backward",
+    "softmax_piece",
 ]

@@ -57,6 +57,7 @@ log_softmax_rows = plain(text.softmax.log_softmax_rows)
 logsumexp_rows = plain(text.softmax.logsumexp_rows)
 logsumexp_columns = plain(text.lanes.logsumexp_columns)
 logsumexp_short = plain(text.lanes.logsumexp_short)
+piece_rows = plain(text.softmax.piece_rows)
 backward_rows = plain(text.backward.backward_rows)
 backward_columns = plain(text.lanes.backward_columns)
 argmax_rows = plain(text.softmax.argmax_rows)
@@ -100,6 +101,13 @@ def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, 
         run(log_softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
     else:
         run(softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
+
+
+@quiet
+def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, log, threads):
+    storage, gaps = storage_of(x), rows - 1
+    args = flat(x, gaps * x_stride + classes), x_stride, flat(y, gaps * y_stride + classes), y_stride, peaks, rests
+    run(piece_rows, rows, threads, classes, 1, storage, *args, classes, log)
 
 
 @quiet

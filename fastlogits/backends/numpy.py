@@ -32,6 +32,19 @@ def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads)
 
 
 @quiet
+def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, log, threads):
+    """softmax or log_softmax of some classes of rows, given m and r of all their classes."""
+    xs, ys = view(x, rows, classes, 1, x_stride), view(y, rows, classes, 1, y_stride)
+    for block in blocks(rows, classes, 1):
+        z, m, r = load(xs, block), peaks[block[0], None, None], rests[block[0], None, None]
+        shifted = z - m.astype(z.dtype)
+        if log:
+            ys[block] = shifted - np.log1p(r)
+        else:
+            store(ys, block, np.exp(shifted) / (1 + r))
+
+
+@quiet
 def logsumexp(x, lse, outer, classes, inner, x_stride, threads):
     xs, lse = view(x, outer, classes, inner, x_stride), lse.reshape(outer, inner)
     for block in blocks(outer, classes, inner):

@@ -244,6 +244,22 @@ def log_softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work
         row += n
 
 
+def piece_rows(x, x_stride, y, y_stride, peaks, rests, classes, log, state, work, storage, start, stop):
+    """softmax or log_softmax of a piece of each of the rows [start, stop), given PEAK and REST of the whole rows."""
+    blocks = blocks_of(classes)
+    for row in range(start, stop):
+        at = row * x_stride
+        y_at = row * y_stride
+        state[primitives.PEAK] = peaks[row]
+        state[primitives.REST] = rests[row]
+        if log:
+            log_softmax_write(x, at, y, y_at, classes, 1.0, state, 0, 0, blocks, work, storage)
+        else:
+            softmax_write(
+                x, at, y, y_at, primitives.DISCARD, y, y_at, classes, 1.0, state, 0, 0, blocks, work, storage
+            )
+
+
 def log_norm(x, at, classes, state, j, work, storage):
     """PEAK + log(1 + REST); +inf in a row without NaN is the answer itself."""
     if state[primitives.PEAK + j] < primitives.INF:
