@@ -135,11 +135,11 @@ def test_large_gradients_do_not_share_memory():
     del first, second, grads
     gc.collect()
     places = set()
-    for _ in range(3):
+    for _ in range(8):
         (grad,) = torch.autograd.grad(ft.cross_entropy(x, y), x)
         places.add(grad.data_ptr())
         del grad
-    assert len(places) == 1
+    assert len(places) <= _memory.KEPT
     held = torch.autograd.grad(ft.cross_entropy(x, y), x)[0].numpy()[1:]
     before = held.copy()
     torch.autograd.grad(ft.cross_entropy(x, y, reduction="sum"), x)
