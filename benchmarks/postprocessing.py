@@ -104,6 +104,69 @@ def three_fields():
     return lambda: fastlogits.row_stats(x, labels, want=want), lambda: fastlogits.logsumexp(x), agree
 
 
+@case("sample top_p=0.9, 32 x 128256", "torch softmax, sort, cumsum, multinomial", 20)
+def sample_top_p():
+    import torch
+
+    x = normal(32, 128256)
+    logits = torch.from_numpy(x)
+
+    def by_torch():
+        probs, ids = torch.softmax(logits, -1).sort(-1, descending=True)
+        probs = probs.masked_fill(probs.cumsum(-1) - probs > 0.9, 0)
+        return ids.gather(-1, torch.multinomial(probs, 1)), probs, ids
+
+    def agree(ours, theirs):
+        _, probs, ids = theirs
+        drawn = (ids == torch.from_numpy(ours.ids)[:, None]).float().argmax(-1, keepdim=True)
+        close([ours.log_probs], [(probs / probs.sum(-1, keepdim=True)).gather(-1, drawn)[:, 0].log()])
+
+    return lambda: fastlogits.sample(x, seed=0, top_p=0.9), by_torch, agree
+
+
+@case("filter_logits, three filters, 32 x 128256", "transformers", 20)
+def three_filters():
+    import torch
+    from transformers.generation import logits_process
+
+    x = normal(32, 128256)
+    logits = torch.from_numpy(x)
+    warpers = logits_process.LogitsProcessorList(
+        [
+            logits_process.TemperatureLogitsWarper(0.7),
+            logits_process.TopKLogitsWarper(50),
+            logits_process.TopPLogitsWarper(0.9),
+        ]
+    )
+
+    def agree(ours, theirs):
+        np.testing.assert_array_equal(ours, theirs)
+
+    return (
+        lambda: fastlogits.filter_logits(x, temperature=0.7, top_k=50, top_p=0.9),
+        lambda: warpers(None, logits).numpy(),
+        agree,
+    )
+
+
+@case("selective_log_softmax + gradient, 256 x 32000", "torch log_softmax, gather", 3)
+def selective():
+    import torch
+
+    from fastlogits.torch import selective_log_softmax
+
+    logits = torch.from_numpy(normal(256, 32000)).requires_grad_()
+    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 32000, 256))
+
+    def with_gradient(log_probs):
+        return log_probs.detach(), *torch.autograd.grad(log_probs.sum(), logits)
+
+    def by_torch():
+        return with_gradient(torch.log_softmax(logits, -1).gather(-1, ids[:, None])[:, 0])
+
+    return lambda: with_gradient(selective_log_softmax(logits, ids)), by_torch, close
+
+
 @case("fit_temperature, 50000 x 1000", "torch, L-BFGS", 10)
 def temperature():
     import torch

@@ -237,6 +237,7 @@ def test_extreme_numbers(fl):
     limits, tiny = np.finfo(float), 5e-324
     rows = [
         [limits.max, -limits.max, 0, limits.max / 2],
+        [-limits.max, -limits.max / 2, limits.max, -limits.max / 4],
         [tiny, 0, 3 * tiny, 2 * tiny],
         [1e-300, 1e-308, 0, 2e-300],
         [1, 1 + limits.eps, 1 + 2 * limits.eps, 1 - limits.eps],
