@@ -17,9 +17,10 @@ quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.torch
+demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks
 	@$(BIN)/python examples/train_digits.py
 	@$(BIN)/python examples/train_language_model.py --steps 50
+	@$(BIN)/python examples/keras_fit.py --epochs 1
 
 test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 	FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
