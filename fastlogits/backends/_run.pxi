@@ -2,7 +2,8 @@
 #
 # An operation is a `Call`, its arguments, and a function `(which, call, start, stop)` for each way through memory:
 # rows, columns, short rows, or the steps of a long row. `which` is a null pointer of the computing type. `run` hands
-# the items [start, stop) to the threads of an OpenMP region, or of another team. Scratch memory lies on the stack of each thread.
+# the items [start, stop) to the threads of an OpenMP region, or of another team. Scratch memory lies on the stack of
+# each thread.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals

@@ -1,8 +1,8 @@
 /* The primitives that compute one number for each of a stretch; included by primitives.h after stretch.h, whose macros
    end here. */
 
-/* out_i = rate * (x_i - shift) - offset; out may be x, which keeps a loop in the text from becoming vector code: by way of
-   a buffer log_softmax of 4096 x 1000 took 530 us, and takes 470. */
+/* out_i = rate * (x_i - shift) - offset; out may be x, which keeps a loop in the text from becoming vector code: by way
+   of a buffer log_softmax of 4096 x 1000 took 530 us, and takes 470. */
 static inline void F(shift_each)(const REAL *x, ptrdiff_t n, REAL rate, REAL shift, REAL offset, REAL *out)
 {
 #pragma GCC ivdep

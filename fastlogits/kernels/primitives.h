@@ -128,6 +128,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define PAIRS(v) (_mm512_cvtps_pd(_mm512_castps512_ps256(v)) + _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)))
 #define TINY 1.17549435e-38f
 #define LOWEST_EXPONENT -126.0f
+#include "scalars.h"
 #include "stretch.h"
 #include "order.h"
 #include "each.h"
@@ -143,6 +144,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define PAIRS(v) (v)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
+#include "scalars.h"
 #include "stretch.h"
 #include "order.h"
 #include "each.h"

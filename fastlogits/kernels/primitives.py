@@ -1,4 +1,4 @@
-"""The primitives of the kernel text for Numba and the interpreter; primitives.h, stretch.h and each.h are their C.
+"""The primitives of the kernel text for Numba and the interpreter; primitives.h and what it includes are their C.
 
 What differs between Numba and the interpreter is in `machine`, the functions of single numbers are in `scalars`, what
 `row_stats` selects by in `order`.
