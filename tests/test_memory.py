@@ -1,13 +1,17 @@
-"""Memory: no hidden copy of the logits in the layouts that need none, and arrays beyond 2**31 elements."""
+"""Memory: no hidden copy of the logits, large results in memory used before, arrays beyond 2**31 elements."""
 
+import collections
 import tracemalloc
+import weakref
 
+import kept
 import numpy as np
 import pytest
 from operations import OPERATIONS, WITH_OUT, call, laid_out
 from tolerance import DTYPES
 
 import fastlogits
+from fastlogits import _memory
 
 NO_COPY = [
     "rows",
@@ -54,9 +58,109 @@ def test_no_copy_of_the_logits(compiled_backend, name, dtype, layout, rng):
 def test_loss_and_gradient_in_place_needs_no_second_array(compiled_backend, rng):
     x = rng.standard_normal((1000, 1000)).astype(np.float32)
     labels = rng.integers(0, 1000, 1000)
-    fastlogits.cross_entropy_with_grad(x[:10].copy(), labels[:10])
+    fastlogits.cross_entropy_with_grad(x.copy(), labels)  # Numba compiles
     assert peak_of(lambda: fastlogits.cross_entropy_with_grad(x, labels, out=x)) < x.nbytes / 20
 
+# Large results
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    fastlogits.empty_cache()
+    yield
+    fastlogits.empty_cache()
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_large_results_use_their_memory_again(compiled_backend, hold):
+    """Also in `p = softmax(x)`, said again, where the last p is still held while the next one is written."""
+    x, last = np.zeros(kept.LARGE, np.float32), None
+
+    def step():
+        nonlocal last
+        result = fastlogits.softmax(x)
+        assert kept.lies_there(result)
+        last = result if hold else None
+
+    assert kept.is_used_again(step)
+    assert len(_memory._kept) == (2 if hold else 1)
+
+
+def test_results_that_live_are_never_written_to_again(compiled_backend):
+    """Nor those of which a view, or a view of a view, is all that is left."""
+    x = np.linspace(-1, 1, np.prod(kept.LARGE), dtype=np.float32).reshape(kept.LARGE)
+    held = [
+        fastlogits.softmax(x),
+        fastlogits.log_softmax(x)[1:],
+        fastlogits.softmax(-x)[0].T[3:],
+        memoryview(fastlogits.softmax(2 * x)),
+        fastlogits.log_softmax(-x).view(np.int32),
+    ]
+    copies = [np.array(each) for each in held]
+    for _ in range(4):
+        result = fastlogits.softmax(x + 1)
+        assert not any(np.shares_memory(each, result) for each in held)
+    for each, copy in zip(held, copies, strict=True):
+        np.testing.assert_array_equal(each, copy)
+
+
+F32 = np.dtype(np.float32)
+WORDS = _memory.KEPT_FROM // 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "again"),
+    [(WORDS, WORDS, True), (2 * WORDS - 64, WORDS, True), (3 * WORDS, WORDS, False), (WORDS, WORDS + 64, False)],
+)
+def test_which_memory_suits(first, second, again):
+    """What suffices, with no more than half left over."""
+    _memory.empty((first,), F32)
+    (block,) = _memory._kept
+    block = weakref.ref(block)
+    result = _memory.empty((second,), F32)
+    assert np.may_share_memory(result, block()) == again
+    assert len(_memory._kept) == (1 if again else 2)
+
+
+def test_no_more_than_two_are_kept():
+    held = [_memory.empty((WORDS,), F32) for _ in range(3)]
+    gone = [weakref.ref(array) for array in held]
+    blocks = [weakref.ref(block) for block in _memory._kept]
+    assert len(blocks) == 2
+    held.clear()
+    assert not any(array() is not None for array in gone)
+    assert all(block() is not None for block in blocks)
+    fastlogits.empty_cache()
+    assert not any(block() is not None for block in blocks)
+
+
+def test_small_results_are_not_kept():
+    _memory.empty((WORDS // 2,), F32)
+    fastlogits.softmax(np.zeros((10, 1000)))
+    assert not _memory._kept
+
+
+def test_it_is_aligned():
+    for words in (1, 1000, WORDS):
+        for dtype in (np.uint16, F32, np.float64):
+            result = _memory.empty((words, 1), np.dtype(dtype))
+            assert result.ctypes.data % _memory.ALIGNMENT == 0
+            assert result.shape == (words, 1)
+            assert result.dtype == dtype
+
+
+def test_another_thread_may_take_what_is_looked_at(monkeypatch):
+    """Between the count of the blocks and the look at one, the others may have gone."""
+
+    class Emptied(collections.deque):
+        def __len__(self):
+            return 2
+
+    monkeypatch.setattr(_memory, "_kept", Emptied(maxlen=2))
+    assert _memory.empty((WORDS,), F32).shape == (WORDS,)
+
+
+# More than 31 bits
 
 BEYOND = 2**31 + 72  # elements: what a 32-bit index cannot reach; a multiple of 8
 

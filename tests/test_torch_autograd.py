@@ -3,10 +3,10 @@
 import concurrent.futures
 import gc
 
+import kept
+import numpy as np
 import pytest
 from conftest import need
-
-from fastlogits import _memory
 
 torch = need("torch")
 ft = need("fastlogits.torch")
@@ -126,26 +126,25 @@ def test_two_losses_on_the_same_logits():
 
 def test_large_gradients_do_not_share_memory():
     """The memory of the last large gradient is used again, but only once nobody holds it."""
-    rows = _memory.KEPT_FROM // 4096 + 1
-    x, y = leaf(rows=rows, classes=1024)
-    first, second = ft.cross_entropy(x, y), ft.cross_entropy(x, y, reduction="sum")
-    grads = torch.autograd.grad(first, x)[0], torch.autograd.grad(second, x)[0]
+    x, y = leaf(rows=kept.LARGE[0], classes=kept.LARGE[1])
+
+    def gradient(reduction="mean"):
+        return torch.autograd.grad(ft.cross_entropy(x, y, reduction=reduction), x)[0]
+
+    grads = gradient(), gradient("sum")
     torch.testing.assert_close(grads[0], reference_gradient(x, y))
     torch.testing.assert_close(grads[1], reference_gradient(x, y, "sum"))
-    del first, second, grads
+    del grads
     gc.collect()
-    places = set()
-    for _ in range(8):
-        (grad,) = torch.autograd.grad(ft.cross_entropy(x, y), x)
-        places.add(grad.data_ptr())
-        del grad
-    assert len(places) <= _memory._kept.maxlen
-    held = torch.autograd.grad(ft.cross_entropy(x, y), x)[0].numpy()[1:]
+    assert kept.lies_there(gradient().numpy())
+    assert kept.is_used_again(gradient)
+    held = gradient().numpy()[1:]
     before = held.copy()
-    torch.autograd.grad(ft.cross_entropy(x, y, reduction="sum"), x)
+    for _ in range(3):
+        assert not np.may_share_memory(held, gradient("sum").numpy())
     assert (held == before).all()
     ft.empty_cache()
-    assert not _memory._kept
+    assert not kept.lies_there(held)
 
 
 def test_accumulation_with_normalizer():
@@ -295,7 +294,7 @@ def test_forward_mode():
 
 def test_threads_share_nothing():
     def work(seed):
-        x, y = leaf(rows=_memory.KEPT_FROM // 4096 + 1, classes=1024, seed=seed)
+        x, y = leaf(rows=kept.LARGE[0], classes=kept.LARGE[1], seed=seed)
         for _ in range(3):
             x.grad = None
             ft.cross_entropy(x, y).backward()

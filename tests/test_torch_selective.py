@@ -1,12 +1,10 @@
 """fastlogits.torch.selective_log_softmax: torch's log_softmax and gather, eager, compiled and transformed."""
 
-import gc
 
+import kept
 import pytest
 from conftest import need
 from test_inputs import refused
-
-from fastlogits import _memory
 
 torch = need("torch")
 ft = need("fastlogits.torch")
@@ -70,19 +68,17 @@ def test_compiled(several):
 
 def test_large_gradients_use_their_memory_again():
     """And never while somebody holds it."""
-    rows = _memory.KEPT_FROM // 4096 + 1
-    logits = torch.randn(rows, 1024).requires_grad_()
-    index = torch.arange(rows)[:, None] % 1024
-    ft.empty_cache()
-    places = set()
-    for _ in range(3):
-        (grad,) = torch.autograd.grad(ft.selective_log_softmax(logits, index).sum(), logits)
-        places.add(grad.data_ptr())
-        del grad
-        gc.collect()
-    assert len(places) == 1
-    grads = [torch.autograd.grad(s * ft.selective_log_softmax(logits, index).sum(), logits)[0] for s in (1, 2)]
-    torch.testing.assert_close(2 * grads[0], grads[1])
+    logits = torch.randn(kept.LARGE).requires_grad_()
+    index = torch.arange(kept.LARGE[0])[:, None] % kept.LARGE[1]
+
+    def gradient(scale=1):
+        return torch.autograd.grad(scale * ft.selective_log_softmax(logits, index).sum(), logits)[0]
+
+    assert kept.lies_there(gradient().numpy())
+    assert kept.is_used_again(gradient)
+    grads = [gradient(scale) for scale in (1, 2, 3)]
+    for scale, grad in enumerate(grads, 1):
+        torch.testing.assert_close(scale * grads[0], grad)
 
 
 def test_bad_input():
