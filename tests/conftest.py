@@ -74,6 +74,13 @@ def dtype(request):
 
 
 @pytest.fixture
+def x64():
+    """JAX as it is with 64 bits; without, it makes float64 arrays float32."""
+    with need("jax").enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(20240229)
 

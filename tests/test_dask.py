@@ -9,8 +9,8 @@ import oracle
 import pytest
 from conftest import need
 from operations import OPERATIONS, call, case, labels_like, make_logits
+from refusals import refused
 from test_adapters import CALLS
-from test_inputs import refused
 from test_row_stats import ROWS, assert_stats
 from test_states import assert_near
 from tolerance import DTYPES, assert_close

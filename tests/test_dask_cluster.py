@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import need
 from operations import labels_like, make_logits
-from test_inputs import refused
+from refusals import refused
 from test_states import assert_near
 from tolerance import BFLOAT16
 

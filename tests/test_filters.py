@@ -4,7 +4,7 @@ import numpy as np
 import processors
 import pytest
 from operations import LAYOUTS, make_logits
-from test_inputs import refused
+from refusals import refused
 from tolerance import compute_type
 
 import fastlogits

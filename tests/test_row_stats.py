@@ -4,7 +4,7 @@ import numpy as np
 import oracle
 import pytest
 from operations import LAYOUTS, labels_like, make_logits
-from test_inputs import refused
+from refusals import refused
 from tolerance import assert_close
 
 import fastlogits

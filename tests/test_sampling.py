@@ -4,8 +4,8 @@ import numpy as np
 import oracle
 import pytest
 from operations import LAYOUTS, make_logits
+from refusals import refused
 from scipy import stats
-from test_inputs import refused
 from tolerance import Exact, Tolerance, assert_close, compute_type
 
 import fastlogits

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from calibration_cases import drawn
 from conftest import need
 from operations import LAYOUTS, laid_out
+from refusals import refused
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_temperature import drawn, refused
 from tolerance import DTYPES, Tolerance
 
 import fastlogits
@@ -114,9 +115,9 @@ def test_without_an_optimum():
 @pytest.mark.parametrize(
     ("error", "tokens", "x", "labels", "options"),
     [
-        (IndexError, ("labels", "got 3 at (1,)"), np.ones((2, 3)), [0, 3], {}),
+        (IndexError, ("labels", r"got 3 at \(1,\)"), np.ones((2, 3)), [0, 3], {}),
         (ValueError, ("labels", "at least one"), np.ones((2, 3)), [-100, -100], {}),
-        (ValueError, ("logits", "NaN", "(1,)"), [[0.0, 1.0], [NAN, 0.0]], [1, 1], {}),
+        (ValueError, ("logits", "NaN", r"\(1,\)"), [[0.0, 1.0], [NAN, 0.0]], [1, 1], {}),
         (ValueError, ("max_iter", "got 0"), np.ones((2, 3)), [0, 1], {"max_iter": 0}),
         (TypeError, ("max_iter", "0.5"), np.ones((2, 3)), [0, 1], {"max_iter": 0.5}),
         (ValueError, ("sample_weight",), np.ones((2, 3)), [0, 1], {"sample_weight": [1.0, -1.0]}),
@@ -194,7 +195,7 @@ def test_labels_of_any_kind():
 
 def test_bad_labels():
     x, labels = drawn(20, 3, 1.0)
-    with refused(ValueError, "y", "[0, 1, 2]", "got 3", "classes="):
+    with refused(ValueError, "y", r"\[0, 1, 2\]", "got 3", "classes="):
         TemperatureScaler().fit(x, np.append(labels[:-1], 3))
     with refused(ValueError, "classes", "3 distinct labels"):
         TemperatureScaler(classes=["a", "b"]).fit(x, labels)

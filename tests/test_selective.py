@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from operations import LAYOUTS, make_logits
-from test_inputs import refused
+from refusals import refused
 from tolerance import Exact, Tolerance, assert_close, compute_type
 
 import fastlogits

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from operations import LABELLED, WITH_OUT, call
-from test_inputs import F32, arguments_for, every_operation, refused
+from refusals import refused
+from test_inputs import F32, arguments_for, every_operation
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (0,), (2, 0, 4), (0, 2, 4), (2, 4, 0)])

@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 from operations import LAYOUTS, labels_like, make_logits
-from test_inputs import refused
+from refusals import refused
 from test_row_stats import ROWS, assert_stats
 from tolerance import HALF, assert_close, spacing
 

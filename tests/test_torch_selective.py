@@ -4,7 +4,7 @@
 import kept
 import pytest
 from conftest import need
-from test_inputs import refused
+from refusals import refused
 
 torch = need("torch")
 ft = need("fastlogits.torch")
