@@ -63,6 +63,11 @@ USAGE = {
     "apply stats x.npy out.npz --want lse,perplexity": "want: expected some of",
     "apply stats x.npy out.npz --want nll": "labels: expected, since 'nll' is wanted",
     "apply stats x.npy out.npz --want lse --labels y.npy": "labels: has no effect",
+    "apply softmax x.npy out.npy --temperature hot": "could not convert string to float: 'hot'",
+    "calibrate x.npy": "required: LABELS",
+    "calibrate x.npy y.npy --bins 0": "--bins: expected an integer of at least 1, got '0'",
+    "calibrate x.npy y.npy --plot a.xyz": "expected a file of .png, .pdf, .svg, got 'a.xyz'",
+    "calibrate x.npy y.npy --save a.txt": "expected a file of .json, got 'a.txt'",
 }
 
 
@@ -88,6 +93,12 @@ FAILURES = {
     "apply stats x.npy out.npz --labels none.npy": "none.npy: no such file",
     "apply stats x.npy out.npz --labels x.npy": "x.npy: expected integer labels, found float32",
     "apply stats x.npy out.npz --labels y.npy --axis 0": "y.npy: expected labels of shape (4,), found (6,)",
+    "calibrate none.npy y.npy": "none.npy: no such file",
+    "calibrate x.npy none.npy": "none.npy: no such file",
+    "calibrate x.npy x.npy": "x.npy: expected integer labels, found float32",
+    "calibrate two.npz:a y.npy": "y.npy: expected labels of shape (2,), found (6,)",
+    "calibrate x.npy y.npy --axis 5": "x.npy: axis 5 is out of bounds",
+    "calibrate x.npy y.npy --memory 60": "x.npy: calibrate needs whole rows in memory: at least --memory 64",
 }
 
 

@@ -1,4 +1,4 @@
-"""`fastlogits apply` keeps to --memory, whatever the size of the file and of its rows."""
+"""`apply` and `calibrate` keep to --memory, whatever the size of the file and of its rows."""
 
 import numpy as np
 import pytest
@@ -40,3 +40,14 @@ def test_memory(name, op, tmp_path):
     probability = 1 / shape[axis] if op == "softmax" else np.log(shape[axis])
     found = np.load(tmp_path / "out.npy", mmap_mode="r")
     np.testing.assert_allclose(found.ravel()[:: max(1, found.size // 1000)], probability, rtol=1e-6)
+
+
+def test_memory_of_calibrate(tmp_path):
+    most, least = (
+        peak(
+            "calibrate", sparse(tmp_path / f"{rows}.npy", (rows, 1000)), sparse(tmp_path / "y.npy", (rows,), np.int64),
+            "--memory", MEMORY,
+        )
+        for rows in (100_000, 3)
+    )  # fmt: skip
+    assert most - least < MEMORY

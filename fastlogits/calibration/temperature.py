@@ -107,48 +107,65 @@ def temperature_of(rows):
     """The fit of `LabelledRows`."""
     if not rows.total > 0:
         raise _checks_calibration.no_rows(rows.layout.batch_shape)
-    likelihood = _Likelihood(rows)
-    beta = 1.0
+    likelihood, sample = _LikelihoodOfRows(rows), None
     if rows.inner == 1 and rows.outer >= 1024:
-        sample = rows.every(max(8, rows.outer // SAMPLE))
-        if sample.total:
-            beta = _newton(_Likelihood(sample), beta, last_step=0.02)[0]
-    beta, nll = _newton(likelihood, beta if 0 < beta < math.inf else 1.0, LAST_STEP)
-    if not math.isfinite(nll):
+        some = rows.every(max(8, rows.outer // SAMPLE))
+        sample = _LikelihoodOfRows(some) if some.total else None
+    fit = optimum(likelihood, sample)
+    if not math.isfinite(fit.nll):
         raise _checks_calibration.impossible_labels(rows.layout.unflatten(likelihood.each()))
-    if beta == math.inf:
+    return fit
+
+
+def optimum(likelihood, sample=None):
+    """The fit of a `Likelihood`, from the optimum of that of a part of the rows on; its `nll` may be inf or NaN."""
+    beta = 1.0 if sample is None else _newton(sample, 1.0, last_step=0.02)[0]
+    beta, nll = _newton(likelihood, beta if 0 < beta < math.inf else 1.0, LAST_STEP)
+    if beta == math.inf and math.isfinite(nll):
         nll = likelihood.limit(HIGHEST)
         beta = 1.0 if likelihood.limit(LOWEST) == nll else math.inf
     return TemperatureFit(1.0 / beta if beta else math.inf, nll, likelihood.passes)
 
 
-class _Likelihood:
-    """The likelihood of the rows' labels as a function of beta."""
+class Likelihood:
+    """The likelihood of the labels as a function of beta, wherever the logits are.
 
-    def __init__(self, rows):
-        self.rows = rows
-        self.results = rows.empty()
-        self.passes = 0
+    `means(beta)` of a subclass reads them all: the means over the rows of gap, mean and variance, see
+    kernels/moments.py. Then `log_norm()` is that of log(1 + rest).
+    """
+
+    passes = 0
 
     def __call__(self, beta):
-        """The means over the rows of gap, mean and variance, see kernels/moments.py."""
         self.passes += 1
-        self.rows.moments(beta, self.results)
-        return [self._mean(values) for values in self.results[1:4]]
-
-    def each(self):
-        """Each row's negative log-likelihood but for beta, or what makes it infinite or NaN at any beta."""
-        return self.results[0] + self.results[1]
+        return self.means(beta)
 
     def nll(self, beta, gap):
         """The mean at the beta of the last call, which gave `gap`."""
-        with np.errstate(invalid="ignore"):
-            return self._mean(np.log1p(self.results[0])) + beta * gap
+        return self.log_norm() + beta * gap
 
     def limit(self, beta):
         """The mean where beta is so small, or the labels' gaps are 0, that the second term vanishes."""
         self(beta)
         return self.nll(beta, 0.0)
+
+
+class _LikelihoodOfRows(Likelihood):
+    def __init__(self, rows):
+        self.rows = rows
+        self.results = rows.empty()
+
+    def means(self, beta):
+        self.rows.moments(beta, self.results)
+        return [self._mean(values) for values in self.results[1:4]]
+
+    @np.errstate(invalid="ignore")
+    def log_norm(self):
+        return self._mean(np.log1p(self.results[0]))
+
+    def each(self):
+        """Each row's negative log-likelihood but for beta, or what makes it infinite or NaN at any beta."""
+        return self.results[0] + self.results[1]
 
     def _mean(self, values):
         weight = self.rows.weight

@@ -13,9 +13,9 @@ from fastlogits.cli.failures import Failure, one_line
 
 def main(argv=None):
     """Do what the command line says; returns the exit status."""
-    args = arguments.parse(argv)
-    command = importlib.import_module(f"fastlogits.cli.{args.command}")
     try:
+        args = arguments.parse(argv)
+        command = importlib.import_module(f"fastlogits.cli.{args.command}")
         summary = command.run(args)
     except Failure as failure:
         message, status = str(failure), failure.status

@@ -5,23 +5,19 @@ same time and a block stays in its processor's cache. What a block gives depends
 number of threads nor on where a run was interrupted.
 """
 
-import collections
 import contextlib
+import functools
 import itertools
 import json
 import math
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from fastlogits.cli.failures import Failure
 from fastlogits.cli.job import Job
 from fastlogits.cli.partial import Partial
 from fastlogits.cli.progress import bar
-
-# Blocks on their way per worker: enough for a steady flow, few enough for Ctrl-C to be heard soon.
-WAITING = 4
 
 
 def run(args):
@@ -76,38 +72,26 @@ def _check_space(job, target):
 def _compute(job, partial, progress):
     """Compute all blocks that are not there yet; returns the number of rows with NaN in all blocks."""
     done, nan_rows = partial.blocks, partial.nan_rows
-    with bar(job.bytes, job.bytes * done / max(1, job.plan.count), progress) as shown:
-        job.seen = shown.update
-        with ThreadPoolExecutor(job.plan.workers) as pool:
-            try:
-                for nan in _in_order(job, partial, pool):
-                    done, nan_rows = done + 1, nan_rows + nan
-                    partial.note(done, nan_rows)
-                job.check_unchanged()
-            except BaseException as error:
-                job.stopped = True
-                pool.shutdown(cancel_futures=True)
-                if isinstance(error, Failure):
-                    partial.discard()
-                else:
-                    with contextlib.suppress(OSError):
-                        partial.sync(done, nan_rows)
-                raise
+    compute = functools.partial(job.compute, partial.write)
+    left = itertools.islice(job.plan.blocks(), done, None)
+    try:
+        with (
+            bar(job.bytes, job.bytes * done / max(1, job.plan.count), progress) as shown,
+            contextlib.closing(job.each(compute, left)) as found,
+        ):
+            job.seen = shown.update
+            for nan in found:
+                done, nan_rows = done + 1, nan_rows + nan
+                partial.note(done, nan_rows)
+    except Failure:
+        partial.discard()
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.sync(done, nan_rows)
+        raise
     partial.sync(done, nan_rows)
     return nan_rows
-
-
-def _in_order(job, partial, pool):
-    """The number of rows with NaN of one block after the other."""
-    waiting = collections.deque()
-    # What is read here has to be kept until a worker takes it.
-    most = job.plan.workers + 1 if job.source.ordered else WAITING * job.plan.workers
-    for region in itertools.islice(job.plan.blocks(), partial.blocks, None):
-        if len(waiting) >= most:
-            yield waiting.popleft().result()
-        waiting.append(pool.submit(job.compute, region, partial.write, *job.read_in_order(region)))
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _summary(job, args, resumed, nan_rows, seconds):

@@ -1,10 +1,12 @@
 """The command line: what can be said, and what is understood."""
 
 import argparse
+import json
 import re
 
 from fastlogits import __version__, _checks
 from fastlogits.cli import formats
+from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.operations import OPERATIONS
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -20,6 +22,13 @@ APPLY = """\
 TARGET appears when it is whole. Until then TARGET.partial and TARGET.partial.journal stand for it; after an
 interruption the same command with --resume goes on from there, to the same bytes. A .npy holds one array, and only
 .safetensors holds bfloat16 (the raw bytes that NumPy and HDF5 make of it can be read)."""
+
+CALIBRATE = """\
+The temperature minimises the negative log-likelihood (nll) of LABELS; brier is the Brier score, ece and mce are the
+expected and the maximum calibration error of equally wide bins. Rows with NaN are counted and left out. What --save
+writes is understood by the --temperature of apply."""
+
+FILES = {"--plot": ((".png", ".pdf", ".svg"), "reliability diagrams"), "--save": ((".json",), "what --json prints")}
 
 
 def _type(check, *given):
@@ -54,8 +63,28 @@ def _whole_file(text):
     return place
 
 
+def _temperature(text):
+    """A number, or the name of a file with one."""
+    if not text.endswith(".json"):
+        return float(text)
+    with named(text), open(text) as file:
+        summary = json.load(file)
+    if not isinstance(summary, dict) or not isinstance(summary.get("temperature"), (int, float)):
+        raise Failure(text, "expected what calibrate --save writes")
+    return float(summary["temperature"])
+
+
+def _file_of(suffixes, text):
+    if not text.endswith(suffixes):
+        raise ValueError(f"expected a file of {', '.join(suffixes)}, got {text!r}")
+    return text
+
+
 OPTIONS = {
-    "temperature": {"type": float, "default": 1.0, "metavar": "T", "help": "what the logits are divided by"},
+    "temperature": {
+        "type": _type(_temperature), "default": 1.0, "metavar": "T",
+        "help": "what the logits are divided by: a number, or the .json that calibrate --save wrote",
+    },  # fmt: skip
     "want": {"type": lambda text: tuple(text.split(",")), "metavar": "FIELD,...", "help": "default: all there can be"},
     "labels": {"type": _type(formats.place), "metavar": "FILE", "help": "class indices, of the shape of the rows"},
     "ignore_index": {"type": int, "default": -100, "metavar": "N", "help": "label of rows that do not count"},
@@ -83,6 +112,7 @@ def parse(argv):
     parser.add_argument("--version", action="version", version=f"fastlogits {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_apply(commands)
+    _add_calibrate(commands)
     _add_bench(commands)
     _add_json(_add_command(commands, "info", "what is in force, and which files can be read"))
     args = parser.parse_args(argv)
@@ -120,13 +150,9 @@ def _add_operation(operations, name, operation):
         parser.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option] | required)
     _add_axis(parser)
     parser.add_argument("--dtype", choices=DTYPES, help="of the floats that come out; default: that of the logits")
-    parser.add_argument(
-        "--memory", type=_type(_size), default="512MB", metavar="SIZE", help="for blocks of the file; default: 512MB"
-    )
-    _add_threads(parser)
+    _add_run(parser)
     parser.add_argument("--force", action="store_true", help="replace a TARGET that exists, forget an interrupted run")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run got to, if there is one")
-    parser.add_argument("--no-progress", dest="progress", action="store_false", help="no bar on stderr")
     _add_json(parser)
 
 
@@ -134,8 +160,35 @@ def _add_axis(parser):
     parser.add_argument("--axis", type=int, default=-1, metavar="N", help="the class axis; default: the last")
 
 
+def _add_run(parser):
+    """How files are read."""
+    parser.add_argument(
+        "--memory", type=_type(_size), default="512MB", metavar="SIZE", help="for blocks of the file; default: 512MB"
+    )
+    _add_threads(parser)
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="no bar on stderr")
+
+
 def _add_threads(parser):
     parser.add_argument("--threads", type=_type(_checks.thread_count, "--threads"), metavar="N")
+
+
+def _add_calibrate(commands):
+    about = "fit a temperature to labels, and show what it does to the confidences"
+    parser = _add_command(commands, "calibrate", about, epilog=CALIBRATE)
+    parser.add_argument("source", type=_type(formats.place), metavar="LOGITS", help="of rows not trained on")
+    parser.add_argument("labels", type=_type(formats.place), metavar="LABELS", help=OPTIONS["labels"]["help"])
+    parser.add_argument("--ignore-index", **OPTIONS["ignore_index"])
+    parser.add_argument(
+        "--bins", type=_type(_checks.thread_count, "--bins"), default=15, metavar="N", help="of confidence; default: 15"
+    )
+    for option, (suffixes, content) in FILES.items():
+        about = f"{content}, into a {' or '.join(suffixes)}"
+        parser.add_argument(option, type=_type(_file_of, suffixes), metavar="FILE", help=about)
+    _add_axis(parser)
+    _add_run(parser)
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    _add_json(parser)
 
 
 def _add_bench(commands):

@@ -208,17 +208,18 @@ class Sample:
 
     def __call__(self, block):
         x, axis = block.logits, block.axis
-        impossible = self._impossible(x, axis)
-        np.copyto(x, 0, where=np.expand_dims(impossible, axis))
+        bad = impossible(x, axis, self.filters.get("temperature") or 1)
+        np.copyto(x, 0, where=np.expand_dims(bad, axis))
         ids, log_probs = fastlogits.sample(x, seed=self.seed, rows=block.rows, axis=axis, **self.filters)
-        ids, log_probs = np.where(impossible, -1, ids), np.where(impossible, log_probs.dtype.type(np.nan), log_probs)
-        return {"ids": ids, "log_probs": log_probs}, int(impossible.sum())
+        ids, log_probs = np.where(bad, -1, ids), np.where(bad, log_probs.dtype.type(np.nan), log_probs)
+        return {"ids": ids, "log_probs": log_probs}, int(bad.sum())
 
-    @np.errstate(all="ignore")
-    def _impossible(self, x, axis):
-        """Rows of which the largest logit is not finite, or not after the division by the temperature."""
-        peak = RowState.of(x, want=["argmax"], axis=axis).parts["peak"] / (self.filters.get("temperature") or 1)
-        return ~np.isfinite(peak.astype(_layout.COMPUTE[x.dtype]))
+
+@np.errstate(all="ignore")
+def impossible(logits, axis, temperature=1):
+    """Rows without probabilities: the largest logit is not finite, or not after the division by the temperature."""
+    peak = RowState.of(logits, want=["argmax"], axis=axis).parts["peak"] / temperature
+    return ~np.isfinite(peak.astype(_layout.COMPUTE[logits.dtype]))
 
 
 OPERATIONS = {

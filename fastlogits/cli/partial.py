@@ -9,13 +9,13 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
+from fastlogits.cli.whole import mind, or_nothing, put, remove, sync_tree
 
 # Between two waits for the disk pass so many times what one takes, but no more seconds than are gladly lost to a
 # crash. With a pause of 4 times, softmax of 4 GB took 2.7 s instead of 1.6.
@@ -31,13 +31,9 @@ class Partial:
         self.path = f"{target.path}.partial"
         self.whole = f"{self.path}.whole"
         self.blocks, self.nan_rows, self.file = 0, 0, None
-        self._mind_target()
+        mind(target.path, replace)
         self.journal = _locked(f"{self.path}.journal", target.path)
         self._syncer, self._syncing, self._next = ThreadPoolExecutor(1), None, 0.0
-
-    def _mind_target(self):
-        if os.path.lexists(self.target.path) and not self.replace:
-            raise Failure(self.target.path, "exists already; --force replaces it")
 
     def interrupted(self):
         """(task, last entry) of a run that was interrupted; None where there is none."""
@@ -50,9 +46,9 @@ class Partial:
 
     def begin(self, task, specs):
         """From the first block."""
-        _remove(self.path)
+        remove(self.path)
         self.journal.truncate(0)
-        with _or_nothing(self.path):
+        with or_nothing(self.path):
             self._open(specs)
         self._enter(task)
         self._enter({"blocks": 0, "nan_rows": 0})
@@ -63,7 +59,7 @@ class Partial:
         self._open(specs)
 
     def _open(self, specs):
-        _remove(self.whole)
+        remove(self.whole)
         self.file = RawFile(self.path, specs, getattr(self.target.format, "layout", safetensors.layout))
 
     def write(self, name, region, values):
@@ -107,26 +103,25 @@ class Partial:
         result = self.path
         if not hasattr(self.target.format, "layout"):
             result = self.whole
-            with named(result), _or_nothing(result):
+            with named(result), or_nothing(result):
                 self.target.format.assemble(result, self.file.arrays())
-                _sync_tree(result)
-        self._mind_target()
+                sync_tree(result)
+        mind(self.target.path, self.replace)
         with named(self.target.path):
-            _put(result, self.target.path, aside=f"{self.path}.replaced")
-            _sync(os.path.dirname(self.target.path) or ".")
+            put(result, self.target.path)
         self.discard()
 
     def discard(self):
         """Leave nothing of it."""
         for path in (self.whole, self.path, self.journal.name):
-            _remove(path)
+            remove(path)
 
     def close(self):
         self._syncer.shutdown()
         if self.file is not None:
             self.file.close()
         elif not os.path.getsize(self.journal.name):
-            _remove(self.journal.name)
+            remove(self.journal.name)
         self.journal.close()
 
 
@@ -143,45 +138,3 @@ def _locked(path, target):
         journal.close()
         raise Failure(target, "another run is writing it")
     return journal
-
-
-@contextlib.contextmanager
-def _or_nothing(path):
-    """What cannot be made there completely is removed."""
-    try:
-        yield
-    except BaseException:
-        _remove(path)
-        raise
-
-
-def _put(new, target, aside):
-    """Rename, over what may be there. Only a folder in the way has to step aside first."""
-    if os.path.isdir(target):
-        _remove(aside)
-        os.rename(target, aside)
-    os.replace(new, target)
-    _remove(aside)
-
-
-def _remove(path):
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-
-
-def _sync_tree(path):
-    _sync(path)
-    for folder, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            _sync(os.path.join(folder, name))
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

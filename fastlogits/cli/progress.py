@@ -9,11 +9,11 @@ class _Silent:
         pass
 
 
-def bar(total, done, wanted):
-    """Of `total` bytes, of which an earlier run has `done`."""
+def bar(total, done, wanted, what=None):
+    """Of `total` bytes, of which an earlier run has `done`; `what` is written before it."""
     if wanted and sys.stderr.isatty():
         with contextlib.suppress(ImportError):
             import tqdm
 
-            return tqdm.tqdm(total=total, initial=done, unit="B", unit_scale=True, dynamic_ncols=True)
+            return tqdm.tqdm(total=total, initial=done, desc=what, unit="B", unit_scale=True, dynamic_ncols=True)
     return contextlib.nullcontext(_Silent())
