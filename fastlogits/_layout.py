@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _memory
+from fastlogits.backends._numpy_blocks import blocks, view
 
 # Supported dtypes -> the dtype that the kernels compute in. bfloat16 joins when its first array comes.
 COMPUTE = {
@@ -20,6 +21,9 @@ COMPUTE = {
     np.dtype(np.float16): np.dtype(np.float32),
 }
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Logits copied at a time where the classes do not lie side by side, and columns at least: those of a cache line.
+BLOCK, COLUMNS = 1 << 18, 16
+PAGE = 4096
 
 
 def floats(array, name):
@@ -115,6 +119,31 @@ class Layout(NamedTuple):
             if stride is not None:
                 return out, stride
         return self.empty(dtype), self.classes * self.inner
+
+    def side_by_side(self, x, y=None, y_stride=None):
+        """(rows, x, stride, y, stride) with the classes of a row side by side: the arrays themselves where they lie so.
+
+        Else block after block of the rows is copied, and what is written to the copy goes to y with the next step.
+        """
+        x, stride = self.bring(x)
+        if self.inner == 1:
+            yield slice(0, self.rows), x, stride, y, y_stride
+            return
+        logits = view(x, self.outer, self.classes, self.inner, stride)
+        results = None if y is None else view(y, self.outer, self.classes, self.inner, y_stride)
+        # Classes that are pages apart share a few places in the cache: 8 x 1000 x 1024 float32 takes 7 ms if they are
+        # brought together first, and 32 in one step.
+        apart = self.inner * x.itemsize >= PAGE
+        for place in blocks(self.outer, self.classes, self.inner, BLOCK, COLUMNS):
+            part = logits[place]
+            if apart:
+                part = np.ascontiguousarray(part.transpose(0, 2, 1)).transpose(0, 2, 1)
+            block = np.array(part, order="C")
+            first = place[0].start * self.inner + place[1].start
+            rows = slice(first, first + block.shape[0] * block.shape[1])
+            yield rows, block, self.classes, block, self.classes
+            if y is not None:
+                results[place] = block
 
     def flatten(self, values):
         """Batch-shaped values as one contiguous array in row order."""

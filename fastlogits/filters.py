@@ -98,26 +98,15 @@ def filter_logits(
     if out is not None:
         _checks.out(out, x.shape, x.dtype, over={"logits": x}, apart={})
     parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
-    if layout.inner > 1:
-        rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-        _run(rows, _layout.of(rows, -1), rows, parameters)
-        result = layout.empty(x.dtype) if out is None else out
-        np.copyto(result, np.moveaxis(rows, -1, axis))
-        return result
-    y, _ = layout.destination(out, x.dtype)
-    _run(x, layout, y, parameters)
-    return _layout.deliver(y, out)
-
-
-def _run(x, layout, y, parameters):
-    """Filters x, whose rows have their classes side by side, into y."""
     per_row = rules(layout, parameters)
+    y, y_stride = layout.destination(out, x.dtype)
     if x.size:
-        x, stride = layout.bring(x)
-        threads = config.threads(x.size)
-        config.backend().filter_logits(
-            x, y, per_row, layout.rows, layout.classes, stride, layout.stride_of(y), threads
-        )
+        for rows, block, stride, filtered, filtered_stride in layout.side_by_side(x, y, y_stride):
+            config.backend().filter_logits(
+                block, filtered, of_rows(per_row, rows), rows.stop - rows.start, layout.classes, stride,
+                filtered_stride, config.threads(block.size),
+            )  # fmt: skip
+    return _layout.deliver(y, out)
 
 
 def rules(layout, parameters, greedy=False):
@@ -137,3 +126,8 @@ def rules(layout, parameters, greedy=False):
         return np.array([[value.item() for value in values]])
     flat = [layout.flatten(np.broadcast_to(value, layout.batch_shape)) for value in values]
     return np.stack(flat, axis=-1)
+
+
+def of_rows(per_row, rows):
+    """What `rules` has for these rows."""
+    return per_row[rows] if len(per_row) > 1 else per_row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout, config, dispatch
-from fastlogits.filters import rules
+from fastlogits.filters import of_rows, rules
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -91,9 +91,6 @@ def sample(
     axis = _checks.one_axis(axis)
     _checks.some_classes(x.shape, axis)
     layout = _layout.of(x, axis)
-    if layout.inner > 1:
-        x = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-        layout = _layout.of(x, -1)
     parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
     per_row = rules(layout, parameters, greedy=True)
     numbers = layout.flatten(_checks_filters.row_numbers(rows, layout.batch_shape))
@@ -101,11 +98,11 @@ def sample(
     ids = np.empty(layout.rows, np.intp)
     log_probs = np.empty(layout.rows)
     if x.size:
-        x, stride = layout.bring(x)
-        threads = config.threads(x.size)
-        config.backend().sample(
-            x, per_row, numbers, *key, ids, log_probs, layout.rows, layout.classes, stride, threads
-        )
+        for place, block, stride, *_ in layout.side_by_side(x):
+            config.backend().sample(
+                block, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place],
+                place.stop - place.start, layout.classes, stride, config.threads(block.size),
+            )  # fmt: skip
     ids = layout.unflatten(ids)
     if (ids < 0).any():
         raise _checks_filters.not_to_be_sampled(ids)

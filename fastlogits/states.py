@@ -186,18 +186,16 @@ class RowState:
         x = _layout.floats(logits, "logits")
         peak = self.parts["peak"]
         _checks.piece(x.shape, peak.shape, self.axis)
-        x = np.moveaxis(x, self.axis, -1)
-        layout = _layout.of(x, -1)
-        if layout.stride is None or layout.inner > 1:
-            x = np.ascontiguousarray(x)
-            layout = _layout.of(x, -1)
+        layout = _layout.of(x, self.axis)
         y, y_stride = layout.destination(None, x.dtype)
         if x.size:
-            config.backend().softmax_piece(
-                x, y, layout.flatten(peak), layout.flatten(self.parts["rest"]), layout.rows, layout.classes,
-                layout.stride, y_stride, log, config.threads(x.size),
-            )  # fmt: skip
-        return np.moveaxis(y, -1, self.axis)
+            peak, rest = layout.flatten(peak), layout.flatten(self.parts["rest"])
+            for rows, logits, stride, probs, probs_stride in layout.side_by_side(x, y, y_stride):
+                config.backend().softmax_piece(
+                    logits, probs, peak[rows], rest[rows], rows.stop - rows.start, layout.classes, stride,
+                    probs_stride, log, config.threads(logits.size),
+                )  # fmt: skip
+        return y
 
     @np.errstate(all="ignore")
     def results(self) -> RowStats:
@@ -263,17 +261,15 @@ def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=Tr
         parts["top_values"] = np.empty((rows, top_k), _layout.COMPUTE[x.dtype])
         parts["top_ids"] = np.empty((rows, top_k), np.intp)
     if x.size:
-        stride = layout.stride
-        if stride is None:
-            x, stride = layout.bring(x)
         if labels is not None:
             labels = layout.flatten(labels)
         threshold = parts.get("label_logit") if threshold is None else layout.flatten(threshold)
-        arrays = (parts.get(name) for name in (*KINDS, "top_values", "top_ids"))
-        config.backend().row_stats(
-            x, labels, threshold, *arrays, layout.outer, layout.classes, layout.inner, stride, ordered,
-            config.threads(x.size),
-        )  # fmt: skip
+        arrays = labels, threshold, *(parts.get(name) for name in (*KINDS, "top_values", "top_ids"))
+        for rows, logits, stride, *_ in layout.side_by_side(x):
+            own = (array if array is None else array[rows] for array in arrays)
+            config.backend().row_stats(
+                logits, *own, rows.stop - rows.start, layout.classes, stride, ordered, config.threads(logits.size)
+            )
     else:
         for name, values in parts.items():
             values.fill(0 if values.dtype.kind == "i" else -np.inf if name in ("peak", "second") else np.nan)

@@ -28,7 +28,7 @@ PACKAGE = Path(fastlogits.__file__).parent
 # Who may import whom, besides NumPy and the standard library: each only from what stands to its right.
 ALLOWED = {
     "_checks.py": set(),
-    "_layout.py": {"_checks", "_memory"},
+    "_layout.py": {"_checks", "_memory", "backends"},
     "_memory.py": set(),
     "config.py": {"_checks", "backends"},
     "dispatch.py": {"_checks"},

@@ -10,10 +10,10 @@ from fastlogits.backends._numba_text import primitives
 
 Options = collections.namedtuple(
     "Options",
-    "classes x_stride step group_step top_k storage labelled swept sums moment located second ranked ordered",
+    "classes x_stride group_step top_k storage labelled swept sums moment located second ranked ordered",
 )
 
-rows = optional(text.row_stats.rows, Options)
+driver = optional(text.row_stats.rows, Options)
 
 # In the place of arrays that are not there
 NO_FLOATS, NO_INTEGERS = np.empty(0), np.empty(0, np.intp)
@@ -23,10 +23,10 @@ NO_VALUES = {np.dtype(np.float32): np.empty(0, np.float32), np.dtype(np.float64)
 @quiet
 def row_stats(
     x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids,
-    outer, classes, inner, x_stride, ordered, threads,
+    rows, classes, x_stride, ordered, threads,
 ):  # fmt: skip
     options = (
-        classes, x_stride, inner, primitives.GROUPS if classes <= STATE_CLASSES else 0,
+        classes, x_stride, primitives.GROUPS if classes <= STATE_CLASSES else 0,
         0 if top_ids is None else top_ids.shape[1], storage_of(x), label_logits is not None, peak is not None,
         rest is not None, moment is not None, argmax is not None, second is not None, above is not None, ordered,
     )  # fmt: skip
@@ -35,5 +35,5 @@ def row_stats(
     empty = *empty, NO_INTEGERS, NO_FLOATS, NO_INTEGERS, no_values, NO_INTEGERS
     given = labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids
     arrays = (none if array is None else flat(array) for array, none in zip(given, empty, strict=True))
-    x = flat(x, (outer - 1) * x_stride + classes * inner)
-    run(rows, outer * inner, threads, classes, 1, options, x, *arrays)
+    x = flat(x, (rows - 1) * x_stride + classes)
+    run(driver, rows, threads, classes, 1, options, x, *arrays)

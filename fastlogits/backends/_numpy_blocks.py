@@ -18,10 +18,10 @@ def quiet(function):
     return quietly
 
 
-def blocks(outer, classes, inner):
-    """Index pairs (outer, inner) that cut the rows into blocks."""
-    inner_step = max(1, min(inner, BLOCK // classes))
-    outer_step = max(1, BLOCK // (classes * inner_step))
+def blocks(outer, classes, inner, logits=BLOCK, columns=1):
+    """Index pairs (outer, inner) that cut the rows, in order, into blocks of `logits`; of more for so many columns."""
+    inner_step = min(inner, max(columns, logits // classes))
+    outer_step = max(1, logits // (classes * inner_step))
     for o in range(0, outer, outer_step):
         for i in range(0, inner, inner_step):
             yield slice(o, o + outer_step), slice(i, i + inner_step)

@@ -8,7 +8,7 @@ from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, v
 @quiet
 def row_stats(
     x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values,
-    top_ids, outer, classes, inner, x_stride, ordered, threads,
+    top_ids, rows, classes, x_stride, ordered, threads,
 ):  # fmt: skip
     """Each result goes to its array, one entry a row; what is None is not asked for.
 
@@ -23,18 +23,18 @@ def row_stats(
         above       how many logits are larger than the row's threshold; 0 for a NaN
         top_values, top_ids   the k first, shape (rows, k), in order where `ordered`
     """
-    xs = view(x, outer, classes, inner, x_stride)
+    xs = view(x, rows, classes, 1, x_stride)[:, 0]
 
     def put(results, block, values):
         if results is not None:
-            results.reshape(outer, inner, *results.shape[1:])[block] = values
+            results[block] = values
 
-    for block in blocks(outer, classes, inner):
+    for block, _ in blocks(rows, classes, 1):
         z = load(xs, block)
         if peak is not None:
             put(peak, block, z.max(axis=-1))
         if label_logits is not None:
-            label = labels.reshape(outer, inner)[block][..., None]
+            label = labels[block, None]
             inside = (label >= 0) & (label < classes)
             picked = np.take_along_axis(z, np.where(inside, label, 0), -1)
             put(label_logits, block, np.where(inside, picked, np.nan)[..., 0])
@@ -43,7 +43,7 @@ def row_stats(
             put(rest, block, r[..., 0])
             put(moment, block, np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64))
         if above is not None:
-            threshold = thresholds.reshape(outer, inner)[block][..., None]
+            threshold = thresholds[block, None]
             larger = (z > threshold) | (np.isnan(z) & ~np.isnan(threshold))
             put(above, block, larger.sum(axis=-1))
         k = 0 if top_ids is None else top_ids.shape[1]

@@ -35,7 +35,7 @@ cdef void begin(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcep
     s.options.group_step = 0  # the groups' place is in scratch memory, which each thread has for itself
     if s.options.labelled:
         for row in range(c.first_row + start, c.first_row + stop):
-            kernel.pick(<real*>c.x, kernel.place_of(row, &s.options), s.labels, row, s.label_logits, &s.options, work)
+            kernel.pick(<real*>c.x, row * c.x_stride, s.labels, row, s.label_logits, &s.options, work)
 
 
 cdef void reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -45,7 +45,7 @@ cdef void reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexce
     for item in range(start, stop):
         row = piece_row(c, item)
         n = c.first_row + row
-        kernel.reduce(<real*>c.x, kernel.place_of(n, &s.options), s.thresholds[n] if s.options.ranked else 0.0,
+        kernel.reduce(<real*>c.x, n * c.x_stride, s.thresholds[n] if s.options.ranked else 0.0,
                       &s.options, row_state(c, row), piece_first(c, item), piece_last(c, item), work)
 
 
@@ -57,7 +57,7 @@ cdef void finish(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexce
         if piece_first(c, item) == 0:
             row = piece_row(c, item)
             n = c.first_row + row
-            kernel.finish(<real*>c.x, kernel.place_of(n, &s.options), n, s.peak, s.rest, s.moment, s.argmax,
+            kernel.finish(<real*>c.x, n * c.x_stride, n, s.peak, s.rest, s.moment, s.argmax,
                           s.second, s.above, <real*>s.top_values, s.top_ids, &s.options, row_state(c, row), work)
 
 
@@ -69,9 +69,8 @@ cdef int row_stats_of(real* which, Call* call, int threads) except -1:
 
 
 def row_stats(cnp.ndarray x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values,
-              top_ids, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride, bint ordered,
-              int threads):
-    cdef Call call = new_call(x, x_stride, outer * inner, classes, inner)
+              top_ids, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t x_stride, bint ordered, int threads):
+    cdef Call call = new_call(x, x_stride, rows, classes, 1)
     cdef Sweep sweep
     sweep.labels = <int64_t*>data(labels)
     sweep.label_logits = <double*>data(label_logits)
@@ -86,7 +85,6 @@ def row_stats(cnp.ndarray x, labels, thresholds, label_logits, peak, rest, momen
     sweep.top_ids = <Py_ssize_t*>data(top_ids)
     sweep.options.classes = classes
     sweep.options.x_stride = x_stride
-    sweep.options.step = inner
     sweep.options.group_step = GROUPS
     sweep.options.top_k = 0 if top_ids is None else top_ids.shape[1]
     sweep.options.storage = call.storage

@@ -34,8 +34,6 @@ cdef void finish(real* x, Py_ssize_t at, Py_ssize_t row, double* peaks, double* 
                  Py_ssize_t* argmax, double* seconds, Py_ssize_t* aboves, real* top_values, Py_ssize_t* top_ids,
                  Options* options, double* state, real* work) noexcept nogil
 
-cdef Py_ssize_t place_of(Py_ssize_t row, Options* options) noexcept nogil
-
 @cython.locals(blocks=Py_ssize_t, row=Py_ssize_t, at=Py_ssize_t, threshold=double)
 cdef void rows(real* x, int64_t* labels, double* thresholds, double* label_logits, double* peaks, double* rests,
                double* moments, Py_ssize_t* argmax, double* seconds, Py_ssize_t* aboves, real* top_values,

@@ -12,7 +12,7 @@ def pick(x, at, labels, row, label_logits, options, work):
     """The logit at the label; NaN where that is not a class."""
     label_logits[row] = primitives.NAN
     if labels[row] >= 0 and labels[row] < options.classes:
-        logit = topk.fetch(x, at, labels[row], 1, options, work)
+        logit = primitives.load(x, at + labels[row], 1, primitives.slot(work, 0), options.storage)
         label_logits[row] = logit[0]
 
 
@@ -23,7 +23,7 @@ def reduce(x, at, threshold, options, state, first, last, work):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
         fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
-        logits = topk.fetch(x, at, start, size, options, work)
+        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
         groups = primitives.stretch(work, groups_at + block * options.group_step, primitives.GROUPS)
         peak = primitives.group_maxima(logits, size, groups, not options.sums)
         if options.sums:
@@ -65,7 +65,7 @@ def settle(x, at, options, state, work):
         start = again * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
         exps = primitives.slot(work, 1)
-        logits = topk.fetch(x, at, start, size, options, work)
+        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
         primitives.keep_exp(logits, size, state[primitives.PEAK], 1.0, exps, primitives.KEEP_PADDED)
         state[primitives.REST] += softmax.without_maximum(exps, size, work)
 
@@ -114,7 +114,7 @@ def finish(
     if options.located or options.second:
         start = best * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
-        logits = topk.fetch(x, at, start, size, options, work)
+        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
         place = primitives.find(logits, size, primitives.cast(peak, work))
         if options.located:
             argmax[row] = start + place
@@ -129,10 +129,6 @@ def finish(
         topk.select(x, at, top_values, top_ids, row, options, state, work)
 
 
-def place_of(row, options):
-    return row // options.step * options.x_stride + row % options.step
-
-
 def rows(
     x, labels, thresholds, label_logits, peaks, rests, moments, argmax, seconds, aboves, top_values, top_ids,
     options, state, work, start, stop,
@@ -140,7 +136,7 @@ def rows(
     """The partial results of the rows [start, stop)."""
     blocks = softmax.blocks_of(options.classes)
     for row in range(start, stop):
-        at = place_of(row, options)
+        at = row * options.x_stride
         if options.labelled:
             pick(x, at, labels, row, label_logits, options, work)
         if options.swept:

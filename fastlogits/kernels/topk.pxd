@@ -4,16 +4,13 @@ from fastlogits.kernels.primitives cimport real
 
 cdef Py_ssize_t SHORT_CLASSES, SHORT_K
 
-# step: from class to class. group_step: GROUPS, or 0 where the groups' maxima are not kept.
+# group_step: GROUPS, or 0 where the groups' maxima are not kept.
 cdef struct Options:
-    Py_ssize_t classes, x_stride, step, group_step, top_k
+    Py_ssize_t classes, x_stride, group_step, top_k
     int storage
     bint labelled, swept, sums, moment, located, second, ranked, ordered
 
-@cython.locals(j=Py_ssize_t, place=Py_ssize_t, logits="real*", logit="real*")
-cdef real* fetch(real* x, Py_ssize_t at, Py_ssize_t start, Py_ssize_t size, Options* options, real* work) noexcept nogil
-
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t)
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, logits="real*")
 cdef Py_ssize_t count_above(real* x, Py_ssize_t at, real* maxima, Py_ssize_t n, real limit, Options* options,
                             real* work) noexcept nogil
 

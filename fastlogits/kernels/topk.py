@@ -12,18 +12,6 @@ SHORT_CLASSES = 128
 SHORT_K = 16
 
 
-def fetch(x, at, start, size, options, work):
-    """The logits [start, start + size) of the row at `at`, side by side."""
-    if options.step == 1:
-        return primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
-    logits = primitives.slot(work, 0)
-    for j in range(size):
-        place = at + (start + j) * options.step
-        logit = primitives.load(x, place, 1, primitives.slot(work, 1), options.storage)
-        logits[j] = logit[0]
-    return logits
-
-
 def count_above(x, at, maxima, n, limit, options, work):
     """How many of the maxima are above the limit; where there are none (n = 0), how many logits of the row."""
     count = primitives.count_above(maxima, n, limit)
@@ -31,7 +19,8 @@ def count_above(x, at, maxima, n, limit, options, work):
         for block in range(softmax.blocks_of(options.classes)):
             start = block * primitives.BLOCK
             size = min(primitives.BLOCK, options.classes - start)
-            count += primitives.count_above(fetch(x, at, start, size, options, work), size, limit)
+            logits = primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
+            count += primitives.count_above(logits, size, limit)
     return count
 
 
@@ -113,7 +102,7 @@ def push(values, indices, at, n, value, index):
 
 def one_by_one(x, at, values, indices, first, options, work):
     """The k first of a short row, each as the maximum of what is left. False if that is -inf: they are not found."""
-    logits = fetch(x, at, 0, options.classes, options, work)
+    logits = primitives.load(x, at, options.classes, primitives.slot(work, 0), options.storage)
     left = primitives.slot(work, 1)
     for j in range(options.classes):
         left[j] = logits[j]
@@ -161,7 +150,7 @@ def select(x, at, top_values, indices, row, options, state, work):
             continue
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
-        logits = fetch(x, at, start, size, options, work)
+        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
         j = 0
         while j < size:
             if n == k or not unbounded:
