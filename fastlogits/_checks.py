@@ -216,7 +216,7 @@ def bad_label(labels, classes, ignore_index):
     return IndexError(f"labels: expected {allowed}, got {labels[position]} at {position}")
 
 
-def ignore_index(value, *, default, soft):
+def ignore_index(value, *, default, soft, labelled=True):
     if value is default:
         return int(value)
     if soft:
@@ -224,6 +224,8 @@ def ignore_index(value, *, default, soft):
     number = operator.index(value)
     if not -INT64_MAX <= number <= INT64_MAX:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {value}")
+    if not labelled and number != -100:
+        raise ValueError(f"ignore_index: has no effect without labels, got {number}")
     return number
 
 

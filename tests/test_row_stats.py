@@ -256,6 +256,7 @@ X = np.zeros((4, 3), np.float32)
         ((), {"top_k": 4}, ValueError, ["top_k", "3", "4"]),
         ((), {"top_k": -1}, ValueError, ["top_k", "-1"]),
         ((), {"top_k": 1.0}, TypeError, ["top_k", "1.0"]),
+        ((), {"ignore_index": 1}, ValueError, ["ignore_index", "without labels", "1"]),
         ((), {"axis": 2}, np.exceptions.AxisError, ["axis 2"]),
         ((), {"axis": None}, TypeError, ["axis", "None"]),
     ],
