@@ -293,6 +293,14 @@ def first_nan(typingctx, x):
     return types.intp(x), emit
 
 
+@intrinsic
+def zero_where_equal(typingctx, a, b, value):
+    def emit(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("==", *args[:2]), ir.Constant(args[2].type, None), args[2])
+
+    return value(a, b, value), emit
+
+
 # For lanes or one number
 
 

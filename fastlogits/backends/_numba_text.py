@@ -29,6 +29,7 @@ def load(name):
 machine = load("machine") if numba.config.DISABLE_JIT else _numba_machine
 scalars = load("scalars")
 order = load("order")
+tiles = load("tiles")
 primitives = load("primitives")
 softmax = load("softmax")
 backward = load("backward")

@@ -4,25 +4,30 @@ from fastlogits.kernels cimport cross_entropy, lanes, primitives
 from fastlogits.kernels.cross_entropy cimport Options
 from fastlogits.kernels.primitives cimport real
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, peaks="real*", shifts="real*", sums="real*", ties="real*", logits="real*",
-               exps="real*", lowest=real)
+@cython.locals(c=Py_ssize_t, j=Py_ssize_t, chunk="real*", z="real*")
+cdef real* some_classes(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, Options* options,
+                        real* work) noexcept nogil
+
+@cython.locals(classes=Py_ssize_t, apart=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, peaks="real*", logits="real*",
+               exps="real*")
 cdef void tile_sums(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t grad_at, real* targets,
                     Py_ssize_t targets_at, real* weight, Py_ssize_t n, Options* options, double* state,
                     real* work) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, gaps="real*", masses="real*")
-cdef void start_gaps(Py_ssize_t n, double* state, real* work) noexcept nogil
+@cython.locals(j=Py_ssize_t)
+cdef void start_gaps(Py_ssize_t n, double* state) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, gaps="real*", masses="real*", mass="real*")
-cdef void add_gaps(real* logits, real* shifts, real* targets, Py_ssize_t targets_at, real* weight, Py_ssize_t c,
-                   Py_ssize_t n, Options* options, double* state, real* work) noexcept nogil
+@cython.locals(c=Py_ssize_t, j=Py_ssize_t, shifts="real*", gaps="real*", masses="real*", mass="real*")
+cdef void add_gaps(real* logits, Py_ssize_t apart, real* targets, Py_ssize_t targets_at, Py_ssize_t step, real* weight,
+                   Py_ssize_t first, Py_ssize_t count, Py_ssize_t n, Options* options, double* state,
+                   real* work) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, mass="real*", probs="real*", class_weight=real, even=real, kept=real)
 cdef real* class_mass(real* targets, Py_ssize_t at, real* weight, Py_ssize_t c, Py_ssize_t n, Options* options,
                       real* work) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, c=Py_ssize_t, factors="real*", counters="real*", shifts="real*", grads="real*",
-               logits="real*", mass="real*")
+               logits="real*", mass="real*", spread=real)
 cdef void tile(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t grad_at, Py_ssize_t row,
                int64_t* labels, real* targets, Py_ssize_t targets_at, real* weight, double* sample_weight,
                double* grad_loss, double* losses, Py_ssize_t n, Options* options, double* state,

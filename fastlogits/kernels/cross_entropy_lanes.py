@@ -3,57 +3,66 @@
 from fastlogits.kernels import cross_entropy, lanes, primitives
 
 
+def some_classes(x, at, step, count, n, options, work):
+    """z of `count` classes of n lanes, see lanes.py; transformed ones lie n apart too."""
+    if not options.bent:
+        return lanes.some_classes(x, at, step, count, n, work, options.storage)
+    chunk = primitives.slot(work, primitives.CHUNK)
+    for c in range(count):
+        z = cross_entropy.transform(x, at + c * step, n, options, work)
+        for j in range(n):
+            chunk[c * n + j] = z[j]
+    return chunk
+
+
 def tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work):
     """As lanes.tile_sums; and gaps_j = sum_c mass_c (peaks_j - z_cj), masses_j = sum_c mass_c, in state."""
-    peaks = primitives.slot(work, primitives.PEAKS)
-    shifts = primitives.slot(work, primitives.SHIFTS)
-    sums = primitives.slot(work, primitives.SUMS)
-    ties = primitives.slot(work, primitives.TIES)
-    lowest = primitives.cast(primitives.NEG_INF, work)
-    for j in range(n):
-        peaks[j] = lowest
-    for c in range(options.classes):
-        logits = cross_entropy.transform(x, at + c * step, n, options, work)
-        for j in range(n):
-            peaks[j] = primitives.larger(logits[j], peaks[j])
-    lanes.start_sums(peaks, shifts, sums, ties, state, n)
-    start_gaps(n, state, work)
-    for c in range(options.classes):
-        logits = cross_entropy.transform(x, at + c * step, n, options, work)
+    classes = options.classes
+    apart = n if options.bent or options.storage != primitives.NATIVE else step
+    peaks = lanes.start_peaks(n, work)
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        logits = some_classes(x, at + c * step, step, count, n, options, work)
+        primitives.lane_maxima(logits, apart, count, n, peaks)
+        c += primitives.TERMS
+    lanes.start_sums(n, state, work)
+    start_gaps(n, state)
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        logits = some_classes(x, at + c * step, step, count, n, options, work)
         if options.spread:
-            add_gaps(logits, shifts, targets, targets_at + c * step, weight, c, n, options, state, work)
-        exps = primitives.slot(work, 2)
-        if options.keep:
-            exps = primitives.stretch(grad, grad_at + c * step, n)
-        primitives.exp_each(logits, shifts, n, options.scale, exps)
-        lanes.add_exps(exps, sums, ties, state, n, c, options.classes)
+            add_gaps(logits, apart, targets, targets_at + c * step, step, weight, c, count, n, options, state, work)
+        exps = primitives.stretch(grad, grad_at + c * step, count * step)
+        lanes.add_exps(logits, apart, count, n, options.scale, exps, step, options.keep, state, work)
+        c += primitives.TERMS
+    lanes.finish_sums(n, state)
 
 
-def start_gaps(n, state, work):
+def start_gaps(n, state):
     """The sums of gaps and masses start at 0."""
+    for j in range(n):
+        state[primitives.GAP + j] = 0.0
+        state[primitives.MASS + j] = 0.0
+
+
+def add_gaps(logits, apart, targets, targets_at, step, weight, first, count, n, options, state, work):
+    """gaps_j += mass_c (shifts_j - z_cj) and masses_j += mass_c of at most TERMS classes from `first` on."""
+    shifts = primitives.slot(work, primitives.SHIFTS)
     gaps = primitives.slot(work, primitives.GAPS)
     masses = primitives.slot(work, primitives.MASSES)
     for j in range(n):
         gaps[j] = 0
         masses[j] = 0
-        state[primitives.GAP + j] = 0.0
-        state[primitives.MASS + j] = 0.0
-
-
-def add_gaps(logits, shifts, targets, targets_at, weight, c, n, options, state, work):
-    """gaps_j += mass_c (shifts_j - z_cj) and masses_j += mass_c, by way of sums of at most 16 terms."""
-    gaps = primitives.slot(work, primitives.GAPS)
-    masses = primitives.slot(work, primitives.MASSES)
-    mass = class_mass(targets, targets_at, weight, c, n, options, work)
-    for j in range(n):
-        gaps[j] += primitives.weigh(mass[j], shifts[j] - logits[j])
-        masses[j] += mass[j]
-    if c % 16 == 15 or c == options.classes - 1:
+    for c in range(count):
+        mass = class_mass(targets, targets_at + c * step, weight, first + c, n, options, work)
         for j in range(n):
-            state[primitives.GAP + j] += gaps[j]
-            state[primitives.MASS + j] += masses[j]
-            gaps[j] = 0
-            masses[j] = 0
+            gaps[j] += primitives.weigh(mass[j], shifts[j] - logits[c * apart + j])
+            masses[j] += mass[j]
+    for j in range(n):
+        state[primitives.GAP + j] += gaps[j]
+        state[primitives.MASS + j] += masses[j]
 
 
 def class_mass(targets, at, weight, c, n, options, work):
@@ -98,14 +107,13 @@ def tile(
             logits = cross_entropy.transform(x, at + c * step, n, options, work)
             grads = primitives.slot(work, 5)
             primitives.exp_each(logits, shifts, n, options.scale, grads)
-        for j in range(n):
-            grads[j] = primitives.weigh(factors[j], grads[j])
         if options.spread:
             mass = class_mass(targets, targets_at + c * step, weight, c, n, options, work)
             for j in range(n):
-                grads[j] -= primitives.weigh(counters[j], mass[j])
-        for j in range(n):
-            grads[j] = primitives.flush(grads[j])
+                spread = primitives.weigh(counters[j], mass[j])
+                grads[j] = primitives.flush(primitives.weigh(factors[j], grads[j]) - spread)
+        else:
+            primitives.lane_scale(grads, n, 1, n, factors, grads, n)
         cross_entropy.multiply_slope(x, at + c * step, grads, n, options, work)
         primitives.store(grad, grad_at + c * step, n, grads, options.storage)
     if not options.soft:

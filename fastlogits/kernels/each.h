@@ -10,13 +10,6 @@ static inline void F(shift_each)(const REAL *x, ptrdiff_t n, REAL rate, REAL shi
         out[i] = rate * (x[i] - shift) - offset;
 }
 
-/* 0 for what is smaller than the smallest normal number. */
-ALWAYS_INLINE VECTOR F(flush_lanes)(VECTOR v)
-{
-    VECTOR size = (VECTOR)((VECTOR_BITS)v & ~(VECTOR_BITS)F(splat)((REAL)-0.0));
-    return F(zero_below)(size, F(splat)(TINY), v);
-}
-
 /* out_i = factor * x_i, 0 below the smallest normal number; out may be x */
 static inline void F(scale_each)(const REAL *x, ptrdiff_t n, REAL by, REAL *out)
 {

@@ -2,20 +2,28 @@ cimport cython
 from fastlogits.kernels cimport primitives
 from fastlogits.kernels.primitives cimport real
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, peaks="real*", shifts="real*", sums="real*", ties="real*", logits="real*",
-               exps="real*", lowest=real)
+@cython.locals(c=Py_ssize_t, chunk="real*")
+cdef real* some_classes(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, real* work,
+                        int storage) noexcept nogil
+
+@cython.locals(apart=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, peaks="real*", logits="real*", exps="real*")
 cdef void tile_sums(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, double scale,
                     real* kept, Py_ssize_t kept_at, Py_ssize_t kept_step, bint keep, double* state, real* work,
                     int storage) noexcept nogil
 
+@cython.locals(j=Py_ssize_t, peaks="real*", lowest=real)
+cdef real* start_peaks(Py_ssize_t n, real* work) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, peaks="real*", shifts="real*")
+cdef void start_sums(Py_ssize_t n, double* state, real* work) noexcept nogil
+
+cdef void add_exps(real* logits, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, double scale, real* kept,
+                   Py_ssize_t kept_step, bint keep, double* state, real* work) noexcept nogil
+
 @cython.locals(j=Py_ssize_t)
-cdef void start_sums(real* peaks, real* shifts, real* sums, real* ties, double* state, Py_ssize_t n) noexcept nogil
+cdef void finish_sums(Py_ssize_t n, double* state) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, below=real)
-cdef void add_exps(real* exps, real* sums, real* ties, double* state, Py_ssize_t n, Py_ssize_t c,
-                   Py_ssize_t classes) noexcept nogil
-
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, shifts="real*", factors="real*", logits="real*", probs="real*")
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, shifts="real*", factors="real*", logits="real*", exps="real*", probs="real*")
 cdef void softmax_tile(real* x, Py_ssize_t at, Py_ssize_t step, real* y, Py_ssize_t y_at, Py_ssize_t y_step,
                        Py_ssize_t classes, Py_ssize_t n, double scale, bint keep, double* state, real* work,
                        int storage) noexcept nogil
@@ -36,11 +44,11 @@ cdef void backward_tile(real* g, Py_ssize_t g_at, Py_ssize_t g_step, real* p, Py
                         real* out, Py_ssize_t out_at, Py_ssize_t out_step, Py_ssize_t classes, Py_ssize_t n,
                         bint log, double* state, real* work, int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, start=Py_ssize_t, packed=bint, logits="real*")
+@cython.locals(j=Py_ssize_t, rows="real*")
 cdef void gather(real* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* tile, real* work,
                  int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, start=Py_ssize_t, packed=bint, values="real*")
+@cython.locals(j=Py_ssize_t, rows="real*")
 cdef void scatter(real* tile, real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* work,
                   int storage) noexcept nogil
 

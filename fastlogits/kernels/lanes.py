@@ -8,58 +8,72 @@ rows of few classes are transposed into one in scratch memory, SHORT rows at a t
 from fastlogits.kernels import primitives
 
 
+def some_classes(x, at, step, count, n, work, storage):
+    """`count` classes of n lanes where they lie, `step` apart, or converted to scratch memory, n apart."""
+    if storage == primitives.NATIVE:
+        return primitives.stretch(x, at, count * step)
+    chunk = primitives.slot(work, primitives.CHUNK)
+    for c in range(count):
+        primitives.load(x, at + c * step, n, primitives.stretch(chunk, c * n, n), storage)
+    return chunk
+
+
 def tile_sums(x, at, step, classes, n, scale, kept, kept_at, kept_step, keep, state, work, storage):
     """Per lane j: peaks_j = max_c x_cj; rest_j = sum_c exp(scale (x_cj - peaks_j)) over all but one maximum."""
+    apart = step if storage == primitives.NATIVE else n
+    peaks = start_peaks(n, work)
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        logits = some_classes(x, at + c * step, step, count, n, work, storage)
+        primitives.lane_maxima(logits, apart, count, n, peaks)
+        c += primitives.TERMS
+    start_sums(n, state, work)
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        logits = some_classes(x, at + c * step, step, count, n, work, storage)
+        exps = primitives.stretch(kept, kept_at + c * kept_step, count * kept_step)
+        add_exps(logits, apart, count, n, scale, exps, kept_step, keep, state, work)
+        c += primitives.TERMS
+    finish_sums(n, state)
+
+
+def start_peaks(n, work):
+    """The maxima of nothing."""
     peaks = primitives.slot(work, primitives.PEAKS)
-    shifts = primitives.slot(work, primitives.SHIFTS)
-    sums = primitives.slot(work, primitives.SUMS)
-    ties = primitives.slot(work, primitives.TIES)
     lowest = primitives.cast(primitives.NEG_INF, work)
     for j in range(n):
         peaks[j] = lowest
-    for c in range(classes):
-        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
-        for j in range(n):
-            peaks[j] = primitives.larger(logits[j], peaks[j])
-    start_sums(peaks, shifts, sums, ties, state, n)
-    for c in range(classes):
-        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
-        exps = primitives.slot(work, 1)
-        if keep:
-            exps = primitives.stretch(kept, kept_at + c * kept_step, n)
-        primitives.exp_each(logits, shifts, n, scale, exps)
-        add_exps(exps, sums, ties, state, n, c, classes)
+    return peaks
 
 
-def start_sums(peaks, shifts, sums, ties, state, n):
+def start_sums(n, state, work):
     """shifts_j = peaks_j, 0 for a lane of nothing but -inf; the sums start at 0, one maximum already taken out."""
+    peaks = primitives.slot(work, primitives.PEAKS)
+    shifts = primitives.slot(work, primitives.SHIFTS)
     for j in range(n):
         shifts[j] = primitives.finite_peak(peaks[j])
     for j in range(n):
-        sums[j] = 0
-        ties[j] = 0
         state[primitives.REST + j] = 0.0
         state[primitives.LOST + j] = 0.0
         state[primitives.TIED + j] = -1.0
 
 
-def add_exps(exps, sums, ties, state, n, c, classes):
-    """rest_j += sum_c e_cj, by way of sums of at most 16 terms; the maximum's 1, apart, swallows no small term."""
+def add_exps(logits, step, count, n, scale, kept, kept_step, keep, state, work):
+    """rest_j += sum_c e_cj of some classes; the maximum's 1, apart, swallows no small term."""
+    primitives.lane_exps(
+        logits, step, count, n, primitives.slot(work, primitives.SHIFTS), scale, kept, kept_step, keep,
+        primitives.stretch(state, primitives.REST, n), primitives.stretch(state, primitives.LOST, n),
+        primitives.stretch(state, primitives.TIED, n),
+    )  # fmt: skip
+
+
+def finish_sums(n, state):
+    """The parts of rest_j come together, the smallest first."""
     for j in range(n):
-        below = primitives.below_one(exps[j])
-        sums[j] += below
-        ties[j] += exps[j] - below
-    if c % 16 == 15 or c == classes - 1:
-        for j in range(n):
-            state[primitives.LOST + j] += primitives.rounded_away(state[primitives.REST + j], sums[j])
-            state[primitives.REST + j] += sums[j]
-            state[primitives.TIED + j] += ties[j]
-            sums[j] = 0
-            ties[j] = 0
-    if c == classes - 1:
-        for j in range(n):
-            state[primitives.REST + j] += state[primitives.LOST + j]
-            state[primitives.REST + j] += state[primitives.TIED + j]
+        state[primitives.REST + j] += state[primitives.LOST + j]
+        state[primitives.REST + j] += state[primitives.TIED + j]
 
 
 def softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, keep, state, work, storage):
@@ -69,16 +83,16 @@ def softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, keep, state, w
     factors = primitives.slot(work, primitives.FACTORS)
     for j in range(n):
         factors[j] = primitives.cast(1.0 / (1.0 + state[primitives.REST + j]), work)
+    if keep:
+        probs = primitives.stretch(y, y_at, classes * y_step)
+        primitives.lane_scale(probs, y_step, classes, n, factors, probs, y_step)
+        return
     for c in range(classes):
-        if keep:
-            probs = primitives.stretch(y, y_at + c * y_step, n)
-        else:
-            logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
-            probs = primitives.slot(work, 1)
-            primitives.exp_each(logits, shifts, n, scale, probs)
-        for j in range(n):
-            probs[j] = primitives.flush(probs[j] * factors[j])
-        primitives.store(y, y_at + c * y_step, n, probs, storage)
+        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
+        exps = primitives.slot(work, 1)
+        primitives.exp_each(logits, shifts, n, scale, exps)
+        primitives.lane_scale(exps, n, 1, n, factors, exps, n)
+        primitives.store(y, y_at + c * y_step, n, exps, storage)
 
 
 def log_softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, state, work, storage):
@@ -91,9 +105,8 @@ def log_softmax_tile(x, at, step, y, y_at, y_step, classes, n, scale, state, wor
         log_sums[j] = primitives.log1p(primitives.cast(state[primitives.REST + j], work))
     for c in range(classes):
         logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
-        log_probs = primitives.slot(work, 1)
-        for j in range(n):
-            log_probs[j] = rate * (logits[j] - peaks[j]) - log_sums[j]
+        log_probs = primitives.place(y, y_at + c * y_step, primitives.slot(work, 1), storage)
+        primitives.lane_shift(logits, n, 1, n, rate, peaks, log_sums, log_probs, n)
         primitives.store(y, y_at + c * y_step, n, log_probs, storage)
 
 
@@ -152,32 +165,30 @@ def backward_tile(
 
 def gather(x, at, stride, classes, n, tile, work, storage):
     """tile_cj = x_jc: n rows of few classes become n lanes."""
-    packed = stride == classes
-    logits = primitives.slot(work, 0)
-    if packed:
-        logits = primitives.load(x, at, n * classes, logits, storage)
-    for j in range(n):
-        if not packed:
-            logits = primitives.load(x, at + j * stride, classes, primitives.slot(work, 0), storage)
-        start = j * classes if packed else 0
-        for c in range(classes):
-            tile[c * n + j] = logits[start + c]
+    if storage == primitives.NATIVE:
+        primitives.to_lanes(primitives.stretch(x, at, (n - 1) * stride + classes), stride, classes, n, tile)
+        return
+    rows = primitives.slot(work, 0)
+    if stride == classes:
+        rows = primitives.load(x, at, n * classes, rows, storage)
+    else:
+        for j in range(n):
+            primitives.load(x, at + j * stride, classes, primitives.stretch(rows, j * classes, classes), storage)
+    primitives.to_lanes(rows, classes, classes, n, tile)
 
 
 def scatter(tile, y, at, stride, classes, n, work, storage):
     """y_jc = tile_cj"""
-    packed = stride == classes
-    values = primitives.place(y, at, primitives.slot(work, 0), storage)
-    for j in range(n):
-        if not packed:
-            values = primitives.place(y, at + j * stride, primitives.slot(work, 0), storage)
-        start = j * classes if packed else 0
-        for c in range(classes):
-            values[start + c] = tile[c * n + j]
-        if not packed:
-            primitives.store(y, at + j * stride, classes, values, storage)
-    if packed:
-        primitives.store(y, at, n * classes, values, storage)
+    if storage == primitives.NATIVE:
+        primitives.to_rows(tile, classes, n, primitives.stretch(y, at, (n - 1) * stride + classes), stride)
+        return
+    rows = primitives.slot(work, 0)
+    primitives.to_rows(tile, classes, n, rows, classes)
+    if stride == classes:
+        primitives.store(y, at, n * classes, rows, storage)
+    else:
+        for j in range(n):
+            primitives.store(y, at + j * stride, classes, primitives.stretch(rows, j * classes, classes), storage)
 
 
 # Work is counted in items: a tile of columns, or SHORT rows.

@@ -116,6 +116,11 @@ def zero_below(d, floor, value):
     return np.where(d < floor, value.dtype.type(0), value)[()]
 
 
+def zero_where_equal(a, b, value):
+    """0 where a = b, else value."""
+    return np.where(a == b, value.dtype.type(0), value)
+
+
 def two_to(shifted):
     """2^n for a number, or lanes, that hold n in their low bits."""
     if shifted.dtype == np.float32:

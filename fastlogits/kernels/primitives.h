@@ -12,12 +12,13 @@
 #endif
 
 /* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise;
-   groups of a block whose maxima are kept. */
-enum { BLOCK = 1024, SLOTS = 22, LANES = 256, SHORT = 128, GROUPS = 16 };
+   terms that a lane adds before its sum goes to a double; groups of a block whose maxima are kept. */
+enum { BLOCK = 1024, SLOTS = 26, LANES = 256, SHORT = 128, TERMS = 16, GROUPS = 16 };
 
 /* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
 enum {
-    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE = TILE + 4
+    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE = TILE + 4,
+    CHUNK = OTHER_TILE + 4
 };
 
 /* Fields of `state`, in double: a field of row or lane j is state[FIELD + j]; those of a row's blocks come after. The
@@ -69,6 +70,8 @@ typedef float f32v __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t i32v __attribute__((vector_size(VECTOR_BYTES)));
 typedef double f64v __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t i64v __attribute__((vector_size(VECTOR_BYTES)));
+
+#include "quarters.h"
 
 /* 2^t for t = d * rate, d <= 0, exactly 0 below the smallest normal number: 2^(t - n) by a minimax polynomial whose
    error (0.02 eps for float, 0.08 for double) is far below the rounding, n added to the exponent. Adding 1.5 * 2^23
@@ -130,6 +133,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define LOWEST_EXPONENT -126.0f
 #include "scalars.h"
 #include "stretch.h"
+#include "tiles.h"
 #include "order.h"
 #include "each.h"
 
@@ -146,6 +150,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define LOWEST_EXPONENT -1022.0
 #include "scalars.h"
 #include "stretch.h"
+#include "tiles.h"
 #include "order.h"
 #include "each.h"
 

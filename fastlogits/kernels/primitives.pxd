@@ -7,8 +7,8 @@ ctypedef fused real:
     double
 
 cdef extern from "primitives.h" nogil:
-    enum: BLOCK, SLOTS, LANES, SHORT, GROUPS
-    enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE
+    enum: BLOCK, SLOTS, LANES, SHORT, TERMS, GROUPS
+    enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE, CHUNK
     enum: PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP, SCALE, HARD, SMOOTH, FACTOR, COUNTER, TARGET, LOST
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
     enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_SQUARE, BLOCK_FIELDS, BLOCK_SPREAD
@@ -48,6 +48,15 @@ cdef extern from "primitives.h" nogil:
     void scale_each(real* x, Py_ssize_t n, real factor, real* out)
     void softmax_slope(real* g, real* p, Py_ssize_t n, real total, real* out)
     void log_softmax_slope(real* g, real* log_p, Py_ssize_t n, real total, real* out)
+    void to_lanes(real* x, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* lanes)
+    void to_rows(real* lanes, Py_ssize_t classes, Py_ssize_t n, real* x, Py_ssize_t stride)
+    void lane_maxima(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* peaks)
+    void lane_exps(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* shift, double scale, real* out,
+                   Py_ssize_t out_step, bint keep, double* rest, double* lost, double* ones)
+    void lane_scale(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* factor, real* out,
+                    Py_ssize_t out_step)
+    void lane_shift(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real rate, real* shift, real* offset,
+                    real* out, Py_ssize_t out_step)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)
 
     Py_ssize_t whole(double value)

@@ -1,23 +1,25 @@
 """The primitives of the kernel text for Numba and the interpreter; primitives.h and what it includes are their C.
 
-What differs between Numba and the interpreter is in `machine`, the functions of single numbers are in `scalars`, what
-`row_stats` selects by in `order`.
+What differs between Numba and the interpreter is in `machine`, the functions of single numbers are in `scalars`, those
+of tiles in `tiles`, what `row_stats` selects by in `order`.
 """
 
 import math
 
 import numpy as np
 
-from fastlogits.kernels import machine, order, scalars
+from fastlogits.kernels import machine, order, scalars, tiles
 
 BLOCK = 1024
-SLOTS = 22
+SLOTS = 26
 LANES = 256
 SHORT = 128
+TERMS = 16
 GROUPS = order.GROUPS
 
 PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE = range(6, 15)
 OTHER_TILE = TILE + 4
+CHUNK = OTHER_TILE + 4
 
 FIELD = LANES + 40
 PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP = range(0, 8 * FIELD, FIELD)
@@ -58,6 +60,12 @@ whole = scalars.whole
 group_maxima = order.group_maxima
 count_above = order.count_above
 next_above = order.next_above
+to_lanes = tiles.to_lanes
+to_rows = tiles.to_rows
+lane_maxima = tiles.lane_maxima
+lane_exps = tiles.lane_exps
+lane_scale = tiles.lane_scale
+lane_shift = tiles.lane_shift
 
 
 def slot(work, index):

@@ -1,6 +1,6 @@
 /* Reductions for one real type; included by primitives.h with REAL, BITS, VECTOR, ... set for float, then double. */
 #define WIDTH ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
-#define RUN (64 * WIDTH) /* a lane adds at most 16 numbers before it is added to a double */
+#define RUN (4 * TERMS * WIDTH) /* of four vectors at a time */
 
 ALWAYS_INLINE VECTOR F(splat)(REAL value) { return value - (VECTOR){0}; }
 
@@ -56,6 +56,13 @@ ALWAYS_INLINE VECTOR F(zero_below)(VECTOR d, VECTOR floor, VECTOR value)
 #else
     return (VECTOR)((VECTOR_BITS)value & ~(VECTOR_BITS)(d < floor));
 #endif
+}
+
+/* 0 for what is smaller than the smallest normal number. */
+ALWAYS_INLINE VECTOR F(flush_lanes)(VECTOR v)
+{
+    VECTOR size = (VECTOR)((VECTOR_BITS)v & ~(VECTOR_BITS)F(splat)((REAL)-0.0));
+    return F(zero_below)(size, F(splat)(TINY), v);
 }
 
 /* A bit for each lane in which a or b is NaN. */
