@@ -12,6 +12,7 @@ from conftest import need
 from files import FORMATS
 from subprocesses import environment
 
+import fastlogits
 from fastlogits.cli import main
 from fastlogits.cli.job import Job
 
@@ -244,5 +245,70 @@ def test_target_that_appears_meanwhile(folder, capsys, monkeypatch):
 
 def test_no_room(folder, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 50, 50))
-    assert "out.npy: needs 0.0 GB, but only 0.0 GB are free" in complaint(capsys, "apply softmax x.npy out.npy")
+    assert "out.npy: needs 96 bytes, but only 50 are free" in complaint(capsys, "apply softmax x.npy out.npy")
     assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
+
+
+def test_no_file_to_read_from_any_place(folder, capsys):
+    """A pipe, which nobody may ever write to."""
+    os.mkfifo("a.npy")
+    assert "a.npy: expected a file that can be read from any place" in complaint(capsys, "apply softmax a.npy out.npy")
+
+
+def test_names_in_lines(folder, capsys):
+    assert main(["apply", "softmax", "a\nb.npy", "out.npy"]) == 1
+    assert capsys.readouterr().err == "fastlogits: a\\nb.npy: no such file\n"
+
+
+@pytest.mark.parametrize("words", ["apply softmax x.npy out.npy", "calibrate x.npy y.npy --save out.json"])
+def test_folders_are_not_replaced(words, folder, capsys):
+    target = words.split()[-1]
+    (folder / target).mkdir()
+    (folder / target / "precious").touch()
+    assert complaint(capsys, f"{words} --force").endswith(f"{target}: is a folder")
+    assert (folder / target / "precious").exists()
+
+
+@pytest.mark.parametrize("words", ["apply softmax x.npy out.npy", "calibrate x.npy y.npy --save out.json"])
+def test_links_are_followed(words, folder, capsys):
+    """To where there is room; the link stays, and what it leads to is minded."""
+    (folder / "far").mkdir()
+    target = words.split()[-1]
+    os.symlink(folder / "far" / "result", target)
+    assert main(words.split()) == 0
+    assert os.path.islink(target)
+    assert os.listdir("far") == ["result"]
+    capsys.readouterr()
+    assert complaint(capsys, words).endswith("far/result: exists already; --force replaces it")
+    (folder / "far" / "result").write_text("old")
+    assert main([*words.split(), "--force"]) == 0
+    assert (folder / "far" / "result").read_bytes() != b"old"
+    assert os.path.islink(target)
+
+
+def test_files_give_way_to_folders(folder):
+    need("zarr")
+    (folder / "out.zarr").write_text("old")
+    assert main(["apply", "softmax", "x.npy", "out.zarr", "--force"]) == 0
+    assert sorted(os.listdir()) == ["out.zarr", "two.npz", "x.npy", "y.npy"]
+    assert files.read(folder / "out.zarr")["probs"].shape == (6, 4)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files(closed, folder):
+    """No file of ours takes their numbers, to be written to by whoever prints."""
+    words = sys.executable, "-m", "fastlogits", "apply", "softmax", "x.npy", "out.npy"
+    for status in (0, 1):
+        done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], env=environment(), capture_output=True)
+        assert done.returncode == status
+        assert done.stdout.startswith(b"out.npy: softmax") == (status == 0 and ">&-" not in closed.split())
+        assert done.stderr.startswith(b"fastlogits: out.npy: exists already") == (status == 1 and "2>&-" not in closed)
+    np.testing.assert_array_equal(np.load("out.npy"), fastlogits.softmax(np.load("x.npy")))
+
+
+def test_full_standard_output(folder):
+    words = [sys.executable, "-m", "fastlogits", "info"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "fastlogits: standard output: No space left on device\n"

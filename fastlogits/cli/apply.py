@@ -18,6 +18,7 @@ from fastlogits.cli.failures import Failure
 from fastlogits.cli.job import Job
 from fastlogits.cli.partial import Partial
 from fastlogits.cli.progress import bar
+from fastlogits.cli.whole import followed
 
 
 def run(args):
@@ -61,12 +62,12 @@ def _begin(job, partial, args):
 
 
 def _check_space(job, target):
-    folder = os.path.dirname(target.path) or "."
+    folder = os.path.dirname(followed(target.path)) or "."
     needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in job.results.values())
     # What is made of finished arrays is there beside them for a while.
     needed *= 1 if hasattr(target.format, "layout") else 2
     if os.path.isdir(folder) and (free := shutil.disk_usage(folder).free) < needed:
-        raise Failure(target.path, f"needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free")
+        raise Failure(target.path, f"needs {needed:,} bytes, but only {free:,} are free")
 
 
 def _compute(job, partial, progress):

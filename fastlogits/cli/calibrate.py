@@ -9,7 +9,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import time
 
 import numpy as np
@@ -165,7 +164,7 @@ def _draw(figure, states, partial, path):
         draw_reliability(state.reliability_curve(), ax)
         ax.set_xlabel(f"Confidence {when} temperature scaling")
     with named(path):
-        figure.savefig(partial, format=os.path.splitext(path)[1][1:])
+        figure.savefig(partial, format=path.rpartition(".")[2])
 
 
 def text(summary):

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
-from fastlogits.cli.whole import mind, or_nothing, put, remove, sync_tree
+from fastlogits.cli.whole import followed, mind, or_nothing, put, remove, sync_tree
 
 # Between two waits for the disk pass so many times what one takes, but no more seconds than are gladly lost to a
 # crash. With a pause of 4 times, softmax of 4 GB took 2.7 s instead of 1.6.
@@ -27,12 +27,13 @@ class Partial:
     """The results of one run. `blocks` blocks are on the disk already, with `nan_rows` rows of NaN."""
 
     def __init__(self, target, replace):
-        self.target, self.replace = target, replace
-        self.path = f"{target.path}.partial"
+        self.format, self.replace = target.format, replace
+        self.target = followed(target.path)
+        self.path = f"{self.target}.partial"
         self.whole = f"{self.path}.whole"
         self.blocks, self.nan_rows, self.file = 0, 0, None
-        mind(target.path, replace)
-        self.journal = _locked(f"{self.path}.journal", target.path)
+        mind(self.target, replace)
+        self.journal = _locked(f"{self.path}.journal", self.target)
         self._syncer, self._syncing, self._next = ThreadPoolExecutor(1), None, 0.0
 
     def interrupted(self):
@@ -60,7 +61,7 @@ class Partial:
 
     def _open(self, specs):
         remove(self.whole)
-        self.file = RawFile(self.path, specs, getattr(self.target.format, "layout", safetensors.layout))
+        self.file = RawFile(self.path, specs, getattr(self.format, "layout", safetensors.layout))
 
     def write(self, name, region, values):
         self.file.write(name, region, values)
@@ -101,14 +102,14 @@ class Partial:
     def finish(self):
         """Make TARGET of what is there, in one step."""
         result = self.path
-        if not hasattr(self.target.format, "layout"):
+        if not hasattr(self.format, "layout"):
             result = self.whole
             with named(result), or_nothing(result):
-                self.target.format.assemble(result, self.file.arrays())
+                self.format.assemble(result, self.file.arrays())
                 sync_tree(result)
-        mind(self.target.path, self.replace)
-        with named(self.target.path):
-            put(result, self.target.path)
+        mind(self.target, self.replace)
+        with named(self.target):
+            put(result, self.target)
         self.discard()
 
     def discard(self):

@@ -10,6 +10,7 @@ from fastlogits.cli.failures import Failure, named
 @contextlib.contextmanager
 def appearing(path, replace):
     """Where to write a file that becomes `path` if all goes well. That it can be made there shows at the beginning."""
+    path = followed(path)
     partial = f"{path}.partial"
     mind(path, replace)
     with or_nothing(partial):
@@ -22,10 +23,17 @@ def appearing(path, replace):
             put(partial, path)
 
 
+def followed(path):
+    """Where a link points to: it may lead to a disk with more room, and stays a link."""
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
 def mind(path, replace):
-    """That nothing is there, unless it shall be replaced."""
+    """That nothing is there, unless it shall be replaced; and no folder, unless its name is that of an array."""
     if os.path.lexists(path) and not replace:
         raise Failure(path, "exists already; --force replaces it")
+    if os.path.isdir(path) and not path.endswith(".zarr"):
+        raise Failure(path, "is a folder")
 
 
 @contextlib.contextmanager
@@ -39,9 +47,9 @@ def or_nothing(path):
 
 
 def put(new, path):
-    """Rename, over what may be there. Only a folder in the way has to step aside first."""
+    """Rename, over what may be there. Only where one of both is a folder, the old one has to step aside first."""
     aside = f"{path}.partial.replaced"
-    if os.path.isdir(path):
+    if os.path.isdir(path) or (os.path.isdir(new) and os.path.exists(path)):
         remove(aside)
         os.rename(path, aside)
     os.replace(new, path)

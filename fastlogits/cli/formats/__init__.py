@@ -53,6 +53,8 @@ class Place(NamedTuple):
         """The array that lies there."""
         if not os.path.exists(self.path):
             raise Failure(self.path, "no such file")
+        if not (os.path.isfile(self.path) or os.path.isdir(self.path)):
+            raise Failure(self.path, "expected a file that can be read from any place")
         before = state(self.path)
         array = self.format.open_array(self.path, self.key)
         array.state = before
