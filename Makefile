@@ -1,9 +1,13 @@
 # `make demo` and `make test` set up .venv by themselves and skip what is already there.
-# Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1
+# Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1   WORKERS=0 (tests in one process)
 
 PYTHON ?= python3
 REQUIRE := cython,numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr
 DEMO_NEEDS := scipy scikit-learn matplotlib
+
+# Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
+WORKERS ?= 2
+PYTEST = FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,10 +27,10 @@ demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks
 	@$(BIN)/python examples/keras_fit.py --epochs 1
 
 test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
-	FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
-	FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -m "" $(ARGS)
+	$(PYTEST) -m "" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -18,6 +18,16 @@ REQUIRED = {name for name in os.environ.get("FASTLOGITS_REQUIRE", "").replace(" 
 def pytest_configure(config):
     for name in ("array_api_backends", "skip_xp_backends", "xfail_xp_backends", "uses_xp_capabilities"):
         config.addinivalue_line("markers", f"{name}: of SciPy's own tests, without effect here")
+    config.addinivalue_line("markers", "xdist_group: of pytest-xdist, without effect where it is not installed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With several workers, all of Numba goes to one, which compiles each kernel once; of the rest each file."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        backend = parameters.get("backend") or parameters.get("compiled_backend")
+        item.add_marker(pytest.mark.xdist_group("numba" if backend == "numba" else item.path.stem))
 
 
 def missing(name, why):

@@ -43,6 +43,7 @@ CALLS = {
     "cross_entropy of rows": (
         fastlogits.cross_entropy, (X, LABELS), {"axis": -2, "sample_weight": ROWS, "ignore_index": 1},
     ),
+    "cross_entropy of some rows": (fastlogits.cross_entropy, (X, LABELS), {"axis": 1, "ignore_index": 2}),
     "cross_entropy with a divisor": (
         fastlogits.cross_entropy, (X, LABELS),
         {"axis": 1, "normalizer": 2.5, "softcap": 3.0, "logit_scale": 0.7, "label_smoothing": 0.1},

@@ -69,7 +69,7 @@ def test_a_worker_that_dies(client):
     x = make_logits(400, 2000, np.float32)
 
     def slowly(block):
-        time.sleep(0.02)
+        time.sleep(0.05)
         return block
 
     lazy = da.from_array(x, chunks=(20, 500)).map_blocks(slowly, dtype=x.dtype)

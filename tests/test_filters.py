@@ -1,5 +1,7 @@
 """filter_logits against the logits processors of Hugging Face transformers, and against the rules by hand."""
 
+import functools
+
 import numpy as np
 import processors
 import pytest
@@ -59,18 +61,25 @@ def far_from_limits(fl, x, parameters, by):
     return (more == less).all(axis=-1)
 
 
+@functools.cache
+def processed(classes):
+    """Random rows and parameters, and what the processors make of them in double and in float32."""
+    rng = np.random.default_rng(classes)
+    cases = [(random_rows(rng, classes), random_parameters(rng, classes)) for _ in range(60 if classes < 1000 else 20)]
+    return [
+        (x, options, processors.filter_logits(x, **options), processors.filter_logits(x, dtype="float32", **options))
+        for x, options in cases
+    ]
+
+
 @pytest.mark.parametrize("classes", [1, 2, 5, 33, 100, 1000, 5003])
 def test_transformers(fl, backend, classes):
     """Computed in double, exactly, ties and all; in float32, in all but the rows where its rounding decides."""
-    rng = np.random.default_rng(classes)
     total = far_from_any = same_in_float32 = 0
-    for _ in range(80 if classes < 1000 and backend != "numpy" else 20):
-        x, parameters = random_rows(rng, classes), random_parameters(rng, classes)
+    for x, parameters, expected, in_float32 in processed(classes)[: 20 if backend == "numpy" else None]:
         result = fl.filter_logits(x, **parameters)
         far = far_from_limits(fl, x, parameters, 1e-12)
-        expected = processors.filter_logits(x, **parameters)
         np.testing.assert_array_equal(result[far], expected[far], str(parameters))
-        in_float32 = processors.filter_logits(x, dtype="float32", **parameters)
         total += len(x)
         far_from_any += np.count_nonzero(far)
         same_in_float32 += np.count_nonzero((result == in_float32).all(axis=1))

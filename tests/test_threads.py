@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_the_gil_is_released(compiled_backend):
     thread.join()
     elapsed = time.perf_counter() - started
     assert elapsed > 0.05
-    assert ticks > 100 * elapsed
+    assert ticks > 5 + 10 * elapsed  # one or two if it is held
 
 
 FORK = """
@@ -161,43 +162,52 @@ def test_forked_children_compute(backend):
 
 
 INTERRUPTED = """
+    import time
     import numpy as np
     import fastlogits
 
     row = np.linspace(0, 1, 2**18, dtype=np.float32)
     x = np.broadcast_to(row, (2_000_000, 2**18))           # minutes of work in a megabyte
     labels = np.zeros(len(x), np.int64)
-    with fastlogits.settings(num_threads={threads}):
-        fastlogits.{call}
-        print("ready", flush=True)
-        try:
-            fastlogits.{long_call}
-            print("finished", flush=True)
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        assert fastlogits.logsumexp(x[:2]).shape == (2,)   # and the process is as good as before
-        print("usable", flush=True)
+    for function in fastlogits.logsumexp, fastlogits.argmax, fastlogits.cross_entropy:
+        arguments = (x, labels) if function is fastlogits.cross_entropy else (x,)
+        with fastlogits.settings(num_threads={threads}):
+            function(*(a[:4] for a in arguments))
+            print("ready", flush=True)
+            try:
+                function(*arguments)
+                print("finished", flush=True)
+            except KeyboardInterrupt:
+                print("interrupted", time.process_time(), flush=True)
+            assert fastlogits.logsumexp(x[:2]).shape == (2,)   # and the process is as good as before
+            print("usable", flush=True)
     """
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no POSIX signals on this system")
+def processor_time(process):
+    """In seconds, of all its threads."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="reads /proc")
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("expression", ["logsumexp({x})", "argmax({x})", "cross_entropy({x}, {labels})"])
-def test_ctrl_c_within_half_a_second(backend, expression, threads):
-    code = INTERRUPTED.format(
-        threads=threads,
-        call=expression.format(x="x[:4]", labels="labels[:4]"),
-        long_call=expression.format(x="x", labels="labels"),
-    )
-    process = start(code, FASTLOGITS_BACKEND=backend)
+def test_ctrl_c_within_half_a_second(backend, threads):
+    """Of the processor's time, which other processes do not lengthen."""
+    process = start(INTERRUPTED.format(threads=threads), FASTLOGITS_BACKEND=backend)
     try:
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        time.sleep(0.4)
-        sent = time.perf_counter()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        assert time.perf_counter() - sent < 0.5
-        assert process.stdout.readline() == "usable\n", process.stderr.read()
+        for _ in range(3):
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+            started = processor_time(process)
+            while processor_time(process) < started + 0.3 * threads:  # until it is in the midst of the call
+                assert process.poll() is None
+                time.sleep(0.01)
+            sent = processor_time(process)
+            process.send_signal(signal.SIGINT)
+            answer, heard = process.stdout.readline().split()
+            assert answer == "interrupted"
+            assert float(heard) - sent < 0.5 * threads
+            assert process.stdout.readline() == "usable\n", process.stderr.read()
     finally:
         process.kill()
         process.communicate()

@@ -7,6 +7,7 @@ import kept
 import numpy as np
 import pytest
 from conftest import need
+from subprocesses import run
 
 torch = need("torch")
 ft = need("fastlogits.torch")
@@ -305,21 +306,28 @@ def test_threads_share_nothing():
             torch.testing.assert_close(grad, exact)
 
 
-class Losses(torch.utils.data.Dataset):
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        x, y = leaf(rows=64, classes=4096, seed=index)
-        ft.cross_entropy(x, y).backward()
-        return x.grad[0]
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_data_loader_workers():
-    ft.cross_entropy(*leaf(rows=64, classes=4096)).backward()  # starts OpenMP's threads in the parent
-    (grads,) = torch.utils.data.DataLoader(Losses(), batch_size=4, num_workers=2, timeout=60)
-    torch.testing.assert_close(grads, torch.stack([Losses()[index] for index in range(4)]))
+    """Forked from a process in which OpenMP's threads have started; one of its own, without other frameworks."""
+    code = """
+        import torch
+        import fastlogits.torch as ft
+
+        class Losses(torch.utils.data.Dataset):
+            def __len__(self):
+                return 4
+
+            def __getitem__(self, index):
+                generator = torch.Generator().manual_seed(index)
+                x = torch.randn(64, 4096, generator=generator).requires_grad_()
+                ft.cross_entropy(x, torch.arange(64)).backward()
+                return x.grad[0]
+
+        expected = torch.stack([Losses()[index] for index in range(4)])
+        (grads,) = torch.utils.data.DataLoader(Losses(), batch_size=4, num_workers=2, timeout=60)
+        torch.testing.assert_close(grads, expected)
+        print("done")
+        """
+    assert run(code).endswith("done")
 
 
 def test_threads_follow_torch():
