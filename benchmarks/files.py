@@ -45,13 +45,15 @@ def main():
         most = 0
         # The first round finds memory that the machine has not touched yet.
         for turn in range(args.rounds + 1):
-            for call, seconds in sides.values():
+            for name, (call, seconds) in sides.items():
                 target.unlink(missing_ok=True)
                 os.sync()
                 start = time.perf_counter()
                 most = max(most, call(source, target))
+                taken = time.perf_counter() - start
+                print(f"round {turn}: {name} {taken:.2f} s", flush=True)
                 if turn:
-                    seconds.append(time.perf_counter() - start)
+                    seconds.append(taken)
     medians = {name: statistics.median(seconds) for name, (_, seconds) in sides.items()}
     for name, (_, seconds) in sides.items():
         print(f"{name:<14} {medians[name]:6.2f} s   ({', '.join(f'{s:.2f}' for s in sorted(seconds))})")
