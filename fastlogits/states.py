@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+# Classes in a block of the kernels: primitives.h.
+BLOCK = 1024
+
+
 class Field(NamedTuple):
     """A field of `RowStats`: what is swept up of each row for it, and its formula."""
 
@@ -186,16 +190,7 @@ class RowState:
         x = _layout.floats(logits, "logits")
         peak = self.parts["peak"]
         _checks.piece(x.shape, peak.shape, self.axis)
-        layout = _layout.of(x, self.axis)
-        y, y_stride = layout.destination(None, x.dtype)
-        if x.size:
-            peak, rest = layout.flatten(peak), layout.flatten(self.parts["rest"])
-            for rows, logits, stride, probs, probs_stride in layout.side_by_side(x, y, y_stride):
-                config.backend().softmax_piece(
-                    logits, probs, peak[rows], rest[rows], rows.stop - rows.start, layout.classes, stride,
-                    probs_stride, log, config.threads(logits.size),
-                )  # fmt: skip
-        return y
+        return normalized(x, self.axis, peak, self.parts["rest"], 1.0, log)
 
     @np.errstate(all="ignore")
     def results(self) -> RowStats:
@@ -226,6 +221,61 @@ class RowState:
         if values.ndim > self.parts["peak"].ndim:
             values = np.moveaxis(values, -1, self.axis)
         return (_layout.rounded(values, self.dtype) if values.dtype.kind == "f" else values)[()]
+
+
+class SoftmaxState(NamedTuple):
+    """What some classes of rows have to say about softmax and log_softmax, so that the whole's very bits come of it.
+
+    Pieces begin at multiples of `BLOCK` classes: each has the blocks in which the kernels take the whole rows, and
+    `merge` loses nothing of them.
+
+    Attributes
+    ----------
+    peaks, sums, rests : ndarray of float64, shape (..., blocks)
+        See `blocks_rows` in kernels/softmax.py.
+    """
+
+    peaks: np.ndarray
+    sums: np.ndarray
+    rests: np.ndarray
+
+    @classmethod
+    def of(cls, logits: np.ndarray, axis: int, scale: float) -> SoftmaxState:
+        """The state of a piece of softmax(scale * logits)."""
+        layout = _layout.of(logits, axis)
+        found = np.empty((3, layout.rows, -(-layout.classes // BLOCK)))
+        if logits.size:
+            for rows, x, stride, _, _ in layout.side_by_side(logits):
+                config.backend().softmax_blocks(
+                    x, *found[:, rows], rows.stop - rows.start, layout.classes, stride, scale, config.threads(x.size)
+                )
+        return cls(*map(layout.unflatten, found))
+
+    def merge(self, *others: SoftmaxState) -> SoftmaxState:
+        """The state of these pieces together, each followed by the next."""
+        return SoftmaxState(*(np.concatenate(parts, -1) for parts in zip(self, *others, strict=True)))
+
+    def settled(self, scale: float) -> tuple:
+        """m and the sum of exp(scale (x - m)) over all classes but one maximum, of each row, as `normalized` asks."""
+        shape, blocks = self.peaks.shape[:-1], self.peaks.shape[-1]
+        parts = [np.ascontiguousarray(values).reshape(-1, blocks) for values in self]
+        peaks, rests = np.empty((2, len(parts[0])))
+        config.backend().softmax_merged(*parts, peaks, rests, blocks * BLOCK, scale)
+        return peaks.reshape(shape), rests.reshape(shape)
+
+
+def normalized(x, axis, peaks, rests, scale, log):
+    """softmax or log_softmax of a piece of rows, given m and the rest of the whole rows."""
+    layout = _layout.of(x, axis)
+    y, y_stride = layout.destination(None, x.dtype)
+    if x.size:
+        peaks, rests = layout.flatten(peaks), layout.flatten(rests)
+        for rows, logits, stride, probs, probs_stride in layout.side_by_side(x, y, y_stride):
+            config.backend().softmax_piece(
+                logits, probs, peaks[rows], rests[rows], rows.stop - rows.start, layout.classes, stride, probs_stride,
+                scale, log, config.threads(logits.size),
+            )  # fmt: skip
+    return y
 
 
 def label_logits(logits: ArrayLike, labels: ArrayLike, axis: int = -1, *, first_class: int = 0) -> np.ndarray:

@@ -10,6 +10,7 @@ from dask.layers import ArraySliceDep
 
 from fastlogits import _checks, _layout, config
 from fastlogits.dask._checks import in_the_whole, stand_in, unknown_classes, unknown_rows
+from fastlogits.states import BLOCK
 
 
 class Chunked(NamedTuple):
@@ -71,6 +72,25 @@ class Chunked(NamedTuple):
         shape = stand_in(self.array).shape
         return tuple(shape[i] for i in axes)
 
+    def in_whole_rows(self):
+        """The same in blocks that hold whole rows, of about as many logits as now."""
+        if not self.in_pieces:
+            return self
+        chunks = dict.fromkeys(self.axes, -1)
+        known = [axis for axis in self.batch if not math.isnan(self.array.shape[axis])]
+        if known:
+            chunks[max(known, key=self.array.chunksize.__getitem__)] = "auto"
+        limit = math.prod(self.array.chunksize[axis] for axis in known + [*self.axes]) * self.array.itemsize
+        return self._replace(array=self.array.rechunk(chunks, block_size_limit=max(1, limit)))
+
+    def in_blocks(self):
+        """The same with rows cut only between the blocks in which the kernels take them, or else in whole rows."""
+        if self.axes != self.all[-1:] or self.classes <= BLOCK:
+            return self.in_whole_rows()
+        cuts = np.cumsum(self.array.chunks[-1])[:-1] // BLOCK * BLOCK
+        sizes = np.diff(np.unique([0, *cuts, self.classes]))
+        return self._replace(array=self.array.rechunk({self.axis: tuple(sizes.tolist())}))
+
     def aligned(self, values, axes, *, whole=()):
         """`values` in the chunks of the logits along `axes`; what has length 1, or is `whole`, in one chunk."""
         chunks = tuple(
@@ -78,9 +98,11 @@ class Chunked(NamedTuple):
             for n, axis in zip(values.shape, axes, strict=True)
         )
         if values.chunks != chunks:
-            if not any(math.isnan(sum(sizes)) for sizes in (*values.chunks, *chunks)):
-                values = values.rechunk(chunks)
-            elif values.numblocks != tuple(map(len, chunks)):
+            known = {
+                i: sizes for i, sizes in enumerate(chunks) if not math.isnan(sum(sizes) + sum(values.chunks[i]))
+            }
+            values = values.rechunk(known)
+            if values.numblocks != tuple(map(len, chunks)):
                 raise unknown_rows(values.chunks, chunks)
         return values, axes
 
@@ -113,7 +135,7 @@ def lazily(function, axes, /, *args, dtype, chunks=None, rows=None, **options):
     """The lazy array with `axes` whose blocks are function(block of each argument, ..., **options).
 
     An argument is a pair, an array and its axes, or None. Along axes that the result lacks it must have one block.
-    `chunks` has the result's chunk sizes along axes where they are not those of the first argument. An IndexError
+    `chunks` has the result's chunk sizes along axes where they are not those of the first argument. An error
     about a position in a block becomes one about the whole, of which `rows` are the blocks' slices.
     """
     pairs = [part for arg in (*args, rows) for part in (arg or (None, None))]
@@ -150,7 +172,7 @@ def _run(function, chosen, *blocks):
     try:
         with config.settings(**settings):
             return function(*blocks)
-    except IndexError as error:
+    except (IndexError, ValueError) as error:
         raise in_the_whole(error, rows) from None
 
 

@@ -42,14 +42,6 @@ def one_axis(x, axes):
     return x.reshape(*x.shape[: -len(axes)], -1), -1
 
 
-def several_axes(y, shape, axes):
-    """What has come of an array of `shape` after `one_axis`, as it was."""
-    if len(axes) == 1:
-        return y
-    batch = [n for i, n in enumerate(shape) if i not in axes]
-    return np.moveaxis(y.reshape(*batch, *(shape[i] for i in axes)), range(-len(axes), 0), axes)
-
-
 def _merged(*states):
     return RowState.merge(*states)
 

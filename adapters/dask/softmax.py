@@ -11,7 +11,8 @@ import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, merged
 from fastlogits.dask._checks import stand_in
-from fastlogits.dask._states import one_axis, row_states, several_axes
+from fastlogits.dask._states import row_states
+from fastlogits.states import SoftmaxState, normalized
 
 
 def softmax(logits, axis=-1, *, temperature=1.0, where=None):
@@ -27,15 +28,17 @@ def log_softmax(logits, axis=-1, *, temperature=1.0, where=None):
 def _normalized(name, logits, axis, temperature, where):
     x = chunked("logits", logits, axis)
     scale = 1.0 / _checks.scale("temperature", temperature)
-    where = _broadcast(where, x, _checks.where)
+    cut = x.in_blocks()
+    where = _broadcast(where, cut, _checks.where)
     options = {"name": name, "axes": x.axes, "dtype": x.dtype}
-    if not x.in_pieces:
-        return lazily(_whole, x.all, x.blocks, where, temperature=temperature, **options)
-    x = _masked(x, where)
-    if scale != 1:
-        x = x.replaced(_scaled, scale=scale, dtype=np.dtype(np.float64))
-    states = row_states(x, want=("max_prob",))
-    return lazily(_piece, x.all, x.blocks, states, where, kind=options["dtype"], **options)
+    if cut.in_pieces:
+        states = lazily(_state, cut.all, cut.blocks, where, scale=scale, dtype=object, chunks=cut.one_class)
+        states = merged(_merged, states, cut.axes), cut.all
+        rows = lazily(_settled, cut.all, states, scale=scale, dtype=object), cut.all
+        result = lazily(_piece, cut.all, cut.blocks, rows, where, scale=scale, **options)
+    else:
+        result = lazily(_whole, cut.all, cut.blocks, where, temperature=temperature, **options)
+    return x.aligned(result, x.all)[0]
 
 
 def _broadcast(values, x, check):
@@ -52,22 +55,31 @@ def _masked(x, where):
 
 
 def _selected(x, where):
-    return _layout.selected(_layout.floats(x, "logits"), where)[0]
-
-
-def _scaled(x, *, scale):
-    return x.astype(np.float64) * scale
+    x = _layout.floats(x, "logits")
+    return x if where is None else _layout.selected(x, where)[0]
 
 
 def _whole(x, where, *, name, axes, temperature):
     return getattr(fastlogits, name)(x, axes, temperature=temperature, where=where)
 
 
-def _piece(x, state, where, *, name, axes, kind):
-    result = several_axes(getattr(state, name)(one_axis(x, axes)[0]), x.shape, axes)
+def _state(x, where, *, scale):
+    return SoftmaxState.of(_selected(x, where), -1, scale)
+
+
+def _merged(*states):
+    return SoftmaxState.merge(*states)
+
+
+def _settled(state, *, scale):
+    return state.settled(scale)
+
+
+def _piece(x, rows, where, *, name, axes, scale):
+    result = normalized(_selected(x, where), -1, *rows, scale, name == "log_softmax")
     if where is not None:
         np.copyto(result, 0 if name == "softmax" else -np.inf, where=~where)
-    return _layout.rounded(result, kind)
+    return result
 
 
 def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
@@ -115,6 +127,7 @@ def _logsumexp_of_state(state, *, axes):
     return lse, np.where(np.isnan(lse), lse, lse > -np.inf)
 
 
+@np.errstate(invalid="ignore")
 def _delivered(pair, *, which, dropped, kind):
     values, sign = pair
     if which == "sign":

@@ -113,11 +113,49 @@ def log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t class
     softmax_call(x, y, &call, y_stride, scale, True, threads)
 
 
+cdef void blocks_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef real work[SLOTS * BLOCK]
+    cdef double state[STATE]
+    rows.blocks_rows(<real*>c.x, c.x_stride, c.peaks, <double*>c.y, c.rests, c.classes, c.scale, state, work,
+                     c.storage, start, stop)
+
+
+cdef int blocks_call(real* which, Call* call, int threads) except -1:
+    return run(<chunk>blocks_rows, which, call, call.rows, call.classes, threads)
+
+
+def softmax_blocks(cnp.ndarray x, cnp.ndarray peaks, cnp.ndarray sums, cnp.ndarray rests, Py_ssize_t rows,
+                   Py_ssize_t classes, Py_ssize_t x_stride, double scale, int threads):
+    cdef Call call = new_call(x, x_stride, rows, classes, 1)
+    call.y = data(sums)
+    call.scale = scale
+    call.peaks = <double*>data(peaks)
+    call.rests = <double*>data(rests)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
+        blocks_call(<double*>NULL, &call, threads)
+    else:
+        blocks_call(<float*>NULL, &call, threads)
+
+
+def softmax_merged(cnp.ndarray peaks, cnp.ndarray sums, cnp.ndarray rests, cnp.ndarray row_peaks,
+                   cnp.ndarray row_rests, Py_ssize_t classes, double scale):
+    cdef Py_ssize_t count = row_peaks.shape[0], fields = ROW_FIELDS + rows.blocks_of(classes) * BLOCK_FIELDS
+    cdef double* state = <double*>malloc(fields * sizeof(double))
+    cdef double* found[5]
+    if state == NULL:
+        raise MemoryError
+    for i, array in enumerate((peaks, sums, rests, row_peaks, row_rests)):
+        found[i] = <double*>data(array)
+    with nogil:
+        rows.merged_rows(found[0], found[1], found[2], found[3], found[4], classes, scale, state, 0, count)
+    free(state)
+
+
 cdef void piece_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]
-    rows.piece_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.peaks, c.rests, c.classes, c.log, state, work,
-                    c.storage, start, stop)
+    rows.piece_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.peaks, c.rests, c.classes, c.scale, c.log,
+                    c.keep, state, work, c.storage, start, stop)
 
 
 cdef int piece_of(real* which, Call* call, int threads) except -1:
@@ -125,11 +163,13 @@ cdef int piece_of(real* which, Call* call, int threads) except -1:
 
 
 def softmax_piece(cnp.ndarray x, cnp.ndarray y, cnp.ndarray peaks, cnp.ndarray rests, Py_ssize_t rows,
-                  Py_ssize_t classes, Py_ssize_t x_stride, Py_ssize_t y_stride, bint log, int threads):
+                  Py_ssize_t classes, Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, bint log, int threads):
     cdef Call call = new_call(x, x_stride, rows, classes, 1)
     call.y = data(y)
     call.y_stride = y_stride
+    call.scale = scale
     call.log = log
+    call.keep = call.storage == NATIVE
     call.peaks = <double*>data(peaks)
     call.rests = <double*>data(rests)
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:

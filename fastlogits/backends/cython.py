@@ -40,6 +40,8 @@ from fastlogits.backends._softmax import (  # noqa: E402
     max_threads,
     softmax,
     softmax_backward,
+    softmax_blocks,
+    softmax_merged,
     softmax_piece,
 )
 
@@ -58,5 +60,7 @@ __all__ = [
     "sample",
     "softmax",
     "softmax_backward",
+    "softmax_blocks",
+    "softmax_merged",
     "softmax_piece",
 ]

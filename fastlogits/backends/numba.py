@@ -57,6 +57,7 @@ log_softmax_rows = plain(text.softmax.log_softmax_rows)
 logsumexp_rows = plain(text.softmax.logsumexp_rows)
 logsumexp_columns = plain(text.lanes.logsumexp_columns)
 logsumexp_short = plain(text.lanes.logsumexp_short)
+blocks_rows = plain(text.softmax.blocks_rows)
 piece_rows = plain(text.softmax.piece_rows)
 backward_rows = plain(text.backward.backward_rows)
 backward_columns = plain(text.lanes.backward_columns)
@@ -74,6 +75,16 @@ def count(labels, weight, sample_weight, total, options):
 
 
 count = compiled(count, "cross_entropy.count_labels")
+
+
+def merged(peaks, sums, rests, row_peaks, row_rests, state, classes, scale):
+    own = machine.pointers((peaks, sums, rests, row_peaks, row_rests, state))
+    text.softmax.merged_rows(
+        own[0], own[1], own[2], own[3], own[4], classes, scale, own[5], 0, len(row_peaks)
+    )
+
+
+merged = compiled(merged, "softmax.merged_rows")
 
 
 @quiet
@@ -104,10 +115,24 @@ def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, 
 
 
 @quiet
-def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, log, threads):
+def softmax_blocks(x, peaks, sums, rests, rows, classes, x_stride, scale, threads):
+    args = flat(x, (rows - 1) * x_stride + classes), x_stride, peaks, sums, rests, classes, scale
+    run(blocks_rows, rows, threads, classes, 1, storage_of(x), *args)
+
+
+@quiet
+def softmax_merged(peaks, sums, rests, row_peaks, row_rests, classes, scale):
+    blocks = -(-classes // primitives.BLOCK)
+    state = np.empty(primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS)
+    merged(flat(peaks), flat(sums), flat(rests), row_peaks, row_rests, state, classes, scale)
+
+
+@quiet
+def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, scale, log, threads):
     storage, gaps = storage_of(x), rows - 1
-    args = flat(x, gaps * x_stride + classes), x_stride, flat(y, gaps * y_stride + classes), y_stride, peaks, rests
-    run(piece_rows, rows, threads, classes, 1, storage, *args, classes, log)
+    args = flat(x, gaps * x_stride + classes), x_stride, flat(y, gaps * y_stride + classes), y_stride
+    args = *args, flat(peaks), flat(rests), classes, scale, log, storage == NATIVE
+    run(piece_rows, rows, threads, classes, 1, storage, *args)
 
 
 @quiet

@@ -32,12 +32,35 @@ def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads)
 
 
 @quiet
-def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, log, threads):
+def softmax_blocks(x, peaks, sums, rests, rows, classes, x_stride, scale, threads):
+    """m, the sum of exp(scale (x - m)) and r of parts of each row; as many parts as there are places for them."""
+    xs, found = view(x, rows, classes, 1, x_stride), [values.reshape(rows, -1) for values in (peaks, sums, rests)]
+    for block in blocks(rows, classes, 1):
+        for part, z in enumerate(np.array_split(load(xs, block)[:, 0], found[0].shape[1], axis=-1)):
+            m, (_, _, r) = z.max(axis=-1), normalizer(z, scale)
+            for values, some in zip(found, (m, np.where(np.isneginf(m), 0, 1 + r[:, 0]), r[:, 0]), strict=True):
+                values[block[0], part] = some
+
+
+@quiet
+def softmax_merged(peaks, sums, rests, row_peaks, row_rests, classes, scale):
+    """m and r of rows, given those of their parts."""
+    m = peaks.max(axis=-1, keepdims=True)
+    terms = np.where(sums == 0, 0, sums * np.exp(scale * (peaks - m)))
+    best = peaks.argmax(axis=-1, keepdims=True)
+    np.put_along_axis(terms, best, np.take_along_axis(rests, best, axis=-1), axis=-1)
+    row_peaks[...], row_rests[...] = m[:, 0], terms.sum(axis=-1)
+
+
+@quiet
+def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, scale, log, threads):
     """softmax or log_softmax of some classes of rows, given m and r of all their classes."""
     xs, ys = view(x, rows, classes, 1, x_stride), view(y, rows, classes, 1, y_stride)
     for block in blocks(rows, classes, 1):
         z, m, r = load(xs, block), peaks[block[0], None, None], rests[block[0], None, None]
         shifted = z - m.astype(z.dtype)
+        if scale != 1.0:
+            shifted = shifted.astype(np.float64) * scale
         if log:
             ys[block] = shifted - np.log1p(r)
         else:
