@@ -15,7 +15,7 @@ import numpy as np
 
 from fastlogits import _layout
 from fastlogits.dask._blocks import lazily, merged
-from fastlogits.dask._pieces import by_rows, probabilities, scattered, softmax_gradient, store
+from fastlogits.dask._pieces import by_rows, probabilities, softmax_gradient, store
 from fastlogits.dask._states import row_states
 
 
@@ -166,9 +166,13 @@ def gradient(x, state, masses, labels, weight, sample_weight, arriving, location
         (formula.axis,), result, probs, x, targets, *rows
     ):
         z, slope = formula.transformed(z)
-        shares = formula.masses(t, weight) if formula.has_masses else 0.0
-        softmax_gradient(p, z, peak, log_sum, total, shares, *scattered(hard, place, p.shape[-1]), pull)
-        p *= (slope * factor).astype(p.dtype)
-        p[ignored[..., 0]] = 0
+        if np.ndim(slope) == 0:
+            factor, slope = factor * slope, None
+        shares = formula.masses(t, weight) if formula.has_masses else None
+        softmax_gradient(p, z, peak, log_sum, total, place, hard, shares, pull, factor)
+        if slope is not None:
+            p *= slope.astype(p.dtype)
+        if ignored.any():
+            p[ignored[..., 0]] = 0
         store(out, p)
     return result

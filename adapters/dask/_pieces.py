@@ -7,7 +7,7 @@ import numpy as np
 
 from fastlogits import _layout
 
-BLOCK = 1 << 16  # logits at a time
+BLOCK = 1 << 17  # logits at a time
 
 
 def by_rows(axes, *arrays):
@@ -42,31 +42,38 @@ def probabilities(x, state, kind):
     return probs, probs if probs.dtype == kind else np.empty(probs.shape, kind)
 
 
-def scattered(values, places, classes):
-    """(zeros with each of the values, several a row, added at its place, the indices of those places)."""
-    here = (places >= 0) & (places < classes)
-    at = *np.nonzero(here)[:-1], places[here]
-    result = np.zeros((*places.shape[:-1], classes))
-    np.add.at(result, at, np.broadcast_to(values, places.shape)[here])
-    return result, at
+def softmax_gradient(probs, z, peak, log_sum, total, places, own, shares=None, pull=0.0, factor=1.0):
+    """In place of `probs`, `factor` times the gradient to a piece of z of sum_c share_c (lse - z_c) + pull lse.
 
-
-def softmax_gradient(probs, z, peak, log_sum, total, shares, own, at, pull=0.0):
-    """In place of `probs`, the gradient to a piece of z of sum_c share_c (lse - z_c) + pull lse.
-
-    The shares of a row add up to `total`; they are `shares` and, at the indices `at`, `own` besides. The gradient is
-    (total + pull) p_c - share_c; at `at`, and where p_c is above 1/2, that may cancel, so there it is
-    p_c (total + pull - share_c) - share_c (1 - p_c), in double.
+    The shares of a row add up to `total`; they are `shares` and, at those of its places that lie in the piece, its
+    `own` besides. The gradient is (total + pull) p_c - share_c; at the places, and where p_c is above 1/2, that may
+    cancel, so there it is p_c (total + pull - share_c) - share_c (1 - p_c), in double.
     """
-    at = tuple(np.concatenate(parts) for parts in zip(at, np.nonzero(probs > 0.5), strict=True))
+    at, share = _delicate(probs, log_sum, places, own)
     row = *at[:-1], np.zeros_like(at[-1])
-    share = np.broadcast_to(shares, probs.shape)[at] + own[at]
+    total, pull, factor = np.broadcast_arrays(total, pull, factor, peak)[:3]
+    if shares is not None:
+        share = share + np.broadcast_to(shares, probs.shape)[at]
     log_prob = (z[at].astype(np.float64) - peak[row]) - log_sum[row]
-    total, pull = np.broadcast_arrays(total, pull)
     exact = np.exp(log_prob) * (total[row] - share + pull[row]) + share * np.expm1(log_prob)
-    probs *= (total + pull).astype(probs.dtype)
-    probs -= np.asarray(shares).astype(probs.dtype)
-    probs[at] = exact
+    probs *= (factor * (total + pull)).astype(probs.dtype)
+    if shares is not None:
+        probs -= (factor * shares).astype(probs.dtype)
+    probs[at] = factor[row] * exact
+
+
+def _delicate(probs, log_sum, places, own):
+    """(the indices of the places and of what is above 1/2, what `own` adds up to there)"""
+    classes = probs.shape[-1]
+    first = classes * np.arange(log_sum.size).reshape(log_sum.shape)
+    here = (places >= 0) & (places < classes)
+    # One class of those rows whose largest is, and none of the others.
+    rows = np.nonzero(log_sum[..., 0] < 0.7)
+    row, likely = np.nonzero(probs[rows] > 0.5)
+    flat = np.concatenate([(first + places)[here], first[rows][row, 0] + likely])
+    own = np.concatenate([np.broadcast_to(own, places.shape)[here], np.zeros(len(likely))])
+    flat, inverse = np.unique(flat, return_inverse=True)
+    return np.unravel_index(flat, probs.shape), np.bincount(inverse, own, len(flat))
 
 
 def store(out, values):

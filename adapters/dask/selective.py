@@ -7,7 +7,7 @@ import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, location, merged
 from fastlogits.dask._checks import stand_in
-from fastlogits.dask._pieces import by_rows, probabilities, scattered, softmax_gradient, store
+from fastlogits.dask._pieces import by_rows, probabilities, softmax_gradient, store
 from fastlogits.dask._states import largest, row_states
 
 
@@ -89,6 +89,6 @@ def _backward_piece(x, g, ids, state, location, *, axis, classes):
     probs, result = probabilities(x, state, x.dtype)
     rows = places, g, state.parts["peak"], state.log_sum, g.sum(axis)
     for out, p, z, place, g, peak, log_sum, total in by_rows((axis,), result, probs, x, *rows):
-        softmax_gradient(p, z, peak, log_sum, -total, 0.0, *scattered(-g, place, p.shape[-1]))
+        softmax_gradient(p, z, peak, log_sum, -total, place, -g)
         store(out, p)
     return result
