@@ -18,6 +18,8 @@ SCALE_RANGE = (1e-36, 1e36)
 def as_array(name, values):
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got a masked one; pass its .data, and where=~mask")
+    if hasattr(values, "__dask_graph__"):
+        raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
     return np.asarray(values)
 
 

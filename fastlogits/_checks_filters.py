@@ -38,28 +38,31 @@ PARAMETERS = {
 
 def filter_parameter(name, value, batch_shape, zero=False):
     """The value or values of a parameter in float64, of a shape that broadcasts to `batch_shape`; `zero` is allowed."""
-    off, expected, holds, whole = PARAMETERS[name]
+    off, expected, holds, _ = PARAMETERS[name]
     if value is None:
         return np.float64(off)
     values = _checks.as_array(name, value)
-    if values.dtype.kind not in ("iu" if whole else "iuf") or values.itemsize > 8:
-        raise TypeError(f"{name}: expected {expected}, or an array of them, got {_described(value, values)}")
+    form_of_parameter(name, values, batch_shape)
     good = holds(values) | (values == 0) if zero else holds(values)
     if not good.all():
         position = tuple(map(int, np.unravel_index(np.argmin(good), values.shape)))
         where = f" at {position}" if position else ""
         raise ValueError(f"{name}: expected {expected}, got {values[position]}{where}")
+    return values.astype(np.float64)
+
+
+def form_of_parameter(name, values, batch_shape):
+    """Whether an array may hold a parameter, whatever its values are."""
+    _, expected, _, whole = PARAMETERS[name]
+    if values.dtype.kind not in ("iu" if whole else "iuf") or values.itemsize > 8:
+        got = values.dtype if values.ndim else repr(values.item())
+        raise TypeError(f"{name}: expected {expected}, or an array of them, got {got}")
     try:
         np.broadcast_to(values, batch_shape)
     except ValueError:
         raise ValueError(
             f"{name}: expected a number or a shape that broadcasts to {batch_shape}, got {values.shape}"
         ) from None
-    return values.astype(np.float64)
-
-
-def _described(value, values):
-    return values.dtype if values.ndim else repr(value)
 
 
 def seed(value):
@@ -81,15 +84,19 @@ def row_numbers(value, batch_shape):
     """One number for each row, as int64."""
     size = int(np.prod(batch_shape))
     numbers = _checks.as_array("rows", 0 if value is None else value)
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"rows: expected integers, got {numbers.dtype}")
-    if numbers.ndim and numbers.shape != batch_shape:
-        raise ValueError(f"rows: expected a first number or an array of shape {batch_shape}, got {numbers.shape}")
+    form_of_row_numbers(numbers, batch_shape)
     if numbers.size and not 0 <= numbers.min() <= numbers.max() <= INT64_MAX - (0 if numbers.ndim else size):
         raise ValueError(f"rows: expected numbers from 0 to 2**63 - 1, got {numbers.min()} to {numbers.max()}")
     if numbers.ndim:
         return numbers.astype(np.int64)
     return np.arange(size).reshape(batch_shape) + np.int64(numbers)
+
+
+def form_of_row_numbers(numbers, batch_shape):
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"rows: expected integers, got {numbers.dtype}")
+    if numbers.ndim and numbers.shape != batch_shape:
+        raise ValueError(f"rows: expected a first number or an array of shape {batch_shape}, got {numbers.shape}")
 
 
 def not_to_be_sampled(ids):

@@ -87,14 +87,18 @@ def sample(
     >>> fastlogits.sample(logits[2:], seed=0, rows=2).ids
     array([1, 1])
     """
+    parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
+    return drawn(logits, _checks_filters.seed(seed), rows, parameters, axis)
+
+
+def drawn(logits, key, rows, parameters, axis):
+    """The `Sample` under a generator's key, with the parameters in the order of `sample`."""
     x = _layout.floats(logits, "logits")
     axis = _checks.one_axis(axis)
     _checks.some_classes(x.shape, axis)
     layout = _layout.of(x, axis)
-    parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
     per_row = rules(layout, parameters, greedy=True)
     numbers = layout.flatten(_checks_filters.row_numbers(rows, layout.batch_shape))
-    key = _checks_filters.seed(seed)
     ids = np.empty(layout.rows, np.intp)
     log_probs = np.empty(layout.rows)
     if x.size:

@@ -16,7 +16,7 @@ from test_states import assert_near
 from tolerance import DTYPES, assert_close
 
 import fastlogits
-from fastlogits import config
+from fastlogits import calibration, config
 
 dask = need("dask")
 da = need("dask.array")
@@ -31,7 +31,17 @@ CALLS = CALLS | {
     "perplexity": (fastlogits.perplexity, CALLS["cross_entropy"][1], {"axis": 1}),
     "accuracy": (fastlogits.accuracy, CALLS["cross_entropy"][1], {"axis": 1, "top_k": 2}),
     "row_stats": (fastlogits.row_stats, CALLS["cross_entropy"][1], {"axis": 1, "top_k": 2}),
-}
+    "filter_logits": (
+        fastlogits.filter_logits, (CALLS["softmax"][1][0],),
+        {"axis": 1, "temperature": np.linspace(0.5, 2, 12).reshape(4, 3), "top_k": np.arange(1, 4), "min_p": 0.1},
+    ),
+    "sample": (fastlogits.sample, (CALLS["softmax"][1][0],), {"axis": 0, "seed": 3, "temperature": np.ones((5, 1))}),
+    "sample of some rows": (
+        fastlogits.sample, (CALLS["softmax"][1][0],),
+        {"seed": 3, "rows": np.arange(20).reshape(4, 5) ** 5, "top_p": 0.9},
+    ),
+    "sample from row 7 on": (fastlogits.sample, (CALLS["softmax"][1][0],), {"seed": 3, "rows": 7, "axis": 1}),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +227,17 @@ def test_unknown_numbers_of_rows(chunks):
         fastlogits.cross_entropy(lazy, labels)
     with refused(ValueError, "class axis 0", "nan", "compute_chunk_sizes"):
         fastlogits.softmax(lazy, 0)
+    with refused(ValueError, "rows", "nan", "compute_chunk_sizes"):
+        fastlogits.sample(lazy)
+    numbers = unknown(np.arange(12) + 4, chunks=3)
+    np.testing.assert_array_equal(
+        fastlogits.sample(lazy, seed=0, rows=numbers).ids, fastlogits.sample(x, seed=0, rows=4).ids
+    )
+    np.testing.assert_array_equal(fastlogits.filter_logits(lazy, top_k=2), fastlogits.filter_logits(x, top_k=2))
+    curve = dask.compute(*calibration.reliability_curve(lazy, marks))
+    np.testing.assert_allclose(curve, calibration.reliability_curve(x, labels), rtol=1e-14)
+    fit = calibration.fit_temperature(lazy, marks)
+    np.testing.assert_allclose(fit[:2], calibration.fit_temperature(x, labels)[:2], rtol=1e-7)
 
 
 def test_nothing_is_computed_when_called():
@@ -267,6 +288,24 @@ REFUSED = {
     ),
     "ignore_index": (lambda: fastlogits.cross_entropy(X, X, ignore_index=1), ValueError, ["ignore_index"]),
     "ids": (lambda: fastlogits.selective_log_softmax(X, LABELS[1:]), ValueError, ["ids", r"\(5,\)"]),
+    "top_k's dtype": (lambda: fastlogits.filter_logits(X, top_k=2.5), TypeError, ["top_k", "2.5"]),
+    "top_p": (lambda: fastlogits.sample(X, top_p=0), ValueError, ["top_p", "above 0"]),
+    "temperature's shape": (
+        lambda: fastlogits.sample(X, temperature=da.ones(5)), ValueError, ["temperature", r"\(5,\)", r"\(6,\)"],
+    ),
+    "rows": (lambda: fastlogits.sample(X, rows=-1), ValueError, ["rows", "-1"]),
+    "rows' shape": (lambda: fastlogits.sample(X, rows=LABELS[1:]), ValueError, ["rows", r"\(6,\)", r"\(5,\)"]),
+    "seed": (lambda: fastlogits.sample(X, seed="x"), TypeError, ["seed", "x"]),
+    "bins": (lambda: calibration.expected_calibration_error(X, LABELS, bins=0), ValueError, ["bins", "0"]),
+    "calibration's temperature": (
+        lambda: calibration.brier_score(X, LABELS, temperature=-1), ValueError, ["temperature", "-1"],
+    ),
+    "vector scaling": (
+        lambda: calibration.fit_vector_scaling(X, LABELS), TypeError, ["fit_vector_scaling", "compute()"],
+    ),
+    "RowState": (lambda: fastlogits.RowState.of(X), TypeError, ["logits", "lazy", "compute()"]),
+    "CalibrationState": (lambda: calibration.CalibrationState.of(X, LABELS), TypeError, ["logits", "compute()"]),
+    "labels": (lambda: fastlogits.cross_entropy(np.zeros((6, 5)), X[:, 0]), TypeError, ["labels", "compute()"]),
     "probs": (lambda: fastlogits.softmax_backward(X[1:], X), ValueError, ["grad_probs", r"\(6, 5\)"]),
     "probs' dtype": (lambda: fastlogits.softmax_backward(X.astype("f4"), X), TypeError, ["grad_probs", "float32"]),
 }  # fmt: skip
@@ -290,6 +329,8 @@ def test_a_bad_label_is_named_when_computed(classes):
         fastlogits.row_stats(x, labels).nll,
         fastlogits.accuracy(x, labels),
         fastlogits.selective_log_softmax(x, labels),
+        calibration.expected_calibration_error(x, labels),
+        calibration.risk_coverage_curve(x, labels).risk,
     ]:
         with refused(IndexError, r"expected values in \[0, 5\)", r"got 5 at \(3,\)"):
             lazy.compute()
@@ -297,6 +338,15 @@ def test_a_bad_label_is_named_when_computed(classes):
         fastlogits.selective_log_softmax(x, several).compute()
     with refused(IndexError, r"got 5 at \(1,\)"):
         fastlogits.cross_entropy(unknown(np.zeros((6, 5)), chunks=(2, 5)), unknown(labels, chunks=2)).compute()
+
+
+def test_every_function_is_lazy_or_says_why_not():
+    functions = {
+        **{name: getattr(fastlogits, name) for name in fastlogits.__all__},
+        **{name: getattr(calibration, name) for name in calibration.__all__},
+    }
+    of_logits = {name for name, function in functions.items() if hasattr(function, "__wrapped__")} - {"settings"}
+    assert of_logits - {*fd.__all__} == {"fit_vector_scaling"}
 
 
 def test_no_lazy_form():
@@ -310,7 +360,8 @@ def test_no_lazy_form():
 def test_signatures_are_those_of_fastlogits_without_out():
     for name in fd.__all__:
         ours = inspect.signature(getattr(fd, name)).parameters.values()
-        theirs = inspect.signature(inspect.unwrap(getattr(fastlogits, name))).parameters.values()
+        function = getattr(fastlogits, name, None) or getattr(calibration, name)
+        theirs = inspect.signature(inspect.unwrap(function)).parameters.values()
         theirs = [(p.name, p.kind, p.default) for p in theirs if p.name != "out"]
         assert [(p.name, p.kind, p.default) for p in ours] == theirs
         assert getattr(fd, name).__doc__

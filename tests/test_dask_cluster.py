@@ -13,6 +13,7 @@ from test_states import assert_near
 from tolerance import BFLOAT16
 
 import fastlogits
+from fastlogits import calibration
 
 dask = need("dask")
 da = need("dask.array")
@@ -62,6 +63,22 @@ def test_chunks_of_classes(client, kind):
     labels = labels_like(x)
     stats = fastlogits.row_stats(da.from_array(x, chunks=(40, 177)), labels, top_k=7)
     assert_near(fastlogits.RowStats(**dask.compute(vars(stats))[0]), x, labels, 7)
+
+
+@pytest.mark.parametrize("chunks", [(40, -1), (70, 200)], ids=str)
+def test_draws_and_calibration(client, chunks):
+    """Rows in pieces go to one worker; sums of derivatives come back in each pass."""
+    x = make_logits(350, 1500, np.float32)
+    labels = labels_like(x)
+    lazy, marks = da.from_array(x, chunks=chunks), da.from_array(labels, chunks=90)
+    ours = dask.compute(fastlogits.filter_logits(lazy, top_p=0.9), *fastlogits.sample(lazy, seed=1, top_k=50))
+    exact = fastlogits.filter_logits(x, top_p=0.9), *fastlogits.sample(x, seed=1, top_k=50)
+    for mine, numpy in zip(ours, exact, strict=True):
+        assert mine.tobytes() == numpy.tobytes()
+    curve = dask.compute(*calibration.reliability_curve(lazy, marks))
+    np.testing.assert_allclose(curve, calibration.reliability_curve(x, labels), rtol=1e-14)
+    fit = calibration.fit_temperature(lazy, marks)
+    np.testing.assert_allclose(fit[:2], calibration.fit_temperature(x, labels)[:2], rtol=1e-7)
 
 
 def test_a_worker_that_dies(client):

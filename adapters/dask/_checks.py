@@ -2,8 +2,11 @@
 
 import ast
 import math
+import re
 
 import numpy as np
+
+POSITION = re.compile(r"(?<=( at|row) )\((\d+, ?)+(\d+)?\)")
 
 
 def stand_in(array, beside=()):
@@ -35,13 +38,23 @@ def not_lazy(function):
     return TypeError(f"fastlogits.{function} has no lazy form: hand it the result of .compute()")
 
 
+def unnumbered_rows(chunks):
+    return ValueError(
+        f"rows: expected a number for each row, since chunk sizes are unknown, {chunks}; "
+        "logits.compute_chunk_sizes() makes them known"
+    )
+
+
 def in_the_whole(error, spans):
-    """An IndexError that names a position in a block, about the array of which the block is the slices `spans`.
+    """An error that names a position in a block, about the array of which the block is the slices `spans`.
 
     Where chunk sizes are unknown, the position remains that in the block.
     """
-    words, at, position = str(error).rpartition(" at ")
-    if not at or spans is None or any(math.isnan(span.start) for span in spans):
+    position = POSITION.search(str(error))
+    if not position or spans is None or any(math.isnan(span.start) for span in spans):
         return error
-    position = tuple(n + span.start for n, span in zip(ast.literal_eval(position), spans, strict=True))
-    return IndexError(f"{words} at {position}")
+    place = ast.literal_eval(position[0])
+    if len(place) != len(spans):
+        return error
+    place = tuple(n + span.start for n, span in zip(place, spans, strict=True))
+    return type(error)(f"{error}"[: position.start()] + f"{place}" + f"{error}"[position.end() :])

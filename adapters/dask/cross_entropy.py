@@ -58,7 +58,7 @@ def _evaluate(
         normalizer = _checks.normalizer(normalizer, reduction)
     formula = Formula(x.axis, x.classes, soft, ignore_index, options, reduction == "none")
     labels = x.aligned(labels, axes)
-    weight, sample_weight = _class_weight(weight, x), _row_weight("sample_weight", sample_weight, x)
+    weight, sample_weight = _class_weight(weight, x), row_weight("sample_weight", sample_weight, x)
     arriving = None if grad_loss is None else _arriving(grad_loss, x, reduction)
 
     compute = _layout.COMPUTE[x.dtype]
@@ -104,7 +104,7 @@ def _class_weight(weight, x):
     return weight.rechunk(-1), (x.array.ndim,)  # an axis of its own: every block gets all of it
 
 
-def _row_weight(name, values, x):
+def row_weight(name, values, x):
     if values is None:
         return None
     values = da.asanyarray(values)
@@ -116,7 +116,7 @@ def _arriving(grad_loss, x, reduction):
     if np.ndim(grad_loss):
         if reduction != "none":
             _checks.grad_loss(stand_in(da.asanyarray(grad_loss)), (), reduction)
-        return _row_weight("grad_loss", grad_loss, x)
+        return row_weight("grad_loss", grad_loss, x)
     if not isinstance(grad_loss, da.Array):
         grad_loss = da.asarray(_checks.real("grad_loss", grad_loss))
     return grad_loss, ()

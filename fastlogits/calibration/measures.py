@@ -160,11 +160,15 @@ def adaptive_calibration_error(
     """
     bins = _checks_calibration.at_least_one("bins", bins)
     rows = labelled_rows(logits, labels, axis, ignore_index)
-    confidence = rows.scores(temperature).confidence
+    return adaptive_error(rows.scores(temperature).confidence, rows.correct(), bins)
+
+
+def adaptive_error(confidence, correct, bins):
+    """`adaptive_calibration_error` of predictions."""
     if not len(confidence):
         return math.nan
     place = bin_of(confidence, np.quantile(confidence, edges(bins)))
-    return mean(np.abs(np.bincount(place, rows.correct() - confidence)).sum(), len(confidence))
+    return mean(np.abs(np.bincount(place, correct - confidence)).sum(), len(confidence))
 
 
 @dispatch.by_array
@@ -199,6 +203,11 @@ def classwise_calibration_error(
     """
     bins = _checks_calibration.at_least_one("bins", bins)
     rows = labelled_rows(logits, labels, axis, ignore_index)
+    return classwise_error(classwise_surplus(rows, bins, temperature), rows.layout.classes, rows.total)
+
+
+def classwise_surplus(rows, bins, temperature):
+    """For each bin of each class, how many labels it has more than its probabilities add up to."""
     shape = rows.outer, rows.layout.classes, rows.inner
     labels = rows.labels.reshape(rows.outer, rows.inner)
     logits = blocks.view(rows.x, *shape, rows.stride)
@@ -211,7 +220,12 @@ def classwise_calibration_error(
         place = first_bin + bin_of(probs, edges(bins))
         np.subtract.at(surplus, place, probs)
         np.add.at(surplus, place[np.arange(len(probs)), labels[block][counted]], 1)
-    return mean(np.abs(surplus).sum() / max(1, len(first_bin)), rows.total)
+    return surplus
+
+
+def classwise_error(surplus, classes, rows):
+    """`classwise_calibration_error` of so many rows."""
+    return mean(np.abs(surplus).sum() / max(1, classes), rows)
 
 
 @dispatch.by_array
@@ -341,9 +355,13 @@ def risk_coverage_curve(
     (array([0.5, 1. ]), array([0. , 0.5]))
     """
     rows = labelled_rows(logits, labels, axis, ignore_index)
-    confidence = rows.scores(temperature).confidence
+    return risk_coverage(rows.scores(temperature).confidence, rows.correct())
+
+
+def risk_coverage(confidence, correct):
+    """`risk_coverage_curve` of predictions."""
     order = np.argsort(-confidence, kind="stable")
-    confidence, wrong = confidence[order], ~rows.correct()[order]
+    confidence, wrong = confidence[order], ~correct[order]
     last = np.append(confidence[1:] != confidence[:-1], True)[: len(confidence)]
     covered = np.arange(1, len(confidence) + 1)[last]
     return RiskCoverageCurve(covered / len(confidence), np.cumsum(wrong)[last] / covered, confidence[last])
