@@ -8,7 +8,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 from tensors import ADAPTERS
-from tolerance import BFLOAT16
 
 import fastlogits
 from fastlogits import calibration
@@ -247,51 +246,50 @@ def test_argmax_and_integers(framework):
     np.testing.assert_array_equal(found, fastlogits.softmax(numbers))
 
 
-@pytest.mark.parametrize("kind", [np.float32, BFLOAT16])
-def test_by_memory(framework, kind):
-    """Functions without one of their own: tensors in, tensors out, also within named tuples and RowStats."""
-    array = X.astype(kind)
-    x, labels = framework.tensor(array), framework.tensor(LABELS)
-    stats = fastlogits.row_stats(x, labels, top_k=2, axis=1)
-    expected = fastlogits.row_stats(array, LABELS, top_k=2, axis=1)
-    assert type(stats) is fastlogits.RowStats
-    for name, values in vars(stats).items():
-        values, exact = framework.array(values), getattr(expected, name)
-        assert values.dtype == exact.dtype
-        np.testing.assert_array_equal(values, exact)
-    top = fastlogits.topk(logits=x, k=2, axis=1)
-    assert type(top) is fastlogits.TopK
-    np.testing.assert_array_equal(framework.array(top.values), fastlogits.topk(array, 2, 1).values)
-    assert framework.array(fastlogits.accuracy(x, labels, axis=1)).shape == ()
+OF_ROWS = {"labels": LABELS, "axis": 1}
+COLD, FIRST = np.linspace(0.5, 2, 12).reshape(4, 3), np.arange(12).reshape(4, 3) + 5
+AFTERWARDS = {
+    "argmax": (fastlogits.argmax, {"axis": 1}),
+    "topk": (fastlogits.topk, {"k": 2, "axis": 1}),
+    "entropy": (fastlogits.entropy, {"axis": 1}),
+    "perplexity": (fastlogits.perplexity, OF_ROWS),
+    "accuracy": (fastlogits.accuracy, OF_ROWS | {"top_k": 2}),
+    "row_stats": (fastlogits.row_stats, OF_ROWS | {"top_k": 2}),
+    "selective_log_softmax": (fastlogits.selective_log_softmax, {"ids": IDS, "axis": 1}),
+    "filter_logits": (fastlogits.filter_logits, {"temperature": COLD, "top_k": 3, "axis": 1}),
+    "sample": (fastlogits.sample, {"seed": 3, "rows": FIRST, "temperature": COLD, "top_p": 0.9, "axis": 1}),
+    **{
+        name: (getattr(calibration, name), OF_ROWS)
+        for name in (
+            "expected_calibration_error", "maximum_calibration_error", "adaptive_calibration_error",
+            "classwise_calibration_error", "brier_score", "negative_log_likelihood", "reliability_curve",
+            "risk_coverage_curve",
+        )
+    },
+    "fit_temperature": (calibration.fit_temperature, OF_ROWS | {"sample_weight": ROWS}),
+    "fit_vector_scaling": (calibration.fit_vector_scaling, OF_ROWS),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [np.float32, BFLOAT16])
-def test_filters_and_draws_by_memory(framework, kind):
-    """Parameters of each row may be tensors too."""
-    array, cold, first = X.astype(kind), np.linspace(0.5, 2, 12).reshape(4, 3), np.arange(12).reshape(4, 3) + 5
-    x, temperature, rows = map(framework.tensor, (array, cold, first))
-    filtered = fastlogits.filter_logits(x, temperature=temperature, top_k=3, axis=1)
-    expected = fastlogits.filter_logits(array, temperature=cold, top_k=3, axis=1)
-    np.testing.assert_array_equal(framework.array(filtered), expected)
-    drawn = fastlogits.sample(x, seed=3, rows=rows, temperature=temperature, top_p=0.9, axis=1)
-    expected = fastlogits.sample(array, seed=3, rows=first, temperature=cold, top_p=0.9, axis=1)
-    assert type(drawn) is fastlogits.Sample
-    for found, exact in zip(drawn, expected, strict=True):
-        np.testing.assert_array_equal(framework.array(found), exact)
+@pytest.mark.parametrize(("function", "options"), AFTERWARDS.values(), ids=AFTERWARDS)
+def test_after_the_model(framework, dtype, function, options):
+    """Tensors in, tensors out, within named tuples and RowStats too; numbers are NumPy's to the bit."""
+    array = X.astype(dtype)
+    found = function(logits=framework.tensor(array), **prepared(framework, options))
+    expected = function(array, **options)
+    if isinstance(expected, (tuple, fastlogits.RowStats)):
+        assert type(found) is type(expected)
+    for ours, exact in zip(parts(found), parts(expected), strict=True):
+        if isinstance(exact, (np.ndarray, np.generic)):
+            ours = framework.array(ours)
+            assert ours.dtype == exact.dtype
+        else:
+            assert type(ours) is type(exact)
+        np.testing.assert_array_equal(ours, exact)
 
 
-@pytest.mark.parametrize("kind", [np.float32, BFLOAT16])
-def test_calibration(framework, kind):
-    array = X.astype(kind)
-    x, labels = framework.tensor(array), framework.tensor(LABELS)
-    assert calibration.fit_temperature(x, labels, axis=1) == calibration.fit_temperature(array, LABELS, axis=1)
-    ours = calibration.expected_calibration_error(array, LABELS, axis=1)
-    assert calibration.expected_calibration_error(x, labels, axis=1) == ours
-    curve = calibration.reliability_curve(x, labels, axis=1)
-    assert type(curve) is calibration.ReliabilityCurve
-    expected = calibration.reliability_curve(array, LABELS, axis=1)
-    for part, exact in zip(curve, expected, strict=True):
-        np.testing.assert_array_equal(framework.array(part), exact)
+def parts(result):
+    return list(vars(result).values()) if isinstance(result, fastlogits.RowStats) else flat(result)
 
 
 def test_by_memory_has_no_gradient(framework):
