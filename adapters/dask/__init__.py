@@ -9,8 +9,8 @@ one ulp of the NumPy result, and all errors are within the bounds that NumPy res
 sums over chunks in double precision.
 
 Filters, draws and calibration look at whole rows: of rows in several chunks, chunks of about the same size are made
-that hold whole rows. Draws and filtered logits have the bits of the NumPy functions, whatever the chunks. `fit_temperature`
-and the plots compute at once, all else when asked to.
+that hold whole rows. Draws and filtered logits have the bits of the NumPy functions, whatever the chunks.
+`fit_temperature` and the plots compute at once, all else when asked to.
 
 Arguments are checked when a function is called, values when the result is computed: a label that is out of range is an
 IndexError then, which names its place in the whole array (in its chunk, where chunk sizes are unknown). Sizes may be

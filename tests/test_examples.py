@@ -1,0 +1,73 @@
+"""What engines of other people call, given what they give: the recipes of examples/."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import need
+from operations import labels_like, make_logits
+
+import fastlogits
+
+WANT = ("nll", "argmax", "entropy", "max_prob")
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("chunks", [None, {"image": 7}, {"image": 7, "class": 500, "crop": 3}], ids=str)
+def test_xarray(chunks):
+    need("xarray"), need("dask.array")
+    recipe = example("xarray_labelled")
+    logits, labels = recipe.example(images=20)
+    x, marks = logits.values, labels.values
+    given = logits if chunks is None else logits.chunk(chunks)
+    for ours, exact in [
+        (recipe.softmax(given, temperature=2.0), fastlogits.softmax(x, 1, temperature=2.0)),
+        (recipe.entropy(given), fastlogits.entropy(x, 1)),
+        (recipe.losses(given, labels), fastlogits.cross_entropy(x, marks, axis=1, reduction="none")),
+    ]:
+        assert (ours.chunks is None) == (chunks is None)
+        np.testing.assert_allclose(ours.values, exact, rtol=1e-6)
+        assert ours.dims == tuple(dim for dim in logits.dims if dim in ours.dims)
+        assert (ours.crop == logits.crop).all()
+
+
+def test_ray_data():
+    """A batch is a dict of arrays; whatever the batches, the rows get the same."""
+    recipe = example("ray_data")
+    x = make_logits(50, 300, np.float32)
+    labels = labels_like(x)
+    whole = recipe.with_stats({"row": np.arange(50), "logits": x, "label": labels})
+    pieces = [
+        recipe.with_stats({"row": np.arange(50)[rows], "logits": x[rows], "label": labels[rows]})
+        for rows in (slice(0, 7), slice(7, 8), slice(8, 50))
+    ]
+    assert "logits" not in whole
+    for name, values in whole.items():
+        np.testing.assert_array_equal(np.concatenate([piece[name] for piece in pieces]), values)
+    np.testing.assert_array_equal(whole["drawn"], fastlogits.sample(x, seed=0, top_p=0.9).ids)
+    np.testing.assert_array_equal(whole["nll"], fastlogits.row_stats(x, labels).nll)
+
+
+def test_spark_pandas_udf():
+    """Series as Spark makes them of Arrow's lists."""
+    pa = need("pyarrow")
+    need("pandas")
+    recipe = example("spark_pandas_udf")
+    x = make_logits(50, 300, np.float32)
+    labels = labels_like(x)
+    table = pa.table({"logits": list(x), "label": labels, "row": np.arange(50)})
+    assert table.schema.field("logits").type == pa.list_(pa.float32())
+    found = [recipe.stats(*(batch.column(i).to_pandas() for i in range(3))) for batch in table.to_batches(20)]
+    exact = fastlogits.row_stats(x, labels, want=WANT)
+    for name in WANT:
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in found]), getattr(exact, name))
+    drawn = np.concatenate([part["drawn"] for part in found])
+    np.testing.assert_array_equal(drawn, fastlogits.sample(x, seed=0, top_p=0.9).ids)
+    assert [name.split()[0] for name in recipe.SCHEMA.split(", ")] == [*found[0].columns]
