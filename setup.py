@@ -10,8 +10,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = (
-    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "row_stats",
-    "sampling", "softmax", "topk",
+    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "radix",
+    "row_stats", "sampling", "softmax", "topk",
 )  # fmt: skip
 PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))

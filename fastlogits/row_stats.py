@@ -112,7 +112,7 @@ def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> T
     axis : int, default -1
         The class axis.
     sorted : bool, default True
-        Whether the largest comes first; otherwise the order is any, which saves time for large `k`.
+        Whether the largest comes first; otherwise the order is any.
 
     Returns
     -------

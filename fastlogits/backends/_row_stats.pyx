@@ -1,7 +1,7 @@
 """Partial results of rows, by the compiled kernels."""
 
-from fastlogits.kernels cimport row_stats as kernel, topk
-from fastlogits.kernels.primitives cimport GROUPS
+from fastlogits.kernels cimport radix, row_stats as kernel, topk
+from fastlogits.kernels.primitives cimport GROUPS, MOST_BLOCKS
 
 include "_run.pxi"
 
@@ -17,13 +17,30 @@ cdef struct Sweep:
     Py_ssize_t* above
     void* top_values
     Py_ssize_t* top_ids
-    topk.Options options
+    radix.Options options
+
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #else
+    #define omp_get_thread_num() 0
+    #endif
+    """
+    int omp_get_thread_num() nogil
+
+
+cdef inline Py_ssize_t fields_of(Call* c, Sweep* s) noexcept nogil:
+    """How many numbers the state of a thread has that sorts."""
+    return s.options.sort_at + radix.room(c.classes)
 
 
 cdef void whole_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef double short_state[STATE]
     cdef Sweep* s = <Sweep*>c.z
+    cdef double* state = c.states + omp_get_thread_num() * fields_of(c, s) if s.options.sort_at else short_state
     kernel.rows(<real*>c.x, s.labels, s.thresholds, s.label_logits, s.peak, s.rest, s.moment, s.argmax, s.second,
                 s.above, <real*>s.top_values, s.top_ids, &s.options, state, work, start, stop)
 
@@ -62,8 +79,17 @@ cdef void finish(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexce
 
 
 cdef int row_stats_of(real* which, Call* call, int threads) except -1:
-    if not (<Sweep*>call.z).options.swept:
+    cdef Sweep* sweep = <Sweep*>call.z
+    if not sweep.options.swept:
         return run(<chunk>whole_rows, which, call, call.rows, 1, threads)
+    if sweep.options.sort_at:
+        call.states = <double*>malloc(threads * fields_of(call, sweep) * sizeof(double))
+        if call.states == NULL:
+            raise MemoryError
+        try:
+            return run(<chunk>whole_rows, which, call, call.rows, call.classes, threads)
+        finally:
+            free(call.states)
     return run_rows(<chunk>whole_rows, <chunk>begin, <chunk>reduce, NULL, <chunk>finish, which, call,
                     threads)
 
@@ -87,6 +113,11 @@ def row_stats(cnp.ndarray x, labels, thresholds, label_logits, peak, rest, momen
     sweep.options.x_stride = x_stride
     sweep.options.group_step = GROUPS
     sweep.options.top_k = 0 if top_ids is None else top_ids.shape[1]
+    sweep.options.sort_at = 0
+    if sweep.options.top_k >= topk.HEAP_K:
+        sweep.options.sort_at = ROW_FIELDS + call.blocks * BLOCK_FIELDS
+        if call.blocks > MOST_BLOCKS:
+            sweep.options.group_step = 0  # the scratch memory has no room for more groups
     sweep.options.storage = call.storage
     sweep.options.labelled = label_logits is not None
     sweep.options.swept = peak is not None

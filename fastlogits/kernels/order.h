@@ -71,6 +71,20 @@ static inline ptrdiff_t F(count_above)(const REAL *x, ptrdiff_t n, REAL limit)
     return count;
 }
 
+/* For a radix sort from the largest number to the smallest: the digits of a key, of 11 bits each, the lowest first. NaN
+   has the first key of all, and zeros of both signs have the same. */
+ALWAYS_INLINE ptrdiff_t F(digit)(REAL x, ptrdiff_t place)
+{
+    const BITS negative = (BITS)1 << (8 * sizeof(REAL) - 1);
+    union { REAL real; BITS bits; } key = {.real = x};
+    BITS bits = key.bits & negative ? key.bits : ~(negative | key.bits);
+    bits = x == 0 ? ~negative : bits;
+    bits = x != x ? 0 : bits;
+    return (ptrdiff_t)(bits >> 11 * place) & (BUCKETS - 1);
+}
+
+ALWAYS_INLINE ptrdiff_t F(places)(const REAL *like) { return (ptrdiff_t)(8 * sizeof *like + 10) / 11; }
+
 /* The first i of [start, n) with x_i above the limit; n if there is none. */
 static inline ptrdiff_t F(next_above)(const REAL *x, ptrdiff_t start, ptrdiff_t n, REAL limit)
 {

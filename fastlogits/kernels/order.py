@@ -1,4 +1,6 @@
-"""Maxima of groups and what is above a limit, part of the primitives; order.h is its C."""
+"""Maxima of groups, what is above a limit, and keys to sort by, part of the primitives; order.h is its C."""
+
+import numpy as np
 
 from fastlogits.kernels import machine
 
@@ -68,3 +70,24 @@ def next_above(x, start, n, limit):
     while i < n and x[i] <= limit:
         i += 1
     return i
+
+
+def digit_f32(x, place):
+    """A digit, of 11 bits, of the key of x: see order.h."""
+    bits = np.int32(0) if x == 0 else np.float32(x).view(np.int32)
+    key = bits if bits < 0 else bits ^ np.int32(0x7FFFFFFF)
+    return 0 if x != x else (np.int64(key) >> (11 * place)) & 2047
+
+
+def digit_f64(x, place):
+    bits = np.int64(0) if x == 0 else np.float64(x).view(np.int64)
+    key = bits if bits < 0 else bits ^ np.int64(0x7FFFFFFFFFFFFFFF)
+    return 0 if x != x else (key >> (11 * place)) & 2047
+
+
+digit = machine.typed(digit_f32, digit_f64)
+
+
+def places(like):
+    """How many digits a key has."""
+    return 3 if machine.width(like) == 16 else 6

@@ -39,6 +39,8 @@ cdef extern from "primitives.h" nogil:
     real group_maxima(real* x, Py_ssize_t n, real* groups, bint or_nan)
     Py_ssize_t count_above(real* x, Py_ssize_t n, real limit)
     Py_ssize_t next_above(real* x, Py_ssize_t start, Py_ssize_t n, real limit)
+    Py_ssize_t digit(real x, Py_ssize_t place)
+    Py_ssize_t places(real* like)
     double total(real* x, Py_ssize_t n)
     double dot(real* x, real* y, Py_ssize_t n)
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)

@@ -3,7 +3,7 @@ from libc cimport math
 from libc.stdint cimport int64_t
 from fastlogits.kernels cimport primitives, softmax, topk
 from fastlogits.kernels.primitives cimport real
-from fastlogits.kernels.topk cimport Options
+from fastlogits.kernels.radix cimport Options
 
 @cython.locals(logit="real*")
 cdef void pick(real* x, Py_ssize_t at, int64_t* labels, Py_ssize_t row, double* label_logits, Options* options,

@@ -1,14 +1,9 @@
 cimport cython
-from fastlogits.kernels cimport primitives, softmax
+from fastlogits.kernels cimport primitives, radix, softmax
 from fastlogits.kernels.primitives cimport real
+from fastlogits.kernels.radix cimport Options
 
-cdef Py_ssize_t SHORT_CLASSES, SHORT_K
-
-# group_step: GROUPS, or 0 where the groups' maxima are not kept.
-cdef struct Options:
-    Py_ssize_t classes, x_stride, group_step, top_k
-    int storage
-    bint labelled, swept, sums, moment, located, second, ranked, ordered
+cdef Py_ssize_t SHORT_CLASSES, SHORT_K, HEAP_K
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, logits="real*")
 cdef Py_ssize_t count_above(real* x, Py_ssize_t at, real* maxima, Py_ssize_t n, real limit, Options* options,
