@@ -153,6 +153,18 @@ def test_portable_uniform_functions_and_bad_labels():
     np.testing.assert_allclose(softmax(LOGITS), fastlogits.softmax(LOGITS.numpy(), **calls), rtol=1e-12)
 
 
+def test_portable_masked_classes_and_halves():
+    """0 * inf is 0, and what is computed in float32 is rounded to the type that came in."""
+    x, labels = np.array([[1, -np.inf, 2]]), np.array([[0.25, 0, 0.75]])
+    half = tf.constant([[0.25, 0.75]], tf.bfloat16)
+    with ft.portable():
+        loss = tf.function(lambda x, t: fastlogits.cross_entropy(x, t))(tf.constant(x), tf.constant(labels))
+        grad = tf.function(lambda x: fastlogits.softmax_backward(x, x))(half)
+    np.testing.assert_allclose(loss, fastlogits.cross_entropy(x, labels), rtol=1e-12)
+    assert grad.dtype == tf.bfloat16
+    np.testing.assert_array_equal(grad, fastlogits.softmax_backward(half, half))
+
+
 def test_xla_cannot_take_what_is_traced_already():
     inner = tf.function(ft.softmax)
     inner(LOGITS)
