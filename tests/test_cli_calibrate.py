@@ -171,6 +171,16 @@ def test_text(folder, capsys):
         assert line.split() == [name, *(f"{summary[when][name]:.5f}" for when in ("before", "after"))]
 
 
+def test_progress(folder, monkeypatch):
+    """Every reading has a bar, which comes to its end."""
+    need("tqdm")
+    monkeypatch.setattr(sys, "stderr", terminal := io.StringIO())
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    calibrated("x.npy", "y.npy", "--memory", "4KB")
+    bars = terminal.getvalue().splitlines()
+    assert {"before", "fit", "after"} == {line.split(":")[0].strip() for line in bars if "100%" in line}
+
+
 PICTURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 
 
