@@ -29,6 +29,10 @@ NO_COPY = [
 ]
 ROWS, CLASSES = 6, 30_011
 
+# The entropy takes blocks of columns side by side: see test_side_by_side.py.
+COLUMNS = {"axis 0", "Fortran", "middle axis", "axis 0 of three"}
+CASES = [(name, layout) for name in OPERATIONS for layout in NO_COPY if name != "entropy" or layout not in COLUMNS]
+
 
 @functools.cache
 def arguments_for(name, dtype):
@@ -45,9 +49,8 @@ def peak_of(function):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("layout", NO_COPY)
+@pytest.mark.parametrize(("name", "layout"), CASES)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("name", OPERATIONS)
 def test_no_copy_of_the_logits(compiled_backend, name, dtype, layout):
     """Nor a float32 copy of half logits: with `out`, or where only a number per row comes back."""
     views, axis, _ = laid_out(arguments_for(name, dtype), layout)

@@ -102,6 +102,7 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     call.z = data(targets)
     call.z_stride = target_stride
     call.labels = <int64_t*>data(labels)
+    options.weighted = weight is not None
     if weight is None and (targets is not None or label_smoothing > 0):
         weight = np.ones(classes, losses.dtype if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else np.float32)
     call.weight = data(weight)
@@ -120,7 +121,6 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     options.grad_scale = grad_scale * logit_scale
     options.storage = call.storage
     options.soft = targets is not None
-    options.weighted = weight is not None
     options.sampled = sample_weight is not None
     options.upstream = grad_loss is not None
     options.spread = options.soft or label_smoothing > 0

@@ -29,6 +29,9 @@ def load(name):
 machine = load("machine") if numba.config.DISABLE_JIT else _numba_machine
 scalars = load("scalars")
 order = load("order")
+reductions = load("reductions")
+each = load("each")
+rows = load("rows")
 tiles = load("tiles")
 primitives = load("primitives")
 softmax = load("softmax")

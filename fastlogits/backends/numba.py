@@ -199,11 +199,12 @@ def cross_entropy(
     soft, with_grad, negative = targets is not None, grad is not None, logit_scale < 0
     spread, bent = soft or label_smoothing > 0, softcap > 0 or negative
     no_weight = NO_WEIGHT[max(4, x.itemsize)]
-    if weight is None and spread:
+    weighted = weight is not None
+    if spread and not weighted:
         weight = np.ones(classes, no_weight.dtype)
     options = (
         classes, x_stride, grad_stride, target_stride, ignore_index, label_smoothing, z_loss, softcap,
-        abs(logit_scale), grad_scale * logit_scale, soft, weight is not None, sample_weight is not None,
+        abs(logit_scale), grad_scale * logit_scale, soft, weighted, sample_weight is not None,
         grad_loss is not None, spread, bent, negative, with_grad,
         storage, int(with_grad and storage == NATIVE and not bent),
     )  # fmt: skip

@@ -65,15 +65,21 @@ cdef void write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, j=Py_ssize_t, zeros="real*")
 cdef void write_zeros(real* grad, Py_ssize_t at, Py_ssize_t n, Options* options, real* work) noexcept nogil
 
-@cython.locals(blocks=Py_ssize_t, j=Py_ssize_t)
-cdef void sums(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, int keep,
-               int64_t* labels, Py_ssize_t row, real* targets, Py_ssize_t targets_at, real* weight, Py_ssize_t n,
-               Options* options, double* state, real* work) noexcept nogil
-
-@cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, kept_stride=Py_ssize_t, plain=bint, row=Py_ssize_t, n=Py_ssize_t, j=Py_ssize_t,
-               at=Py_ssize_t, grad_at=Py_ssize_t, targets_at=Py_ssize_t, kept="real*", kept_at=Py_ssize_t, keep=int)
+@cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, uneven=bint, together=bint, kept_stride=Py_ssize_t,
+               row=Py_ssize_t, n=Py_ssize_t, at=Py_ssize_t, grad_at=Py_ssize_t, targets_at=Py_ssize_t, kept="real*",
+               kept_at=Py_ssize_t, keep=int)
 cdef void rows(real* x, real* grad, int64_t* labels, real* targets, real* weight, double* sample_weight,
                double* grad_loss, double* losses, Options* options, double* state, real* work,
                Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-cdef void clear(double* state, Py_ssize_t j) noexcept nogil
+@cython.locals(classes=Py_ssize_t, logits="real*", apart=Py_ssize_t, peaks="double*", rests="double*", gaps="double*",
+               masses="double*", exps="real*", even=double, j=Py_ssize_t, mass="real*", mass_apart=Py_ssize_t)
+cdef void group_sums(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, int keep,
+                     real* targets, Py_ssize_t targets_at, Py_ssize_t n, Options* options, double* state,
+                     real* work) noexcept nogil
+
+@cython.locals(classes=Py_ssize_t, even=double, counters="double*", factors="double*", exps="real*", grads="real*",
+               apart=Py_ssize_t, mass="real*", mass_apart=Py_ssize_t, j=Py_ssize_t)
+cdef void group_write(real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, real* grad, Py_ssize_t grad_at,
+                      int64_t* labels, Py_ssize_t row, real* targets, Py_ssize_t targets_at, Py_ssize_t n,
+                      Options* options, double* state, real* work) noexcept nogil

@@ -254,36 +254,29 @@ def write_zeros(grad, at, n, options, work):
         primitives.store(grad, at + start, min(primitives.BLOCK, n - start), zeros, options.storage)
 
 
-def sums(
-    x, at, kept, kept_at, kept_stride, keep, labels, row, targets, targets_at, weight, n, options, state, work
-):
-    """PEAK, REST, LOG_NORM, MASS and GAP of a group of n rows, 0 where the label is ignored."""
-    blocks = softmax.blocks_of(options.classes)
-    for j in range(n):
-        if not ignored(labels, row + j, options):
-            reduce(
-                x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep,
-                targets, targets_at + j * options.targets_stride, weight, options, state, j, 0, blocks, work,
-            )  # fmt: skip
-    for j in range(n):
-        if ignored(labels, row + j, options):
-            clear(state, j)
-        else:
-            settle(x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep, options, state, j, work)
-
-
 def rows(
     x, grad, labels, targets, weight, sample_weight, grad_loss, losses, options, state, work, start, stop
 ):
     """losses_i and, where asked, the gradient of the rows [start, stop)."""
     blocks = softmax.blocks_of(options.classes)
-    group = softmax.group_of(options.classes)
+    # A row's result must not depend on its neighbours: which way it takes depends on the options alone.
+    uneven = options.spread and (options.weighted or (options.soft and options.smoothing > 0.0))
+    together = blocks == 1 and not options.bent and not uneven
+    group = softmax.group_of(options.classes) if together else 1
     row = start
     while row < stop:
-        n = min(group, stop - row)
         at = row * options.x_stride
         grad_at = row * options.grad_stride
         targets_at = row * options.targets_stride
+        if ignored(labels, row, options):
+            losses[row] = 0.0
+            if options.with_grad:
+                write_zeros(grad, grad_at, options.classes, options, work)
+            row += 1
+            continue
+        n = 1
+        while n < min(group, stop - row) and not ignored(labels, row + n, options):
+            n += 1
         kept = grad
         kept_at = grad_at
         kept_stride = options.grad_stride
@@ -294,41 +287,86 @@ def rows(
             kept_stride = softmax.padded(options.classes)
             keep = primitives.KEEP_PADDED
         pick(x, at, options.x_stride, 1, labels, row, n, options, state, work)
-        plain = not options.spread and not options.bent
-        for j in range(n):
-            plain = plain and not ignored(labels, row + j, options)
-        if plain:
-            softmax.sums(
-                x, at, options.x_stride, options.classes, options.scale, kept, kept_at, kept_stride, keep, n, state,
-                work, options.storage,
-            )  # fmt: skip
-            for j in range(n):
-                state[primitives.LOG_NORM + j] = primitives.log1p(state[primitives.REST + j])
-                state[primitives.MASS + j] = 0.0
-                state[primitives.GAP + j] = 0.0
+        if together:
+            group_sums(x, at, kept, kept_at, kept_stride, keep, targets, targets_at, n, options, state, work)
         else:
-            sums(
-                x, at, kept, kept_at, kept_stride, keep, labels, row, targets, targets_at, weight, n, options, state,
-                work,
-            )  # fmt: skip
+            reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, state, 0, 0, blocks, work)
+            settle(x, at, kept, kept_at, keep, options, state, 0, work)
         finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state)
-        if options.with_grad:
-            for j in range(n):
-                if ignored(labels, row + j, options):
-                    write_zeros(grad, grad_at + j * options.grad_stride, options.classes, options, work)
-                else:
-                    write(
-                        x, at + j * options.x_stride, kept, kept_at + j * kept_stride, keep,
-                        grad, grad_at + j * options.grad_stride, -1 if options.soft else labels[row + j],
-                        targets, targets_at + j * options.targets_stride, weight, options, state, j, 0, blocks, work,
-                    )  # fmt: skip
+        if options.with_grad and together:
+            group_write(
+                kept, kept_at, kept_stride, grad, grad_at, labels, row, targets, targets_at, n, options, state, work
+            )
+        elif options.with_grad:
+            write(
+                x, at, kept, kept_at, keep, grad, grad_at, -1 if options.soft else labels[row], targets, targets_at,
+                weight, options, state, 0, 0, blocks, work,
+            )  # fmt: skip
         row += n
 
 
-def clear(state, j):
-    """What `settle` would say of row j, which is ignored."""
-    state[primitives.PEAK + j] = 0.0
-    state[primitives.REST + j] = 0.0
-    state[primitives.LOG_NORM + j] = 0.0
-    state[primitives.MASS + j] = 0.0
-    state[primitives.GAP + j] = 0.0
+def group_sums(x, at, kept, kept_at, kept_stride, keep, targets, targets_at, n, options, state, work):
+    """As `sums`, of n rows of one block, none ignored, whose masses are even or the distribution itself."""
+    classes = options.classes
+    logits = softmax.some_rows(
+        x, at, options.x_stride, classes, n, primitives.slot(work, primitives.TILE), options.storage
+    )
+    apart = softmax.apart_of(options.x_stride, classes, options.storage)
+    peaks = primitives.stretch(state, primitives.PEAK, n)
+    rests = primitives.stretch(state, primitives.REST, n)
+    gaps = primitives.stretch(state, primitives.GAP, n)
+    masses = primitives.stretch(state, primitives.MASS, n)
+    exps = primitives.stretch(kept, kept_at, n * kept_stride)
+    even = options.smoothing / classes
+    for j in range(n):
+        gaps[j] = 0.0
+        masses[j] = options.smoothing
+    primitives.row_maxima(logits, apart, classes, n, peaks)
+    if options.spread and not options.soft:
+        primitives.row_exps_gaps(
+            logits, apart, classes, n, peaks, options.scale, exps, kept_stride, keep, rests, gaps
+        )
+        for j in range(n):
+            gaps[j] *= even
+    else:
+        if options.soft:
+            mass = softmax.some_rows(
+                targets, targets_at, options.targets_stride, classes, n,
+                primitives.slot(work, primitives.OTHER_TILE), options.storage,
+            )  # fmt: skip
+            mass_apart = softmax.apart_of(options.targets_stride, classes, options.storage)
+            primitives.row_gaps(logits, apart, classes, n, peaks, mass, mass_apart, gaps, masses)
+        primitives.row_exps(logits, apart, classes, n, peaks, options.scale, exps, kept_stride, keep, rests)
+    softmax.take_out_maxima(exps, kept_stride, classes, n, state, work)
+    for j in range(n):
+        state[primitives.LOG_NORM + j] = primitives.log1p(rests[j])
+
+
+def group_write(
+    kept, kept_at, kept_stride, grad, grad_at, labels, row, targets, targets_at, n, options, state, work
+):
+    """As `write`, of the rows of `group_sums`."""
+    classes = options.classes
+    even = options.smoothing / classes
+    counters = primitives.stretch(state, primitives.COUNTER, n)
+    factors = primitives.stretch(state, primitives.FACTOR, n)
+    exps = primitives.stretch(kept, kept_at, n * kept_stride)
+    grads = exps
+    apart = kept_stride
+    if options.storage == primitives.NATIVE:
+        grads = primitives.stretch(grad, grad_at, (n - 1) * options.grad_stride + classes)
+        apart = options.grad_stride
+    if options.soft:
+        mass = softmax.some_rows(
+            targets, targets_at, options.targets_stride, classes, n, primitives.slot(work, primitives.OTHER_TILE),
+            options.storage,
+        )  # fmt: skip
+        mass_apart = softmax.apart_of(options.targets_stride, classes, options.storage)
+        primitives.row_slope(exps, kept_stride, classes, n, factors, mass, mass_apart, counters, grads, apart)
+    else:
+        for j in range(n):
+            counters[j] = primitives.weigh(even, counters[j])
+        primitives.row_scale(exps, kept_stride, classes, n, factors, counters, grads, apart)
+        for j in range(n):
+            grads[j * apart + labels[row + j]] = primitives.flush(primitives.cast(state[primitives.TARGET + j], work))
+    softmax.store_rows(kept, kept_at, kept_stride, grad, grad_at, options.grad_stride, classes, n, options.storage)

@@ -1,4 +1,4 @@
-/* The primitives that compute one number for each of a stretch; included by primitives.h after stretch.h, whose macros
+/* The primitives that compute one number for each of a stretch; included by primitives.h after reductions.h, whose macros
    end here. */
 
 /* out_i = rate * (x_i - shift) - offset; out may be x, which keeps a loop in the text from becoming vector code: by way
@@ -26,8 +26,7 @@ static inline void F(scale_each)(const REAL *x, ptrdiff_t n, REAL by, REAL *out)
 /* out_i = exp(scale * (x_i - shift_i)); out may be x */
 static inline void F(exp_each)(const REAL *x, const REAL *shift, ptrdiff_t n, double scale, REAL *out)
 {
-    const double log2_e = 1.4426950408889634;
-    VECTOR rate = F(splat)((REAL)(scale * log2_e)), floor = F(splat)(F(lowest)(scale));
+    VECTOR rate = F(splat)((REAL)(scale * LOG2_E)), floor = F(splat)(F(lowest)(scale));
     ptrdiff_t i = 0;
     for (; i + WIDTH <= n; i += WIDTH) {
         VECTOR e = F(exp_lanes)(F(read)(x + i) - F(read)(shift + i), rate, floor);
@@ -48,7 +47,7 @@ ALWAYS_INLINE VECTOR F(softmax_slope_lanes)(VECTOR g, VECTOR p, VECTOR total)
 /* g - exp(log_p) total */
 ALWAYS_INLINE VECTOR F(log_softmax_slope_lanes)(VECTOR g, VECTOR log_p, VECTOR total)
 {
-    const REAL log2_e = (REAL)1.4426950408889634;
+    const REAL log2_e = (REAL)LOG2_E;
     VECTOR least = F(splat)((LOWEST_EXPONENT - 2) / log2_e), d = -F(larger_lanes)(least, -log_p);
     return g - total * F(exp_lanes)(d, F(splat)(log2_e), F(splat)(LOWEST_EXPONENT / log2_e));
 }

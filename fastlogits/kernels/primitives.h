@@ -12,8 +12,9 @@
 #endif
 
 /* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise;
-   terms that a lane adds before its sum goes to a double; groups of a block whose maxima are kept. */
-enum { BLOCK = 1024, SLOTS = 26, LANES = 256, SHORT = 128, TERMS = 16, GROUPS = 16 };
+   rows of one block that take each step together; terms that a lane adds before its sum goes to a double; groups of a
+   block whose maxima are kept. */
+enum { BLOCK = 1024, SLOTS = 26, LANES = 256, SHORT = 128, ROWS = 16, TERMS = 16, GROUPS = 16 };
 
 /* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
 enum {
@@ -42,6 +43,7 @@ enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULE
 enum { ALL_TIES, FIRST_TIES, LAST_TIES };
 enum { SPAN = 256, BUCKETS = 2048 };
 #define LOWEST -1.7976931348623157e308
+#define LOG2_E 1.4426950408889634
 
 /* Of Philox, which is made of 32-bit words. */
 #define WORD 0xffffffffLL
@@ -132,7 +134,8 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 1.17549435e-38f
 #define LOWEST_EXPONENT -126.0f
 #include "scalars.h"
-#include "stretch.h"
+#include "reductions.h"
+#include "rows.h"
 #include "tiles.h"
 #include "order.h"
 #include "each.h"
@@ -149,7 +152,8 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
 #include "scalars.h"
-#include "stretch.h"
+#include "reductions.h"
+#include "rows.h"
 #include "tiles.h"
 #include "order.h"
 #include "each.h"

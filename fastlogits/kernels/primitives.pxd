@@ -7,7 +7,7 @@ ctypedef fused real:
     double
 
 cdef extern from "primitives.h" nogil:
-    enum: BLOCK, SLOTS, LANES, SHORT, TERMS, GROUPS
+    enum: BLOCK, SLOTS, LANES, SHORT, ROWS, TERMS, GROUPS
     enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE, CHUNK
     enum: PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP, SCALE, HARD, SMOOTH, FACTOR, COUNTER, TARGET, LOST
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
@@ -52,6 +52,17 @@ cdef extern from "primitives.h" nogil:
     void log_softmax_slope(real* g, real* log_p, Py_ssize_t n, real total, real* out)
     void to_lanes(real* x, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* lanes)
     void to_rows(real* lanes, Py_ssize_t classes, Py_ssize_t n, real* x, Py_ssize_t stride)
+    void row_maxima(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* peaks)
+    void row_exps(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* peaks, double scale, real* out,
+                  Py_ssize_t out_stride, int keep, double* sums)
+    void row_exps_gaps(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* peaks, double scale,
+                       real* out, Py_ssize_t out_stride, int keep, double* sums, double* gaps)
+    void row_scale(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* factors, double* offsets,
+                   real* out, Py_ssize_t out_stride)
+    void row_gaps(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* peaks, real* mass,
+                  Py_ssize_t mass_stride, double* gaps, double* masses)
+    void row_slope(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* factors, real* mass,
+                   Py_ssize_t mass_stride, double* counters, real* out, Py_ssize_t out_stride)
     void lane_maxima(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* peaks)
     void lane_exps(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* shift, double scale, real* out,
                    Py_ssize_t out_step, bint keep, double* rest, double* lost, double* ones)

@@ -1,4 +1,4 @@
-/* Functions of one number, for one real type; included by primitives.h with what stretch.h needs too. scalars.py holds
+/* Functions of one number, for one real type; included by primitives.h with what reductions.h needs too. scalars.py holds
    the same names. */
 
 /* Whether x comes before `best` as numpy.argmax has it: larger, or the first NaN. */
@@ -16,7 +16,7 @@ ALWAYS_INLINE REAL F(below_one)(REAL value) { return value == 1 ? 0 : value; }
 /* exp(d) for one number, as vectorisable by the compiler as the loop that calls it */
 ALWAYS_INLINE REAL F(exp)(REAL d)
 {
-    const REAL rate = (REAL)1.4426950408889634;
+    const REAL rate = (REAL)LOG2_E;
     REAL top = (REAL)(2 - LOWEST_EXPONENT) / rate;
     REAL within = d > top ? top : d;
     EXP2(REAL, BITS, within, rate)

@@ -24,7 +24,9 @@ def padded(classes):
 
 def group_of(classes):
     """How many rows take the steps together: as many as their exponentials fit the scratch tile; 1 of long rows."""
-    return 1 if classes > primitives.BLOCK else min(16, 4 * primitives.BLOCK // padded(classes))
+    return 1 if classes > primitives.BLOCK else min(
+        primitives.ROWS, 4 * primitives.BLOCK // padded(classes)
+    )
 
 
 def in_tile(classes, keep):
@@ -143,14 +145,44 @@ def settle(x, at, classes, scale, kept, kept_at, keep, state, j, work, storage):
 
 def sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, keep, n, state, work, storage):
     """PEAK and REST of a group of n rows."""
-    blocks = blocks_of(classes)
+    if classes > primitives.BLOCK:
+        reduce(x, at, classes, scale, kept, kept_at, keep, state, 0, 0, blocks_of(classes), work, storage)
+        settle(x, at, classes, scale, kept, kept_at, keep, state, 0, work, storage)
+        return
+    logits = some_rows(x, at, x_stride, classes, n, primitives.slot(work, primitives.TILE), storage)
+    apart = apart_of(x_stride, classes, storage)
+    peaks = primitives.stretch(state, primitives.PEAK, n)
+    rests = primitives.stretch(state, primitives.REST, n)
+    exps = primitives.stretch(kept, kept_at, n * kept_stride)
+    primitives.row_maxima(logits, apart, classes, n, peaks)
+    primitives.row_exps(logits, apart, classes, n, peaks, scale, exps, kept_stride, keep, rests)
+    take_out_maxima(exps, kept_stride, classes, n, state, work)
+
+
+def some_rows(x, at, stride, classes, n, tile, storage):
+    """n rows where they lie, or converted to a tile, `apart_of` apart."""
+    if storage == primitives.NATIVE:
+        return primitives.stretch(x, at, (n - 1) * stride + classes)
     for j in range(n):
-        reduce(
-            x, at + j * x_stride, classes, scale, kept, kept_at + j * kept_stride, keep, state, j, 0, blocks, work,
-            storage,
-        )  # fmt: skip
+        row = primitives.stretch(tile, j * padded(classes), classes)
+        primitives.load(x, at + j * stride, classes, row, storage)
+    return tile
+
+
+def apart_of(stride, classes, storage):
+    """The distance of `some_rows`."""
+    return stride if storage == primitives.NATIVE else padded(classes)
+
+
+def take_out_maxima(exps, stride, classes, n, state, work):
+    """REST of n rows, from the sums of all their exponentials: see `merge`."""
+    peaks = primitives.stretch(state, primitives.PEAK, n)
+    rests = primitives.stretch(state, primitives.REST, n)
     for j in range(n):
-        settle(x, at + j * x_stride, classes, scale, kept, kept_at + j * kept_stride, keep, state, j, work, storage)
+        rests[j] -= 1.0 if peaks[j] > primitives.NEG_INF else 0.0
+    for j in range(n):
+        if rests[j] < 0.5 and peaks[j] > primitives.NEG_INF:
+            rests[j] = without_maximum(primitives.stretch(exps, j * stride, classes), classes, work)
 
 
 def softmax_write(x, at, kept, kept_at, keep, y, y_at, classes, scale, state, j, first, last, work, storage):
@@ -162,9 +194,8 @@ def softmax_write(x, at, kept, kept_at, keep, y, y_at, classes, scale, state, j,
         size = min(primitives.BLOCK, classes - start)
         if keep:
             exps = primitives.stretch(kept, kept_at + start, size)
-            factor = primitives.cast(
-                inverse * rescale(state[primitives.PEAK + j], fields + block, scale, state), work
-            )
+            ratio = rescale(state[primitives.PEAK + j], fields + block, scale, state)
+            factor = primitives.cast(inverse * ratio, work)
         else:
             logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
             exps = primitives.slot(work, 1)
@@ -194,12 +225,37 @@ def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, st
             kept_stride = padded(classes)
             how = primitives.KEEP_PADDED
         sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, how, n, state, work, storage)
-        for j in range(n):
+        if classes > primitives.BLOCK:
             softmax_write(
-                x, at + j * x_stride, kept, kept_at + j * kept_stride, how, y, (row + j) * y_stride,
-                classes, scale, state, j, 0, blocks, work, storage,
-            )  # fmt: skip
+                x, at, kept, kept_at, how, y, row * y_stride, classes, scale, state, 0, 0, blocks, work, storage
+            )
+        else:
+            for j in range(n):
+                state[primitives.FACTOR + j] = 1.0 / norm(state, j)
+                state[primitives.COUNTER + j] = 0.0
+            scale_rows(kept, kept_at, kept_stride, y, row * y_stride, y_stride, classes, n, state, storage)
+            store_rows(kept, kept_at, kept_stride, y, row * y_stride, y_stride, classes, n, storage)
         row += n
+
+
+def scale_rows(kept, kept_at, kept_stride, y, y_at, y_stride, classes, n, state, storage):
+    """y_c = FACTOR e_c - COUNTER of a group of n rows of one block, in place where `store_rows` has to convert them."""
+    exps = primitives.stretch(kept, kept_at, n * kept_stride)
+    factors = primitives.stretch(state, primitives.FACTOR, n)
+    offsets = primitives.stretch(state, primitives.COUNTER, n)
+    if storage == primitives.NATIVE:
+        results = primitives.stretch(y, y_at, (n - 1) * y_stride + classes)
+        primitives.row_scale(exps, kept_stride, classes, n, factors, offsets, results, y_stride)
+    else:
+        primitives.row_scale(exps, kept_stride, classes, n, factors, offsets, exps, kept_stride)
+
+
+def store_rows(kept, kept_at, kept_stride, y, y_at, y_stride, classes, n, storage):
+    """What `scale_rows` left in place, converted."""
+    if storage != primitives.NATIVE:
+        for j in range(n):
+            results = primitives.stretch(kept, kept_at + j * kept_stride, classes)
+            primitives.store(y, y_at + j * y_stride, classes, results, storage)
 
 
 def log_softmax_write(x, at, y, y_at, classes, scale, state, j, first, last, work, storage):
@@ -318,7 +374,10 @@ def logsumexp_rows(x, x_stride, lse, classes, state, work, storage, start, stop)
         at = row * x_stride
         sums(x, at, x_stride, classes, 1.0, tile, 0, padded(classes), keep, n, state, work, storage)
         for j in range(n):
-            lse[row + j] = log_norm(x, at + j * x_stride, classes, state, j, work, storage)
+            lse[row + j] = state[primitives.PEAK + j] + primitives.log1p(state[primitives.REST + j])
+        for j in range(n):
+            if state[primitives.PEAK + j] == primitives.INF:
+                lse[row + j] = log_norm(x, at + j * x_stride, classes, state, j, work, storage)
         row += n
 
 

@@ -1,4 +1,4 @@
-/* Tiles, whose lanes lie side by side, for one real type; included by primitives.h after stretch.h. */
+/* Tiles, whose lanes lie side by side, for one real type; included by primitives.h after reductions.h. */
 #define SQUARE ((ptrdiff_t)(16 / sizeof(REAL)))
 
 /* lanes_cj = x_jc for n rows of `classes` numbers that lie `stride` apart. Squares at the end of rows overlap others. One
@@ -44,20 +44,6 @@ static inline void F(to_rows)(const REAL *lanes, ptrdiff_t classes, ptrdiff_t n,
             x[j * stride + c] = lanes[c * n + j];
 }
 
-/* A class of the next WIDTH lanes, or of those that are left. */
-ALWAYS_INLINE VECTOR F(read_lanes)(const REAL *x, ptrdiff_t left)
-{
-    return left >= WIDTH ? F(read)(x) : F(read_tail)(x, left, 0);
-}
-
-ALWAYS_INLINE void F(write_lanes)(REAL *x, ptrdiff_t left, VECTOR v)
-{
-    if (left >= WIDTH)
-        memcpy(x, &v, sizeof v);
-    else
-        F(write_tail)(x, left, v);
-}
-
 /* peaks_j = max(peaks_j, max_c x_cj) of n lanes, NaN skipped; class c lies at x + c * step. */
 static inline void F(lane_maxima)(const REAL *x, ptrdiff_t step, ptrdiff_t classes, ptrdiff_t n, REAL *peaks)
 {
@@ -72,10 +58,10 @@ static inline void F(lane_maxima)(const REAL *x, ptrdiff_t step, ptrdiff_t class
         memcpy(peaks + j, m, sizeof m);
     }
     for (; j < n; j += WIDTH) {
-        VECTOR m = F(read_lanes)(peaks + j, n - j);
+        VECTOR m = F(read_some)(peaks + j, n - j);
         for (ptrdiff_t c = 0; c < classes; c++)
-            m = F(larger_lanes)(F(read_lanes)(x + c * step + j, n - j), m);
-        F(write_lanes)(peaks + j, n - j, m);
+            m = F(larger_lanes)(F(read_some)(x + c * step + j, n - j), m);
+        F(write_some)(peaks + j, n - j, m);
     }
 }
 
@@ -85,18 +71,17 @@ static inline void F(lane_exps)(const REAL *x, ptrdiff_t step, ptrdiff_t classes
                                 double scale, REAL *out, ptrdiff_t out_step, int keep, double *rest, double *lost,
                                 double *ones)
 {
-    const double log2_e = 1.4426950408889634;
-    VECTOR rate = F(splat)((REAL)(scale * log2_e)), floor = F(splat)(F(lowest)(scale));
+    VECTOR rate = F(splat)((REAL)(scale * LOG2_E)), floor = F(splat)(F(lowest)(scale));
     for (ptrdiff_t j = 0; j < n; j += WIDTH) {
-        VECTOR away = F(read_lanes)(shift + j, n - j), sum = {0};
+        VECTOR away = F(read_some)(shift + j, n - j), sum = {0};
         VECTOR count = {0};
         for (ptrdiff_t c = 0; c < classes; c++) {
-            VECTOR e = F(exp_lanes)(F(read_lanes)(x + c * step + j, n - j) - away, rate, floor);
+            VECTOR e = F(exp_lanes)(F(read_some)(x + c * step + j, n - j) - away, rate, floor);
             VECTOR below = (VECTOR)((VECTOR_BITS)e & (e != 1));
             sum += below;
             count += e - below;
             if (keep)
-                F(write_lanes)(out + c * out_step + j, n - j, e);
+                F(write_some)(out + c * out_step + j, n - j, e);
         }
         REAL sums[VECTOR_BYTES / sizeof(REAL)], counts[VECTOR_BYTES / sizeof(REAL)];
         memcpy(sums, &sum, sizeof sum);
@@ -115,10 +100,10 @@ static inline void F(lane_scale)(const REAL *x, ptrdiff_t step, ptrdiff_t classe
                                  REAL *out, ptrdiff_t out_step)
 {
     for (ptrdiff_t j = 0; j < n; j += WIDTH) {
-        VECTOR by = F(read_lanes)(factor + j, n - j);
+        VECTOR by = F(read_some)(factor + j, n - j);
         for (ptrdiff_t c = 0; c < classes; c++) {
-            VECTOR v = F(flush_lanes)(by * F(read_lanes)(x + c * step + j, n - j));
-            F(write_lanes)(out + c * out_step + j, n - j, (VECTOR)((VECTOR_BITS)v & (by != 0)));
+            VECTOR v = F(flush_lanes)(by * F(read_some)(x + c * step + j, n - j));
+            F(write_some)(out + c * out_step + j, n - j, (VECTOR)((VECTOR_BITS)v & (by != 0)));
         }
     }
 }
@@ -128,10 +113,10 @@ static inline void F(lane_shift)(const REAL *x, ptrdiff_t step, ptrdiff_t classe
                                  const REAL *shift, const REAL *offset, REAL *out, ptrdiff_t out_step)
 {
     for (ptrdiff_t j = 0; j < n; j += WIDTH) {
-        VECTOR away = F(read_lanes)(shift + j, n - j), less = F(read_lanes)(offset + j, n - j);
+        VECTOR away = F(read_some)(shift + j, n - j), less = F(read_some)(offset + j, n - j);
         for (ptrdiff_t c = 0; c < classes; c++) {
-            VECTOR d = F(read_lanes)(x + c * step + j, n - j) - away;
-            F(write_lanes)(out + c * out_step + j, n - j, rate * d - less);
+            VECTOR d = F(read_some)(x + c * step + j, n - j) - away;
+            F(write_some)(out + c * out_step + j, n - j, rate * d - less);
         }
     }
 }

@@ -1,6 +1,6 @@
 """Tiles, whose lanes lie side by side, part of the primitives; tiles.h is their C."""
 
-from fastlogits.kernels import machine, scalars
+from fastlogits.kernels import each, machine, reductions, scalars
 
 
 def to_lanes(x, stride, classes, n, lanes):
@@ -17,25 +17,13 @@ def to_rows(lanes, classes, n, x, stride):
             x[j * stride + c] = lanes[c * n + j]
 
 
-def read_lanes(x, at, left):
-    """A class of the next lanes, or of those that are left."""
-    return machine.read(x, at) if left >= machine.width(x) else machine.read_tail(x, at, left, 0.0)
-
-
-def write_lanes(x, at, left, lanes):
-    if left >= machine.width(x):
-        machine.write(x, at, lanes)
-    else:
-        machine.write_tail(x, at, left, lanes)
-
-
 def lane_maxima(x, step, classes, n, peaks):
     """peaks_j = max(peaks_j, max_c x_cj) of n lanes, NaN skipped; class c lies at x + c * step."""
     for j in range(0, n, machine.width(x)):
-        m = read_lanes(peaks, j, n - j)
+        m = reductions.read_some(peaks, j, n - j)
         for c in range(classes):
-            m = machine.larger_lanes(read_lanes(x, c * step + j, n - j), m)
-        write_lanes(peaks, j, n - j, m)
+            m = machine.larger_lanes(reductions.read_some(x, c * step + j, n - j), m)
+        reductions.write_some(peaks, j, n - j, m)
 
 
 def lane_exps(x, step, classes, n, shift, scale, out, out_step, keep, rest, lost, ones):
@@ -49,15 +37,15 @@ def lane_exps(x, step, classes, n, shift, scale, out, out_step, keep, rest, lost
     sums = machine.stack(w, x)
     counts = machine.stack(w, x)
     for j in range(0, n, w):
-        away = read_lanes(shift, j, n - j)
+        away = reductions.read_some(shift, j, n - j)
         total = count = machine.splat(0.0, x)
         for c in range(classes):
-            e = scalars.exp_from(read_lanes(x, c * step + j, n - j) - away, rate, floor)
+            e = scalars.exp_from(reductions.read_some(x, c * step + j, n - j) - away, rate, floor)
             below = machine.zero_where_equal(e, one, e)
             total = total + below
             count = count + (e - below)
             if keep:
-                write_lanes(out, c * out_step + j, n - j, e)
+                reductions.write_some(out, c * out_step + j, n - j, e)
         machine.write(sums, 0, total)
         machine.write(counts, 0, count)
         for i in range(min(w, n - j)):
@@ -71,19 +59,19 @@ def lane_scale(x, step, classes, n, factor, out, out_step):
     tiny = machine.splat(2.0 ** machine.lowest(x), x)
     nothing = machine.splat(0.0, x)
     for j in range(0, n, machine.width(x)):
-        by = read_lanes(factor, j, n - j)
+        by = reductions.read_some(factor, j, n - j)
         for c in range(classes):
-            v = by * read_lanes(x, c * step + j, n - j)
-            v = machine.zero_below(machine.magnitude(v), tiny, v)
-            write_lanes(out, c * out_step + j, n - j, machine.zero_where_equal(by, nothing, v))
+            v = by * reductions.read_some(x, c * step + j, n - j)
+            v = machine.zero_where_equal(by, nothing, each.flush_lanes(v, tiny))
+            reductions.write_some(out, c * out_step + j, n - j, v)
 
 
 def lane_shift(x, step, classes, n, rate, shift, offset, out, out_step):
     """out_cj = rate * (x_cj - shift_j) - offset_j of n lanes; out may be x"""
     factor = machine.splat(rate, x)
     for j in range(0, n, machine.width(x)):
-        away = read_lanes(shift, j, n - j)
-        less = read_lanes(offset, j, n - j)
+        away = reductions.read_some(shift, j, n - j)
+        less = reductions.read_some(offset, j, n - j)
         for c in range(classes):
-            d = read_lanes(x, c * step + j, n - j) - away
-            write_lanes(out, c * out_step + j, n - j, factor * d - less)
+            d = reductions.read_some(x, c * step + j, n - j) - away
+            reductions.write_some(out, c * out_step + j, n - j, factor * d - less)

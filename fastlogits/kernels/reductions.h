@@ -33,6 +33,20 @@ ALWAYS_INLINE void F(write_tail)(REAL *x, ptrdiff_t n, VECTOR v)
 #endif
 }
 
+/* A vector, or the numbers that are left for one, with 0 in the other lanes. */
+ALWAYS_INLINE VECTOR F(read_some)(const REAL *x, ptrdiff_t left)
+{
+    return left >= WIDTH ? F(read)(x) : F(read_tail)(x, left, 0);
+}
+
+ALWAYS_INLINE void F(write_some)(REAL *x, ptrdiff_t left, VECTOR v)
+{
+    if (left >= WIDTH)
+        memcpy(x, &v, sizeof v);
+    else
+        F(write_tail)(x, left, v);
+}
+
 /* The larger number, m where x is NaN. */
 ALWAYS_INLINE VECTOR F(larger_lanes)(VECTOR x, VECTOR m)
 {
@@ -115,9 +129,8 @@ ALWAYS_INLINE void F(prefetch)(const REAL *x, int vectors)
 
 /* The lanes are added in double, in registers and as a tree: one after the other, through memory, and with a second
    such sum for the tail of a row, softmax of 8192 x 100 took a third longer. */
-ALWAYS_INLINE double F(add_lanes)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
+ALWAYS_INLINE double F(add_lanes)(VECTOR sum)
 {
-    VECTOR sum = (a + b) + (c + d);
 #if defined(__AVX512F__)
     return _mm512_reduce_add_pd(PAIRS(sum));
 #else
@@ -171,71 +184,79 @@ static inline REAL F(minimum)(const REAL *x, ptrdiff_t n) { return -F(extreme)(x
 /* Where exp(scale * d) falls below the smallest normal number. */
 ALWAYS_INLINE REAL F(lowest)(double scale)
 {
-    const double lowest = LOWEST_EXPONENT / 1.4426950408889634;
+    const double lowest = LOWEST_EXPONENT / LOG2_E;
     return (REAL)(scale == 1 ? lowest : lowest / scale);
 }
 
 /* d * exp(d), where d = -inf gives 0 */
 ALWAYS_INLINE VECTOR F(moment_lanes)(VECTOR d, VECTOR e, VECTOR floor) { return F(larger_lanes)(d, floor) * e; }
 
-/* sum_i exp(scale * (x_i - shift)); each term goes to out_i as well unless `keep` is DISCARD. out may be x. With
-   `moment` (and scale 1) also moment_0 = sum_i (x_i - shift) exp(x_i - shift). */
+/* Sums by lane of e_i = exp(scale * d_i) for n <= RUN, d_i = x_i - shift, rate = scale / log 2; each term goes to out_i
+   as well unless `keep` is DISCARD. out may be x. With `moment` also of d_i e_i (scale 1), or of d_i if `plain`. */
+ALWAYS_INLINE VECTOR F(exp_run)(const REAL *x, ptrdiff_t n, VECTOR shift, VECTOR rate, VECTOR floor, REAL *out,
+                                int keep, VECTOR *moment, int plain)
+{
+    VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0, m0 = s0, m1 = s0, m2 = s0, m3 = s0;
+    ptrdiff_t i = 0;
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        F(prefetch)(x + i, 4);
+        VECTOR d0 = F(read)(x + i) - shift, d1 = F(read)(x + i + WIDTH) - shift;
+        VECTOR d2 = F(read)(x + i + 2 * WIDTH) - shift, d3 = F(read)(x + i + 3 * WIDTH) - shift;
+        VECTOR e0 = F(exp_lanes)(d0, rate, floor), e1 = F(exp_lanes)(d1, rate, floor);
+        VECTOR e2 = F(exp_lanes)(d2, rate, floor), e3 = F(exp_lanes)(d3, rate, floor);
+        if (keep) {
+            memcpy(out + i, &e0, sizeof e0);
+            memcpy(out + i + WIDTH, &e1, sizeof e1);
+            memcpy(out + i + 2 * WIDTH, &e2, sizeof e2);
+            memcpy(out + i + 3 * WIDTH, &e3, sizeof e3);
+        }
+        s0 += e0;
+        s1 += e1;
+        s2 += e2;
+        s3 += e3;
+        if (moment) {
+            m0 += plain ? d0 : F(moment_lanes)(d0, e0, floor);
+            m1 += plain ? d1 : F(moment_lanes)(d1, e1, floor);
+            m2 += plain ? d2 : F(moment_lanes)(d2, e2, floor);
+            m3 += plain ? d3 : F(moment_lanes)(d3, e3, floor);
+        }
+    }
+    for (; i + WIDTH <= n; i += WIDTH) {
+        VECTOR d = F(read)(x + i) - shift, e = F(exp_lanes)(d, rate, floor);
+        if (keep)
+            memcpy(out + i, &e, sizeof e);
+        s0 += e;
+        if (moment)
+            m0 += plain ? d : F(moment_lanes)(d, e, floor);
+    }
+    if (i < n) {
+        VECTOR d = F(read_tail)(x + i, n - i, (REAL)-INFINITY) - shift, e = F(exp_lanes)(d, rate, floor);
+        s1 += e;
+        if (moment)
+            m1 += plain ? F(read_tail)(x + i, n - i, shift[0]) - shift : F(moment_lanes)(d, e, floor);
+        if (keep == KEEP_PADDED)
+            memcpy(out + i, &e, sizeof e);
+        else if (keep == KEEP)
+            F(write_tail)(out + i, n - i, e);
+    }
+    if (moment)
+        *moment = (m0 + m1) + (m2 + m3);
+    return (s0 + s1) + (s2 + s3);
+}
+
+/* The sum of all runs; see exp_run. */
 ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, double scale, REAL *out, int keep,
                                  double *moment)
 {
-    const double log2_e = 1.4426950408889634;
-    VECTOR shift = F(splat)((REAL)shift_by), rate = F(splat)((REAL)(scale * log2_e));
-    VECTOR floor = F(splat)(F(lowest)(scale));
+    VECTOR shift = F(splat)((REAL)shift_by), rate = F(splat)((REAL)(scale * LOG2_E));
+    VECTOR floor = F(splat)(F(lowest)(scale)), moments;
     double sum = 0, moment_sum = 0;
-    ptrdiff_t i = 0;
-    while (i < n) {
-        VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0, m0 = s0, m1 = s0, m2 = s0, m3 = s0;
-        ptrdiff_t end = n < i + RUN ? n : i + RUN;
-        for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
-            F(prefetch)(x + i, 4);
-            VECTOR d0 = F(read)(x + i) - shift, d1 = F(read)(x + i + WIDTH) - shift;
-            VECTOR d2 = F(read)(x + i + 2 * WIDTH) - shift, d3 = F(read)(x + i + 3 * WIDTH) - shift;
-            VECTOR e0 = F(exp_lanes)(d0, rate, floor), e1 = F(exp_lanes)(d1, rate, floor);
-            VECTOR e2 = F(exp_lanes)(d2, rate, floor), e3 = F(exp_lanes)(d3, rate, floor);
-            if (keep) {
-                memcpy(out + i, &e0, sizeof e0);
-                memcpy(out + i + WIDTH, &e1, sizeof e1);
-                memcpy(out + i + 2 * WIDTH, &e2, sizeof e2);
-                memcpy(out + i + 3 * WIDTH, &e3, sizeof e3);
-            }
-            s0 += e0;
-            s1 += e1;
-            s2 += e2;
-            s3 += e3;
-            if (moment) {
-                m0 += F(moment_lanes)(d0, e0, floor);
-                m1 += F(moment_lanes)(d1, e1, floor);
-                m2 += F(moment_lanes)(d2, e2, floor);
-                m3 += F(moment_lanes)(d3, e3, floor);
-            }
-        }
-        for (; i + WIDTH <= end; i += WIDTH) {
-            VECTOR d = F(read)(x + i) - shift, e = F(exp_lanes)(d, rate, floor);
-            if (keep)
-                memcpy(out + i, &e, sizeof e);
-            s0 += e;
-            if (moment)
-                m0 += F(moment_lanes)(d, e, floor);
-        }
-        if (i < end) {
-            VECTOR d = F(read_tail)(x + i, end - i, (REAL)-INFINITY) - shift, e = F(exp_lanes)(d, rate, floor);
-            if (keep == KEEP_PADDED)
-                memcpy(out + i, &e, sizeof e);
-            else if (keep == KEEP)
-                F(write_tail)(out + i, end - i, e);
-            s1 += e;
-            if (moment)
-                m1 += F(moment_lanes)(d, e, floor);
-            i = end;
-        }
-        sum += F(add_lanes)(s0, s1, s2, s3);
+    for (ptrdiff_t i = 0; i < n; i += RUN) {
+        ptrdiff_t size = n - i < RUN ? n - i : RUN;
+        sum += F(add_lanes)(F(exp_run)(x + i, size, shift, rate, floor, keep ? out + i : NULL, keep,
+                                       moment ? &moments : NULL, 0));
         if (moment)
-            moment_sum += F(add_lanes)(m0, m1, m2, m3);
+            moment_sum += F(add_lanes)(moments);
     }
     if (moment)
         *moment = moment_sum;
@@ -259,11 +280,10 @@ static inline double F(keep_exp)(const REAL *x, ptrdiff_t n, double shift, doubl
 }
 
 /* As add_lanes; of doubles, what their additions round away comes back at the end. */
-ALWAYS_INLINE double F(add_signed)(VECTOR a, VECTOR b, VECTOR c, VECTOR d)
+ALWAYS_INLINE double F(add_signed)(VECTOR sum)
 {
     if (sizeof(REAL) == sizeof(float))
-        return F(add_lanes)(a, b, c, d);
-    VECTOR sum = (a + b) + (c + d);
+        return F(add_lanes)(sum);
     double lanes[VECTOR_BYTES / sizeof(REAL)], lost[VECTOR_BYTES / sizeof(REAL)] = {0};
     for (ptrdiff_t i = 0; i < WIDTH; i++)
         lanes[i] = sum[i];
@@ -306,7 +326,7 @@ ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
     return rounded == rounded ? sum + rounded : sum; /* not so where the sum is infinite */
 #else
     if (n <= WIDTH)
-        return F(add_signed)(TERM(0, n), (VECTOR){0}, (VECTOR){0}, (VECTOR){0});
+        return F(add_signed)(TERM(0, n));
     while (i < n) {
         VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
         ptrdiff_t end = n < i + RUN ? n : i + RUN;
@@ -322,7 +342,7 @@ ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
             s1 += TERM(i, end - i);
             i = end;
         }
-        sum += F(add_signed)(s0, s1, s2, s3);
+        sum += F(add_signed)((s0 + s1) + (s2 + s3));
     }
     return sum;
 #endif

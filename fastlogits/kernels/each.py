@@ -1,0 +1,84 @@
+"""What computes one number for each of a stretch, part of the primitives; each.h is its C."""
+
+from fastlogits.kernels import machine, scalars
+
+LOG2_E = scalars.LOG2_E
+NEG_INF = float("-inf")
+
+
+def flush_lanes(lanes, tiny):
+    return machine.zero_below(machine.magnitude(lanes), tiny, lanes)
+
+
+def shift_each(x, n, rate, shift, offset, out):
+    """out_i = rate * (x_i - shift) - offset; out may be x"""
+    w = machine.width(x)
+    factor = machine.splat(rate, x)
+    away = machine.splat(shift, x)
+    less = machine.splat(offset, x)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, factor * (machine.read(x, i) - away) - less)
+        i += w
+    if i < n:
+        machine.write_tail(out, i, n - i, factor * (machine.read_tail(x, i, n - i, 0.0) - away) - less)
+
+
+def scale_each(x, n, factor, out):
+    """out_i = factor * x_i, 0 below the smallest normal number; out may be x"""
+    w = machine.width(x)
+    by = machine.splat(factor, x)
+    tiny = machine.splat(2.0 ** machine.lowest(x), x)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, flush_lanes(by * machine.read(x, i), tiny))
+        i += w
+    if i < n:
+        machine.write_tail(out, i, n - i, flush_lanes(by * machine.read_tail(x, i, n - i, 0.0), tiny))
+
+
+def exp_each(x, shift, n, scale, out):
+    """out_i = exp(scale * (x_i - shift_i)); out may be x"""
+    w = machine.width(x)
+    rate = machine.splat(scale * LOG2_E, x)
+    floor = machine.splat(machine.lowest(x) / (scale * LOG2_E), x)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, scalars.exp_from(machine.read(x, i) - machine.read(shift, i), rate, floor))
+        i += w
+    if i < n:
+        d = machine.read_tail(x, i, n - i, NEG_INF) - machine.read_tail(shift, i, n - i, 0.0)
+        machine.write_tail(out, i, n - i, scalars.exp_from(d, rate, floor))
+
+
+def softmax_slope(g, p, n, total, out):
+    """out_i = p_i (g_i - total), 0 below the smallest normal number; out may be g or p"""
+    w = machine.width(g)
+    less = machine.splat(total, g)
+    tiny = machine.splat(2.0 ** machine.lowest(g), g)
+    i = 0
+    while i + w <= n:
+        machine.write(out, i, flush_lanes(machine.read(p, i) * (machine.read(g, i) - less), tiny))
+        i += w
+    if i < n:
+        last = machine.read_tail(p, i, n - i, 0.0) * (machine.read_tail(g, i, n - i, 0.0) - less)
+        machine.write_tail(out, i, n - i, flush_lanes(last, tiny))
+
+
+def log_softmax_slope(g, log_p, n, total, out):
+    """out_i = g_i - exp(log_p_i) total; out may be g or log_p"""
+    w = machine.width(g)
+    times = machine.splat(total, g)
+    rate = machine.splat(LOG2_E, g)
+    floor = machine.splat(machine.lowest(g) / LOG2_E, g)
+    least = machine.splat((machine.lowest(g) - 2.0) / LOG2_E, g)
+    none = machine.splat(0.0, g)
+    i = 0
+    while i + w <= n:
+        d = none - machine.larger_lanes(least, none - machine.read(log_p, i))
+        machine.write(out, i, machine.read(g, i) - times * scalars.exp_from(d, rate, floor))
+        i += w
+    if i < n:
+        d = none - machine.larger_lanes(least, none - machine.read_tail(log_p, i, n - i, 0.0))
+        last = machine.read_tail(g, i, n - i, 0.0) - times * scalars.exp_from(d, rate, floor)
+        machine.write_tail(out, i, n - i, last)

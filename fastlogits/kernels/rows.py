@@ -1,0 +1,87 @@
+"""Several rows at once, part of the primitives; rows.h is their C."""
+
+from fastlogits.kernels import each, machine, reductions, scalars
+
+NEG_INF = float("-inf")
+
+
+def row_maxima(x, stride, size, n, peaks):
+    """peaks_j = max_i x_ji, NaN skipped, of n rows that lie `stride` apart"""
+    for j in range(n):
+        peaks[j] = reductions.maximum(machine.stretch(x, j * stride, size), size)
+
+
+def row_exps_loop(x, stride, size, n, peaks, scale, out, out_stride, keep, sums, gaps):
+    """sums_j = sum_i exp(scale d_ji) of n rows, d_ji = x_ji - peaks_j, the terms in `out` as well; out may be x. Also
+    gaps_j = -sum_i d_ji, unless gaps is None.
+    """
+    rate = machine.splat(scale * scalars.LOG2_E, x)
+    floor = machine.splat(machine.lowest(x) / (scale * scalars.LOG2_E), x)
+    run = reductions.RUN_VECTORS * machine.width(x)
+    for j in range(n):
+        shift = machine.cast(peaks[j] if peaks[j] > NEG_INF else 0.0, x)
+        total = 0.0
+        gap = 0.0
+        for i in range(0, size, run):
+            part, distances = reductions.exp_run(
+                x, j * stride + i, min(run, size - i), shift, rate, floor, out, j * out_stride + i, keep,
+                gaps is not None, True,
+            )  # fmt: skip
+            total += machine.add_lanes(part)
+            gap -= machine.add_lanes(distances)
+        sums[j] = total
+        if gaps is not None:
+            gaps[j] = gap
+
+
+def row_exps(x, stride, size, n, peaks, scale, out, out_stride, keep, sums):
+    row_exps_loop(x, stride, size, n, peaks, scale, out, out_stride, keep, sums, None)
+
+
+def row_exps_gaps(x, stride, size, n, peaks, scale, out, out_stride, keep, sums, gaps):
+    row_exps_loop(x, stride, size, n, peaks, scale, out, out_stride, keep, sums, gaps)
+
+
+def row_scale(x, stride, size, n, factors, offsets, out, out_stride):
+    """out_ji = factors_j x_ji - offsets_j of n rows, 0 below the smallest normal number; out may be x"""
+    tiny = machine.splat(2.0 ** machine.lowest(x), x)
+    for j in range(n):
+        factor = machine.splat(factors[j], x)
+        less = machine.splat(offsets[j], x)
+        for i in range(0, size, machine.width(x)):
+            v = factor * reductions.read_some(x, j * stride + i, size - i) - less
+            reductions.write_some(out, j * out_stride + i, size - i, each.flush_lanes(v, tiny))
+
+
+def row_gaps(x, stride, size, n, peaks, mass, mass_stride, gaps, masses):
+    """gaps_j = sum_i mass_ji (peaks_j - x_ji), where a mass of 0 counts 0, and masses_j = sum_i mass_ji of n rows"""
+    w = machine.width(x)
+    nothing = machine.splat(0.0, x)
+    for j in range(n):
+        peak = machine.splat(peaks[j] if peaks[j] > NEG_INF else 0.0, x)
+        gap = 0.0
+        total = 0.0
+        for first in range(0, size, reductions.TERMS * w):
+            last = min(size, first + reductions.TERMS * w)
+            by_lane = mass_by_lane = nothing
+            for i in range(first, last, w):
+                m = reductions.read_some(mass, j * mass_stride + i, last - i)
+                d = peak - reductions.read_some(x, j * stride + i, last - i)
+                by_lane = by_lane + machine.zero_where_equal(m, nothing, m * d)
+                mass_by_lane = mass_by_lane + m
+            gap += machine.add_lanes(by_lane)
+            total += machine.add_lanes(mass_by_lane)
+        gaps[j] = gap
+        masses[j] = total
+
+
+def row_slope(x, stride, size, n, factors, mass, mass_stride, counters, out, out_stride):
+    """out_ji = factors_j x_ji - counters_j mass_ji of n rows, 0 below the smallest normal number; out may be x"""
+    tiny = machine.splat(2.0 ** machine.lowest(x), x)
+    for j in range(n):
+        factor = machine.splat(factors[j], x)
+        counter = machine.splat(counters[j], x)
+        for i in range(0, size, machine.width(x)):
+            less = counter * reductions.read_some(mass, j * mass_stride + i, size - i)
+            v = factor * reductions.read_some(x, j * stride + i, size - i) - less
+            reductions.write_some(out, j * out_stride + i, size - i, each.flush_lanes(v, tiny))
