@@ -8,7 +8,7 @@ import types
 
 import numba
 
-from fastlogits.backends import _numba_machine
+from fastlogits.backends import _numba_machine, _numba_squares
 from fastlogits.backends._numba_compiler import KERNELS, TEXT
 
 
@@ -27,6 +27,7 @@ def load(name):
 
 
 machine = load("machine") if numba.config.DISABLE_JIT else _numba_machine
+squares = load("squares") if numba.config.DISABLE_JIT else _numba_squares
 scalars = load("scalars")
 order = load("order")
 reductions = load("reductions")

@@ -73,7 +73,7 @@ typedef int32_t i32v __attribute__((vector_size(VECTOR_BYTES)));
 typedef double f64v __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t i64v __attribute__((vector_size(VECTOR_BYTES)));
 
-#include "quarters.h"
+#include "squares.h"
 
 /* 2^t for t = d * rate, d <= 0, exactly 0 below the smallest normal number: 2^(t - n) by a minimax polynomial whose
    error (0.02 eps for float, 0.08 for double) is far below the rounding, n added to the exponent. Adding 1.5 * 2^23

@@ -1,18 +1,32 @@
 """Tiles, whose lanes lie side by side, part of the primitives; tiles.h is their C."""
 
-from fastlogits.kernels import each, machine, reductions, scalars
+from fastlogits.kernels import each, machine, reductions, scalars, squares
 
 
 def to_lanes(x, stride, classes, n, lanes):
-    """lanes_cj = x_jc for n rows of `classes` numbers that lie `stride` apart"""
-    for j in range(n):
+    """lanes_cj = x_jc for n rows of `classes` numbers that lie `stride` apart. Squares at the end overlap others."""
+    side = squares.side(x)
+    first = 0
+    while classes >= side and first + machine.width(x) <= n:
+        for c in range(0, classes, side):
+            at = min(c, classes - side)
+            squares.to_lanes(x, first * stride + at, stride, lanes, at * n + first, n)
+        first += machine.width(x)
+    for j in range(first, n):
         for c in range(classes):
             lanes[c * n + j] = x[j * stride + c]
 
 
 def to_rows(lanes, classes, n, x, stride):
     """x_jc = lanes_cj"""
-    for j in range(n):
+    side = squares.side(x)
+    first = 0
+    while classes >= side and first + machine.width(x) <= n:
+        for c in range(0, classes, side):
+            at = min(c, classes - side)
+            squares.to_rows(lanes, at * n + first, n, x, first * stride + at, stride)
+        first += machine.width(x)
+    for j in range(first, n):
         for c in range(classes):
             x[j * stride + c] = lanes[c * n + j]
 
