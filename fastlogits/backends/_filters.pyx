@@ -5,16 +5,6 @@ from fastlogits.kernels.primitives cimport BUCKETS, RULES, SECTIONS
 
 include "_run.pxi"
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #else
-    #define omp_get_thread_num() 0
-    #endif
-    """
-    int omp_get_thread_num() nogil
-
 
 cdef inline double* scratch_of(Call* c) noexcept nogil:
     """The calling thread's own."""

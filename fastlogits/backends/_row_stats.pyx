@@ -20,17 +20,6 @@ cdef struct Sweep:
     radix.Options options
 
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #else
-    #define omp_get_thread_num() 0
-    #endif
-    """
-    int omp_get_thread_num() nogil
-
-
 cdef inline Py_ssize_t fields_of(Call* c, Sweep* s) noexcept nogil:
     """How many numbers the state of a thread has that sorts."""
     return s.options.sort_at + radix.room(c.classes)

@@ -19,6 +19,16 @@ from fastlogits.kernels.primitives cimport (
 
 cnp.import_array()
 
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #else
+    #define omp_get_thread_num() 0
+    #endif
+    """
+    int omp_get_thread_num() nogil
+
 cdef enum:
     SHORT_CLASSES = 32   # rows of at most so many classes are transposed
     PIECE = 16           # blocks of a long row that a thread takes at once
