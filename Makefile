@@ -7,7 +7,7 @@ DEMO_NEEDS := scipy scikit-learn matplotlib
 
 # Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
 WORKERS ?= 2
-PYTEST = FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST = FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n $(WORKERS)
 
 VENV := .venv
 BIN := $(VENV)/bin

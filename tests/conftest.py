@@ -18,16 +18,19 @@ REQUIRED = {name for name in os.environ.get("FASTLOGITS_REQUIRE", "").replace(" 
 def pytest_configure(config):
     for name in ("array_api_backends", "skip_xp_backends", "xfail_xp_backends", "uses_xp_capabilities"):
         config.addinivalue_line("markers", f"{name}: of SciPy's own tests, without effect here")
-    config.addinivalue_line("markers", "xdist_group: of pytest-xdist, without effect where it is not installed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """With several workers, all of Numba goes to one, which compiles each kernel once; of the rest each file."""
-    for item in items:
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        backend = parameters.get("backend") or parameters.get("compiled_backend")
-        item.add_marker(pytest.mark.xdist_group("numba" if backend == "numba" else item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path, _, case = nodeid.partition("::")
+            return "numba" if "numba" in case.partition("[")[2] else path
+
+    return Scheduling(config, log)
 
 
 def missing(name, why):
