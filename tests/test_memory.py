@@ -27,7 +27,7 @@ NO_COPY = [
     "one row for all",
     "read-only",
 ]
-ROWS, CLASSES = 6, 30_011
+ROWS, CLASSES = 12, 30_011
 
 # The entropy takes blocks of columns side by side: see test_side_by_side.py.
 COLUMNS = {"axis 0", "Fortran", "middle axis", "axis 0 of three"}
