@@ -46,7 +46,13 @@ def extensions():
         for name in ("_softmax", "_cross_entropy", "_filters", "_moments", "_row_stats")
     ]
     plain = [
-        Extension(f"fastlogits.backends.{name}", [f"fastlogits/backends/{name}.pyx"]) for name in ("_cpu", "_team")
+        Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
+        Extension(
+            "fastlogits.backends._team",
+            ["fastlogits/backends/_team.pyx"],
+            extra_compile_args=["-fopenmp"],
+            extra_link_args=["-fopenmp"],
+        ),
     ]
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(

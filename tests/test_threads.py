@@ -1,5 +1,6 @@
 """Threads: the same bits whatever their number, concurrent callers, forked children, and Ctrl-C."""
 
+import contextvars
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import require_backend
 from operations import OPERATIONS, call, make_logits
 from subprocesses import run, start
 
@@ -211,3 +213,33 @@ def test_ctrl_c_within_half_a_second(backend, threads):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted under /proc")
+def test_threads_of_other_callers_are_let_go(rng):
+    """Idle threads of OpenMP, more than there are processors, make its threads sleep between all calls."""
+    require_backend("cython")
+    x = rng.standard_normal((200, 1000))
+    callers, done = [], threading.Event()
+
+    def caller():
+        fastlogits.softmax(x)
+        called.release()
+        done.wait()
+
+    with fastlogits.settings(backend="cython", num_threads=2):
+        fastlogits.softmax(x)
+        before = len(os.listdir("/proc/self/task"))
+        called = threading.Semaphore(0)
+        for _ in range(4):
+            callers.append(threading.Thread(target=contextvars.copy_context().run, args=(caller,)))
+            callers[-1].start()
+            called.acquire()
+        until = time.monotonic() + 10
+        while len(os.listdir("/proc/self/task")) > before + 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        left = len(os.listdir("/proc/self/task"))
+        done.set()
+        for thread in callers:
+            thread.join()
+    assert left <= before + 4

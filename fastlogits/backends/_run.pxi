@@ -11,7 +11,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastlogits.backends._team cimport Team, team
+from fastlogits.backends._team cimport Team, let_go, team
 from fastlogits.kernels.cross_entropy cimport Options
 from fastlogits.kernels.primitives cimport (
     BFLOAT16, BLOCK, BLOCK_FIELDS, FLOAT16, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE, real,
@@ -72,6 +72,16 @@ cdef void do_part(void* shared, Py_ssize_t part) noexcept nogil:
 
 
 cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits, int threads) except -1:
+    """All items, on threads that wait for the next call or are let go."""
+    try:
+        return share_out(function, which, call, items, item_logits, threads)
+    finally:
+        if threads > 1:
+            let_go()
+
+
+cdef int share_out(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits,
+                   int threads) except -1:
     cdef Py_ssize_t part, region = max(1, REGION // max(1, item_logits))
     cdef Team* others = team()
     cdef Job job
@@ -113,15 +123,17 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
             n = min(together, call.rows - row)
             call.first_row = row
             if begin != NULL:
-                run(begin, which, call, n, BLOCK, 1)
-            run(reduce, which, call, n * pieces, PIECE * BLOCK, threads)
+                share_out(begin, which, call, n, BLOCK, 1)
+            share_out(reduce, which, call, n * pieces, PIECE * BLOCK, threads)
             if settle != NULL:
-                run(settle, which, call, n, BLOCK, 1)
+                share_out(settle, which, call, n, BLOCK, 1)
             if write != NULL:
-                run(write, which, call, n * pieces, PIECE * BLOCK, threads)
+                share_out(write, which, call, n * pieces, PIECE * BLOCK, threads)
             row += n
     finally:
         free(call.states)
+        if threads > 1:
+            let_go()
     return 0
 
 

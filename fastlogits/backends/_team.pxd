@@ -9,3 +9,4 @@ cdef struct Team:
 
 cdef Team* team() noexcept nogil  # NULL: OpenMP's
 cdef void join(Team* team) noexcept nogil
+cdef void let_go() noexcept nogil  # after a region: of OpenMP's threads, unless this thread is the one that keeps them
