@@ -17,9 +17,9 @@ from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
 from fastlogits.cli.whole import followed, mind, or_nothing, put, remove, sync_tree
 
-# Between two waits for the disk pass so many times what one takes, but no fewer seconds than make them rare, and no more
-# than are gladly lost to a crash. With waits from the first tenths of a second on, softmax of 1 GB took 2.5 s instead
-# of 1.9.
+# Between two waits for the disk pass so many times what one takes, but no fewer seconds than make them rare, and no
+# more than are gladly lost to a crash. With waits from the first tenths of a second on, softmax of 1 GB took 2.5 s
+# instead of 1.9.
 SYNC_PAUSE = 20
 SHORTEST_PAUSE, LONGEST_PAUSE = 2, 10
 
