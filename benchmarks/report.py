@@ -250,7 +250,8 @@ def readme_region(results, folder):
     peers = [name for name in EVERYBODY if any(name in row.cell["times"] for row in rows)]
     lines = [
         f"How many times faster than the fastest of {', '.join(peers)} in the same run: geometric mean over "
-        f"{len({row.size for row in rows})} sizes, and the lowest. {rows[0].threads} threads each, "
+        f"{len({row.size for row in rows})} sizes, and the lowest, of the cells measured without noise. "
+        f"{rows[0].threads} threads each, "
         f"{machine['processor']}, instruction set {machine['instruction set']}.",
         "",
         "| Operation | " + " | ".join(dtypes) + " |",
