@@ -1,5 +1,6 @@
 """fastlogits.jax in compiled programs: logits that are overwritten, other devices, threads, the end of a program."""
 
+import os
 import re
 
 import numpy as np
@@ -155,3 +156,21 @@ def test_a_program_may_end_while_kernels_are_running():
         print("done")
         """
     assert run(code).endswith("done")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted under /proc")
+def test_the_pool_does_not_pass_for_the_first_caller():
+    """The caller that keeps OpenMP's threads is one that has some: not a thread of XLA, which has XLA's."""
+    code = """
+        import os, time
+        import jax, jax.numpy as jnp, numpy as np, fastlogits, fastlogits.jax
+        step = jax.jit(lambda x: fastlogits.jax.softmax(x) + fastlogits.jax.log_softmax(x))
+        for _ in range(3):
+            step(jnp.ones((2000, 1000))).block_until_ready()
+        fastlogits.softmax(np.ones((2, 3)))
+        before = len(os.listdir("/proc/self/task"))
+        fastlogits.softmax(np.ones((2000, 1000)))
+        time.sleep(0.2)
+        print(len(os.listdir("/proc/self/task")) - before)
+        """
+    assert run(code, FASTLOGITS_BACKEND="cython", FASTLOGITS_NUM_THREADS=2) == "1"

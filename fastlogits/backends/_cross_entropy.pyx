@@ -31,7 +31,7 @@ cdef void ce_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
         n = c.first_row + row
         if not ce.ignored(c.labels, n, &c.options):
             ce.reduce(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, <real*>c.z,
-                      n * c.z_stride, <real*>c.weight, &c.options, row_state(c, row), 0, piece_first(c, item),
+                      n * c.z_stride, <real*>c.weight, &c.options, row_state(c, row), piece_first(c, item),
                       piece_last(c, item), work)
 
 
@@ -44,7 +44,7 @@ cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
             c.losses[n] = 0.0
         else:
             ce.settle(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, &c.options,
-                      row_state(c, row), 0, work)
+                      row_state(c, row), work)
             ce.finish(c.labels, n, <real*>c.weight, c.sample_weight, c.grad_loss, c.losses, 1, &c.options,
                       row_state(c, row))
 
@@ -65,7 +65,7 @@ cdef void ce_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noex
         else:
             ce.write(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, <real*>c.y,
                      n * c.y_stride, -1 if c.options.soft else c.labels[n], <real*>c.z, n * c.z_stride,
-                     <real*>c.weight, &c.options, row_state(c, row), 0, first, last, work)
+                     <real*>c.weight, &c.options, row_state(c, row), first, last, work)
 
 
 cdef void ce_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

@@ -32,8 +32,8 @@ cdef void moments_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
         if c.labels[n] < 0:
             text.write_zeros(<double*>c.y, n, c.rows)
         else:
-            softmax.settle(<real*>c.x, n * c.x_stride, c.classes, c.scale, work, 0, DISCARD, row_state(c, row), 0,
-                           work, c.storage)
+            softmax.settle(<real*>c.x, n * c.x_stride, c.classes, c.scale, work, 0, DISCARD, row_state(c, row), work,
+                           c.storage)
             text.finish(<real*>c.x, n * c.x_stride, c.labels[n], <double*>c.y, n, c.rows, c.classes,
                         c.scale, row_state(c, row), work, c.storage)
 

@@ -39,7 +39,7 @@ cdef void softmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     for item in range(start, stop):
         row = piece_row(c, item)
         rows.reduce(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, <real*>c.y,
-                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), 0, piece_first(c, item),
+                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), piece_first(c, item),
                     piece_last(c, item), work, c.storage)
 
 
@@ -48,7 +48,7 @@ cdef void softmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     cdef Py_ssize_t row
     for row in range(start, stop):
         rows.settle(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, <real*>c.y,
-                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), 0, work, c.storage)
+                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), work, c.storage)
 
 
 cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -63,7 +63,7 @@ cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
                                    piece_first(c, item), piece_last(c, item), work, c.storage)
         else:
             rows.softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.keep, <real*>c.y, y_at, c.classes, c.scale,
-                               row_state(c, row), 0, piece_first(c, item), piece_last(c, item), work, c.storage)
+                               row_state(c, row), piece_first(c, item), piece_last(c, item), work, c.storage)
 
 
 cdef void softmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

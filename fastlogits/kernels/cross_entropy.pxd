@@ -38,14 +38,14 @@ cdef bint ignored(int64_t* labels, Py_ssize_t row, Options* options) noexcept no
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, c=Py_ssize_t, logits="real*",
                mass="real*", gaps="real*", shift=double, peak=real)
 cdef void reduce(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* targets,
-                 Py_ssize_t targets_at, real* weight, Options* options, double* state, Py_ssize_t j, Py_ssize_t first,
+                 Py_ssize_t targets_at, real* weight, Options* options, double* state, Py_ssize_t first,
                  Py_ssize_t last, real* work) noexcept nogil
 
-@cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, blocks=Py_ssize_t, _=Py_ssize_t,
+@cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, _=Py_ssize_t,
                fields=Py_ssize_t, logits="real*", exps="real*", mass=double, gap=double, shift=double,
                block_mass=double, block_peak=double)
 cdef void settle(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, Options* options, double* state,
-                 Py_ssize_t j, real* work) noexcept nogil
+                 real* work) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, label=int64_t, hard=double, row_scale=double, scale=double, z_loss=double, peak=double,
                log_norm=double, lse=double, loss=double)
@@ -60,7 +60,7 @@ cdef void gradients(Py_ssize_t n, double scale, double z_loss, double grad_scale
                exps="real*", grads="real*", mass="real*", ratio=double, counter=real, factor=real)
 cdef void write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* grad, Py_ssize_t grad_at,
                 Py_ssize_t label, real* targets, Py_ssize_t targets_at, real* weight, Options* options, double* state,
-                Py_ssize_t j, Py_ssize_t first, Py_ssize_t last, real* work) noexcept nogil
+                Py_ssize_t first, Py_ssize_t last, real* work) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, j=Py_ssize_t, zeros="real*")
 cdef void write_zeros(real* grad, Py_ssize_t at, Py_ssize_t n, Options* options, real* work) noexcept nogil

@@ -107,9 +107,9 @@ def ignored(labels, row, options):
     return not options.soft and labels[row] == options.ignore_index
 
 
-def reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, state, j, first, last, work):
-    """Per block of row j: peak and sum as in softmax.py; gap_b = sum mass_c (peak_b - z_c), mass_b = sum mass_c."""
-    fields = primitives.ROW_FIELDS + (j * softmax.blocks_of(options.classes) + first) * primitives.BLOCK_FIELDS
+def reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, state, first, last, work):
+    """Per block: peak and sum as in softmax.py; gap_b = sum mass_c (peak_b - z_c), mass_b = sum mass_c."""
+    fields = primitives.ROW_FIELDS + first * primitives.BLOCK_FIELDS
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
@@ -127,9 +127,9 @@ def reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, sta
         fields += primitives.BLOCK_FIELDS
 
 
-def settle(x, at, kept, kept_at, keep, options, state, j, work):
-    """PEAK, REST, LOG_NORM, MASS and GAP of row j from its blocks."""
-    again = softmax.merge(options.classes, options.scale, state, j)
+def settle(x, at, kept, kept_at, keep, options, state, work):
+    """PEAK, REST, LOG_NORM, MASS and GAP of a row from its blocks."""
+    again = softmax.merge(options.classes, options.scale, state)
     if again >= 0:
         start = again * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
@@ -138,24 +138,23 @@ def settle(x, at, kept, kept_at, keep, options, state, j, work):
         else:
             logits = transform(x, at + start, size, options, work)
             exps = primitives.slot(work, 5)
-            primitives.keep_exp(logits, size, state[primitives.PEAK + j], options.scale, exps, primitives.KEEP_PADDED)
-        state[primitives.REST + j] += softmax.without_maximum(exps, size, work)
-    state[primitives.LOG_NORM + j] = primitives.log1p(state[primitives.REST + j])
+            primitives.keep_exp(logits, size, state[primitives.PEAK], options.scale, exps, primitives.KEEP_PADDED)
+        state[primitives.REST] += softmax.without_maximum(exps, size, work)
+    state[primitives.LOG_NORM] = primitives.log1p(state[primitives.REST])
     mass = 0.0
     gap = 0.0
     if options.spread:
-        blocks = softmax.blocks_of(options.classes)
-        fields = primitives.ROW_FIELDS + j * blocks * primitives.BLOCK_FIELDS
-        for _ in range(blocks):
+        fields = primitives.ROW_FIELDS
+        for _ in range(softmax.blocks_of(options.classes)):
             block_mass = state[fields + primitives.BLOCK_MASS]
             block_peak = state[fields + primitives.BLOCK_PEAK]
             shift = block_peak if block_peak > primitives.NEG_INF else 0.0
             mass += block_mass
             gap += state[fields + primitives.BLOCK_GAP]
-            gap += primitives.weigh(block_mass, state[primitives.PEAK + j] - shift)
+            gap += primitives.weigh(block_mass, state[primitives.PEAK] - shift)
             fields += primitives.BLOCK_FIELDS
-    state[primitives.MASS + j] = mass
-    state[primitives.GAP + j] = gap
+    state[primitives.MASS] = mass
+    state[primitives.GAP] = gap
 
 
 def finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state):
@@ -209,10 +208,10 @@ def gradients(n, scale, z_loss, grad_scale, state):
 
 
 def write(
-    x, at, kept, kept_at, keep, grad, grad_at, label, targets, targets_at, weight, options, state, j, first, last, work
+    x, at, kept, kept_at, keep, grad, grad_at, label, targets, targets_at, weight, options, state, first, last, work
 ):
-    """grad_c = FACTOR exp(z_c - PEAK) - COUNTER mass_c of row j, times the softcap's slope; TARGET at the label."""
-    counter = primitives.cast(state[primitives.COUNTER + j], work)
+    """grad_c = FACTOR exp(z_c - PEAK) - COUNTER mass_c of a row, times the softcap's slope; TARGET at the label."""
+    counter = primitives.cast(state[primitives.COUNTER], work)
     blocks = softmax.blocks_of(options.classes)
     for block in range(first, last):
         start = block * primitives.BLOCK
@@ -221,13 +220,13 @@ def write(
             exps = primitives.stretch(kept, kept_at + start, size)
             ratio = 1.0
             if blocks > 1:
-                ratio = softmax.rescale(state[primitives.PEAK + j], j * blocks + block, options.scale, state)
+                ratio = softmax.rescale(state[primitives.PEAK], block, options.scale, state)
         else:
             logits = transform(x, at + start, size, options, work)
             exps = primitives.slot(work, 5)
-            primitives.keep_exp(logits, size, state[primitives.PEAK + j], options.scale, exps, primitives.KEEP_PADDED)
+            primitives.keep_exp(logits, size, state[primitives.PEAK], options.scale, exps, primitives.KEEP_PADDED)
             ratio = 1.0
-        factor = primitives.cast(ratio * state[primitives.FACTOR + j], work)
+        factor = primitives.cast(ratio * state[primitives.FACTOR], work)
         grads = exps
         if options.spread:
             mass = class_mass(targets, targets_at, start, size, weight, options, work)
@@ -240,7 +239,7 @@ def write(
             primitives.scale_each(exps, size, factor, grads)
         multiply_slope(x, at + start, grads, size, options, work)
         if label >= start and label < start + size:
-            grads[label - start] = primitives.flush(primitives.cast(state[primitives.TARGET + j], work))
+            grads[label - start] = primitives.flush(primitives.cast(state[primitives.TARGET], work))
         primitives.store(grad, grad_at + start, size, grads, options.storage)
 
 
@@ -290,8 +289,8 @@ def rows(
         if together:
             group_sums(x, at, kept, kept_at, kept_stride, keep, targets, targets_at, n, options, state, work)
         else:
-            reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, state, 0, 0, blocks, work)
-            settle(x, at, kept, kept_at, keep, options, state, 0, work)
+            reduce(x, at, kept, kept_at, keep, targets, targets_at, weight, options, state, 0, blocks, work)
+            settle(x, at, kept, kept_at, keep, options, state, work)
         finish(labels, row, weight, sample_weight, grad_loss, losses, n, options, state)
         if options.with_grad and together:
             group_write(
@@ -300,7 +299,7 @@ def rows(
         elif options.with_grad:
             write(
                 x, at, kept, kept_at, keep, grad, grad_at, -1 if options.soft else labels[row], targets, targets_at,
-                weight, options, state, 0, 0, blocks, work,
+                weight, options, state, 0, blocks, work,
             )  # fmt: skip
         row += n
 
@@ -351,11 +350,8 @@ def group_write(
     counters = primitives.stretch(state, primitives.COUNTER, n)
     factors = primitives.stretch(state, primitives.FACTOR, n)
     exps = primitives.stretch(kept, kept_at, n * kept_stride)
-    grads = exps
-    apart = kept_stride
-    if options.storage == primitives.NATIVE:
-        grads = primitives.stretch(grad, grad_at, (n - 1) * options.grad_stride + classes)
-        apart = options.grad_stride
+    grads = softmax.place_rows(grad, grad_at, options.grad_stride, classes, n, exps, options.storage)
+    apart = softmax.apart_of(options.grad_stride, classes, options.storage)
     if options.soft:
         mass = softmax.some_rows(
             targets, targets_at, options.targets_stride, classes, n, primitives.slot(work, primitives.OTHER_TILE),
@@ -369,4 +365,4 @@ def group_write(
         primitives.row_scale(exps, kept_stride, classes, n, factors, counters, grads, apart)
         for j in range(n):
             grads[j * apart + labels[row + j]] = primitives.flush(primitives.cast(state[primitives.TARGET + j], work))
-    softmax.store_rows(kept, kept_at, kept_stride, grad, grad_at, options.grad_stride, classes, n, options.storage)
+    softmax.store_rows(grad, grad_at, options.grad_stride, classes, n, grads, options.storage)

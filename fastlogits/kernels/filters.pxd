@@ -34,8 +34,8 @@ cdef Py_ssize_t bucket(double key, double high, double unit, double rate, Py_ssi
 cdef double unit_of(double span) noexcept nogil
 
 @cython.locals(narrowed="double*", narrowed_mass="double*", histogram="double*", found="double*", before=double,
-               high=double, low=double, unit=double, rate=double, gap=double, last=Py_ssize_t, b=Py_ssize_t, i=Py_ssize_t,
-               chosen=Py_ssize_t, size=Py_ssize_t)
+               high=double, low=double, unit=double, rate=double, gap=double, last=Py_ssize_t,
+               b=Py_ssize_t, i=Py_ssize_t, chosen=Py_ssize_t, size=Py_ssize_t)
 cdef double select(double* key, double* mass, Py_ssize_t n, double total, double rest, double* scratch,
                    Py_ssize_t classes) noexcept nogil
 
@@ -45,8 +45,8 @@ cdef double nth(double* key, Py_ssize_t n, Py_ssize_t count, double* scratch, Py
 @cython.locals(i=Py_ssize_t, count=Py_ssize_t)
 cdef Py_ssize_t count_at(double* key, Py_ssize_t n, double threshold) noexcept nogil
 
-@cython.locals(above=Py_ssize_t, i=Py_ssize_t, kept=Py_ssize_t, place=Py_ssize_t, at_threshold=Py_ssize_t, survivors="double*",
-               mass="double*", ids="double*")
+@cython.locals(above=Py_ssize_t, i=Py_ssize_t, kept=Py_ssize_t, place=Py_ssize_t, at_threshold=Py_ssize_t,
+               survivors="double*", mass="double*", ids="double*")
 cdef Py_ssize_t keep(double* key, Py_ssize_t n, double threshold, Py_ssize_t first, Py_ssize_t last, int ties,
                      Py_ssize_t min_keep, double* scratch, Py_ssize_t classes) noexcept nogil
 

@@ -22,8 +22,8 @@ cdef void moments_rows(real* x, Py_ssize_t x_stride, int64_t* labels, double* re
 cdef void write_zeros(double* results, Py_ssize_t row, Py_ssize_t rows) noexcept nogil
 
 @cython.locals(peaks="real*", shifts="real*", sums="real*", squares="real*", means="real*", exps="real*", kept="real*",
-               rate=real, nothing=real, mean_at=Py_ssize_t, variance_at=Py_ssize_t, square_at=Py_ssize_t, j=Py_ssize_t, c=Py_ssize_t,
-               logits="real*", away=real, norm=double, picked="real*")
+               rate=real, nothing=real, mean_at=Py_ssize_t, variance_at=Py_ssize_t, square_at=Py_ssize_t,
+               j=Py_ssize_t, c=Py_ssize_t, logits="real*", away=real, norm=double, picked="real*")
 cdef void tile(real* x, Py_ssize_t at, Py_ssize_t step, int64_t* labels, double* results, Py_ssize_t row,
                Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t n, double beta, bint keep, double* state, real* work,
                int storage) noexcept nogil

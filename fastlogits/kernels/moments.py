@@ -89,7 +89,7 @@ def moments_rows(x, x_stride, labels, results, rows, classes, beta, state, work,
             write_zeros(results, row, rows)
         else:
             reduce(x, at, labels[row], classes, beta, state, 0, blocks, work, storage)
-            softmax.settle(x, at, classes, beta, exps, 0, keep, state, 0, work, storage)
+            softmax.settle(x, at, classes, beta, exps, 0, keep, state, work, storage)
             finish(x, at, labels[row], results, row, rows, classes, beta, state, work, storage)
 
 

@@ -60,7 +60,7 @@ def lead(blocks, state):
 
 def settle(x, at, options, state, work):
     """REST = sum exp(x_j - PEAK) over all j but one maximum."""
-    again = softmax.merge(options.classes, 1.0, state, 0)
+    again = softmax.merge(options.classes, 1.0, state)
     if again >= 0:
         start = again * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)

@@ -1,5 +1,5 @@
-/* Several rows at once, for one real type; included by primitives.h after reductions.h. What a row needs of its neighbours
-   is time: the processor works on one while the horizontal sum of another is on its way. */
+/* Several rows at once, for one real type; included by primitives.h after reductions.h. What a row needs of its
+   neighbours is time: the processor works on one while the horizontal sum of another is on its way. */
 
 /* peaks_j = max_i x_ji, NaN skipped, of n rows that lie `stride` apart */
 static inline void F(row_maxima)(const REAL *x, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t n, double *peaks)

@@ -20,7 +20,7 @@ cdef void block_sum(real* logits, Py_ssize_t size, double shift, double scale, r
 
 @cython.locals(blocks=Py_ssize_t, block=Py_ssize_t, fields=Py_ssize_t, best=Py_ssize_t, peak=double, own=double,
                rest=double, its_peak=double, its_sum=double, ratio=double, term=double, lost=double)
-cdef Py_ssize_t merge(Py_ssize_t classes, double scale, double* state, Py_ssize_t j) noexcept nogil
+cdef Py_ssize_t merge(Py_ssize_t classes, double scale, double* state) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, others="real*")
 cdef double without_maximum(real* exps, Py_ssize_t size, real* work) noexcept nogil
@@ -32,12 +32,11 @@ cdef double rescale(double peak_of_row, Py_ssize_t block, double scale, double* 
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, logits="real*", shift=double)
 cdef void reduce(real* x, Py_ssize_t at, Py_ssize_t classes, double scale, real* kept, Py_ssize_t kept_at, int keep,
-                 double* state, Py_ssize_t j, Py_ssize_t first, Py_ssize_t last, real* work,
-                 int storage) noexcept nogil
+                 double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
 
 @cython.locals(again=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", exps="real*")
 cdef void settle(real* x, Py_ssize_t at, Py_ssize_t classes, double scale, real* kept, Py_ssize_t kept_at, int keep,
-                 double* state, Py_ssize_t j, real* work, int storage) noexcept nogil
+                 double* state, real* work, int storage) noexcept nogil
 
 @cython.locals(apart=Py_ssize_t, logits="real*", exps="real*", peaks="double*", rests="double*")
 cdef void sums(real* x, Py_ssize_t at, Py_ssize_t x_stride, Py_ssize_t classes, double scale, real* kept,
@@ -54,25 +53,25 @@ cdef Py_ssize_t apart_of(Py_ssize_t stride, Py_ssize_t classes, int storage) noe
 cdef void take_out_maxima(real* exps, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, double* state,
                           real* work) noexcept nogil
 
-@cython.locals(fields=Py_ssize_t, block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", exps="real*",
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", exps="real*",
                probs="real*", inverse=double, ratio=double, factor=real)
 cdef void softmax_write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* y, Py_ssize_t y_at,
-                        Py_ssize_t classes, double scale, double* state, Py_ssize_t j, Py_ssize_t first,
-                        Py_ssize_t last, real* work, int storage) noexcept nogil
+                        Py_ssize_t classes, double scale, double* state, Py_ssize_t first, Py_ssize_t last,
+                        real* work, int storage) noexcept nogil
 
 @cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, at=Py_ssize_t, j=Py_ssize_t,
-               kept="real*", kept_at=Py_ssize_t, kept_stride=Py_ssize_t, tiled=bint, how=int)
+               kept="real*", kept_at=Py_ssize_t, kept_stride=Py_ssize_t, tiled=bint, how=int, exps="real*",
+               probs="real*")
 cdef void softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t classes, double scale,
                        int keep, double* state, real* work, int storage,
                        Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(exps="real*", factors="double*", offsets="double*", results="real*")
-cdef void scale_rows(real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, real* y, Py_ssize_t y_at,
-                     Py_ssize_t y_stride, Py_ssize_t classes, Py_ssize_t n, double* state, int storage) noexcept nogil
+cdef real* place_rows(real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* tile,
+                      int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, results="real*")
-cdef void store_rows(real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, real* y, Py_ssize_t y_at,
-                     Py_ssize_t y_stride, Py_ssize_t classes, Py_ssize_t n, int storage) noexcept nogil
+@cython.locals(j=Py_ssize_t, row="real*")
+cdef void store_rows(real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* values,
+                     int storage) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", log_probs="real*",
                peak=real, rate=real, log_sum=real)

@@ -2,9 +2,9 @@
 
 Every operation has three steps: `reduce` reads some blocks of a row, `settle` merges the blocks of the row, `write`
 produces some blocks of the result. One thread does all three on a row while it is in cache, or several threads share
-a long row between them; the arithmetic is the same, so the result is too. Rows of one block take each step as a
-group, so that the processor works on several at once. The numbers of row j of a group stand in `state`: first
-ROW_FIELDS for the rows, then BLOCK_FIELDS for each block of each row.
+a long row between them; the arithmetic is the same, so the result is too. The numbers of the row stand in `state`:
+ROW_FIELDS, then BLOCK_FIELDS for each block. Rows of one block take each step as a group, so that the processor works
+on several at once; there row j has its fields at j.
 """
 
 import math
@@ -54,8 +54,8 @@ def block_sum(logits, size, shift, scale, kept, kept_at, keep, state, fields):
         state[fields + primitives.BLOCK_SUM] = primitives.sum_exp(logits, size, shift, scale)
 
 
-def merge(classes, scale, state, j):
-    """PEAK = max_c x_c, REST = sum exp(scale (x_c - PEAK)) over all c but one maximum, of row j.
+def merge(classes, scale, state):
+    """PEAK = max_c x_c, REST = sum exp(scale (x_c - PEAK)) over all c but one maximum.
 
     The maximum's own 1 is left out because log1p(REST) and REST / (1 + REST) keep their digits where one class
     dominates (Blanchard, Higham, Higham 2021). The sum of its block held that 1 in a lane; where the others come to
@@ -63,7 +63,7 @@ def merge(classes, scale, state, j):
     `without_maximum`. Returns -1 where REST is complete.
     """
     blocks = blocks_of(classes)
-    fields = primitives.ROW_FIELDS + j * blocks * primitives.BLOCK_FIELDS
+    fields = primitives.ROW_FIELDS
     peak = state[fields + primitives.BLOCK_PEAK]
     own = 0.0
     rest = state[fields + primitives.BLOCK_SUM]
@@ -89,11 +89,11 @@ def merge(classes, scale, state, j):
             lost += primitives.rounded_away(rest, term)
             rest += term
     rest += lost
-    state[primitives.PEAK + j] = peak
+    state[primitives.PEAK] = peak
     if peak > primitives.NEG_INF and own + rest < 0.5:
-        state[primitives.REST + j] = rest
+        state[primitives.REST] = rest
         return best
-    state[primitives.REST + j] = own + rest
+    state[primitives.REST] = own + rest
     return -1
 
 
@@ -116,9 +116,9 @@ def rescale(peak_of_row, block, scale, state):
     return 1.0 if peak == peak_of_row else math.exp(scale * (peak - peak_of_row))
 
 
-def reduce(x, at, classes, scale, kept, kept_at, keep, state, j, first, last, work, storage):
-    """The peaks and sums of the blocks [first, last) of row j; the exponentials stay in `kept` where asked."""
-    fields = primitives.ROW_FIELDS + (j * blocks_of(classes) + first) * primitives.BLOCK_FIELDS
+def reduce(x, at, classes, scale, kept, kept_at, keep, state, first, last, work, storage):
+    """The peaks and sums of the blocks [first, last) of a row; the exponentials stay in `kept` where asked."""
+    fields = primitives.ROW_FIELDS + first * primitives.BLOCK_FIELDS
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
@@ -128,9 +128,9 @@ def reduce(x, at, classes, scale, kept, kept_at, keep, state, j, first, last, wo
         fields += primitives.BLOCK_FIELDS
 
 
-def settle(x, at, classes, scale, kept, kept_at, keep, state, j, work, storage):
-    """PEAK and REST of row j from its blocks."""
-    again = merge(classes, scale, state, j)
+def settle(x, at, classes, scale, kept, kept_at, keep, state, work, storage):
+    """PEAK and REST of a row from its blocks."""
+    again = merge(classes, scale, state)
     if again >= 0:
         start = again * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
@@ -139,15 +139,15 @@ def settle(x, at, classes, scale, kept, kept_at, keep, state, j, work, storage):
         else:
             logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
             exps = primitives.slot(work, 1)
-            primitives.keep_exp(logits, size, state[primitives.PEAK + j], scale, exps, primitives.KEEP_PADDED)
-        state[primitives.REST + j] += without_maximum(exps, size, work)
+            primitives.keep_exp(logits, size, state[primitives.PEAK], scale, exps, primitives.KEEP_PADDED)
+        state[primitives.REST] += without_maximum(exps, size, work)
 
 
 def sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, keep, n, state, work, storage):
     """PEAK and REST of a group of n rows."""
     if classes > primitives.BLOCK:
-        reduce(x, at, classes, scale, kept, kept_at, keep, state, 0, 0, blocks_of(classes), work, storage)
-        settle(x, at, classes, scale, kept, kept_at, keep, state, 0, work, storage)
+        reduce(x, at, classes, scale, kept, kept_at, keep, state, 0, blocks_of(classes), work, storage)
+        settle(x, at, classes, scale, kept, kept_at, keep, state, work, storage)
         return
     logits = some_rows(x, at, x_stride, classes, n, primitives.slot(work, primitives.TILE), storage)
     apart = apart_of(x_stride, classes, storage)
@@ -185,21 +185,20 @@ def take_out_maxima(exps, stride, classes, n, state, work):
             rests[j] = without_maximum(primitives.stretch(exps, j * stride, classes), classes, work)
 
 
-def softmax_write(x, at, kept, kept_at, keep, y, y_at, classes, scale, state, j, first, last, work, storage):
-    """y_c = exp(scale (x_c - PEAK)) / (1 + REST) of row j, from the exponentials in `kept` where they were kept."""
-    inverse = 1.0 / norm(state, j)
-    fields = j * blocks_of(classes)
+def softmax_write(x, at, kept, kept_at, keep, y, y_at, classes, scale, state, first, last, work, storage):
+    """y_c = exp(scale (x_c - PEAK)) / (1 + REST) of a row, from the exponentials in `kept` where they were kept."""
+    inverse = 1.0 / norm(state, 0)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
         if keep:
             exps = primitives.stretch(kept, kept_at + start, size)
-            ratio = rescale(state[primitives.PEAK + j], fields + block, scale, state)
+            ratio = rescale(state[primitives.PEAK], block, scale, state)
             factor = primitives.cast(inverse * ratio, work)
         else:
             logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
             exps = primitives.slot(work, 1)
-            primitives.keep_exp(logits, size, state[primitives.PEAK + j], scale, exps, primitives.KEEP_PADDED)
+            primitives.keep_exp(logits, size, state[primitives.PEAK], scale, exps, primitives.KEEP_PADDED)
             factor = primitives.cast(inverse, work)
         probs = primitives.place(y, y_at + start, exps, storage)
         primitives.scale_each(exps, size, factor, probs)
@@ -227,35 +226,33 @@ def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, st
         sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, how, n, state, work, storage)
         if classes > primitives.BLOCK:
             softmax_write(
-                x, at, kept, kept_at, how, y, row * y_stride, classes, scale, state, 0, 0, blocks, work, storage
+                x, at, kept, kept_at, how, y, row * y_stride, classes, scale, state, 0, blocks, work, storage
             )
         else:
             for j in range(n):
                 state[primitives.FACTOR + j] = 1.0 / norm(state, j)
                 state[primitives.COUNTER + j] = 0.0
-            scale_rows(kept, kept_at, kept_stride, y, row * y_stride, y_stride, classes, n, state, storage)
-            store_rows(kept, kept_at, kept_stride, y, row * y_stride, y_stride, classes, n, storage)
+            exps = primitives.stretch(kept, kept_at, n * kept_stride)
+            probs = place_rows(y, row * y_stride, y_stride, classes, n, exps, storage)
+            primitives.row_scale(
+                exps, kept_stride, classes, n, primitives.stretch(state, primitives.FACTOR, n),
+                primitives.stretch(state, primitives.COUNTER, n), probs, apart_of(y_stride, classes, storage),
+            )  # fmt: skip
+            store_rows(y, row * y_stride, y_stride, classes, n, probs, storage)
         row += n
 
 
-def scale_rows(kept, kept_at, kept_stride, y, y_at, y_stride, classes, n, state, storage):
-    """y_c = FACTOR e_c - COUNTER of a group of n rows of one block, in place where `store_rows` has to convert them."""
-    exps = primitives.stretch(kept, kept_at, n * kept_stride)
-    factors = primitives.stretch(state, primitives.FACTOR, n)
-    offsets = primitives.stretch(state, primitives.COUNTER, n)
-    if storage == primitives.NATIVE:
-        results = primitives.stretch(y, y_at, (n - 1) * y_stride + classes)
-        primitives.row_scale(exps, kept_stride, classes, n, factors, offsets, results, y_stride)
-    else:
-        primitives.row_scale(exps, kept_stride, classes, n, factors, offsets, exps, kept_stride)
+def place_rows(y, at, stride, classes, n, tile, storage):
+    """Where the results of n rows are best computed: y itself, or the tile from which `store_rows` converts them."""
+    return primitives.stretch(y, at, (n - 1) * stride + classes) if storage == primitives.NATIVE else tile
 
 
-def store_rows(kept, kept_at, kept_stride, y, y_at, y_stride, classes, n, storage):
-    """What `scale_rows` left in place, converted."""
+def store_rows(y, at, stride, classes, n, values, storage):
+    """The results from `place_rows`, `apart_of` apart, go to y."""
     if storage != primitives.NATIVE:
         for j in range(n):
-            results = primitives.stretch(kept, kept_at + j * kept_stride, classes)
-            primitives.store(y, y_at + j * y_stride, classes, results, storage)
+            row = primitives.stretch(values, j * padded(classes), classes)
+            primitives.store(y, at + j * stride, classes, row, storage)
 
 
 def log_softmax_write(x, at, y, y_at, classes, scale, state, j, first, last, work, storage):
@@ -308,7 +305,7 @@ def blocks_rows(x, x_stride, peaks, sums, rests, classes, scale, state, work, st
         for block in range(blocks):
             at = row * x_stride + block * primitives.BLOCK
             size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            reduce(x, at, size, scale, exps, 0, primitives.KEEP_PADDED, state, 0, 0, 1, work, storage)
+            reduce(x, at, size, scale, exps, 0, primitives.KEEP_PADDED, state, 0, 1, work, storage)
             item = row * blocks + block
             peaks[item] = state[primitives.ROW_FIELDS + primitives.BLOCK_PEAK]
             sums[item] = state[primitives.ROW_FIELDS + primitives.BLOCK_SUM]
@@ -323,7 +320,7 @@ def merged_rows(peaks, sums, rests, row_peaks, row_rests, classes, scale, state,
             fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
             state[fields + primitives.BLOCK_PEAK] = peaks[row * blocks + block]
             state[fields + primitives.BLOCK_SUM] = sums[row * blocks + block]
-        best = merge(classes, scale, state, 0)
+        best = merge(classes, scale, state)
         row_peaks[row] = state[primitives.PEAK]
         row_rests[row] = state[primitives.REST] + (rests[row * blocks + best] if best >= 0 else 0.0)
 
@@ -340,13 +337,13 @@ def piece_rows(x, x_stride, y, y_stride, peaks, rests, classes, scale, log, keep
             y_at = row * y_stride + block * primitives.BLOCK
             size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
             if keep and not log:
-                reduce(x, at, size, scale, y, y_at, keep, state, 0, 0, 1, work, storage)
+                reduce(x, at, size, scale, y, y_at, keep, state, 0, 1, work, storage)
             state[primitives.PEAK] = peaks[row]
             state[primitives.REST] = rests[row]
             if log:
                 log_softmax_write(x, at, y, y_at, size, scale, state, 0, 0, 1, work, storage)
             else:
-                softmax_write(x, at, y, y_at, keep, y, y_at, size, scale, state, 0, 0, 1, work, storage)
+                softmax_write(x, at, y, y_at, keep, y, y_at, size, scale, state, 0, 1, work, storage)
 
 
 def log_norm(x, at, classes, state, j, work, storage):

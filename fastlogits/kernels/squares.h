@@ -1,5 +1,6 @@
-/* Squares of numbers, transposed in registers. A quarter is 16 bytes of one row: SQUARE numbers. A vector holds quarters
-   of rows that lie SQUARE rows apart; transposed, SQUARE such vectors hold one column each, of consecutive rows. */
+/* Squares of numbers, transposed in registers. A quarter is 16 bytes of one row: SQUARE numbers. A vector holds
+   quarters of rows that lie SQUARE rows apart; transposed, SQUARE such vectors hold one column each, of consecutive
+   rows. */
 #if defined(__SSE2__)
 #define QUARTERS (VECTOR_BYTES / 16)
 
