@@ -1,4 +1,4 @@
-"""Memory for large results, used again as soon as nobody holds the last one."""
+"""Memory for large results, used again as soon as nobody holds the last one; and whether they fit the caches."""
 
 import collections
 import math
@@ -13,6 +13,19 @@ ALIGNMENT = 64  # what TensorFlow asks of memory that it takes without a copy
 # Two, because in `p = softmax(x)`, said again, the last p is still held while the next one is written; and graphs of
 # TensorFlow let go of a result only while they compute the next one.
 _kept = collections.deque(maxlen=2)
+
+
+def last_cache(size="/sys/devices/system/cpu/cpu0/cache/index3/size"):
+    """Its bytes; 0 where the system does not say. sysconf adds up the caches of processors that are not ours."""
+    try:
+        with open(size, encoding="ascii") as file:
+            number, unit = file.read().strip(), {"K": 1 << 10, "M": 1 << 20}
+        return int(number[:-1]) * unit[number[-1]]
+    except (OSError, ValueError, KeyError, IndexError):
+        return 0
+
+
+LAST_CACHE = last_cache()
 
 
 def empty(shape, dtype):

@@ -119,7 +119,6 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     options.softcap = softcap
     options.scale = -logit_scale if logit_scale < 0 else logit_scale
     options.grad_scale = grad_scale * logit_scale
-    options.storage = call.storage
     options.soft = targets is not None
     options.sampled = sample_weight is not None
     options.upstream = grad_loss is not None
@@ -127,7 +126,10 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     options.negative = logit_scale < 0
     options.bent = softcap > 0 or options.negative
     options.with_grad = grad is not None
-    options.keep = options.with_grad and options.storage == NATIVE and not options.bent
+    options.keep = options.with_grad and call.storage == NATIVE and not options.bent
+    if options.with_grad and not options.keep and inner == 1 and call.x != call.y:
+        stream(&call, 2 * cnp.PyArray_NBYTES(x), threads)
+    options.storage = call.storage
     call.in_tile = call.options
     call.in_tile.storage = NATIVE
     call.in_tile.keep = not options.bent

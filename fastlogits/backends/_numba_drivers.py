@@ -6,6 +6,7 @@ import functools
 import numba
 import numpy as np
 
+from fastlogits._memory import LAST_CACHE
 from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_text import machine, primitives
 
@@ -41,6 +42,7 @@ def plain(kernel):
     def alone(part, start, stop, states, storage, args):
         own = machine.pointers((states[part], *args))
         kernel(*own[1:], own[0], machine.stack(WORK, own[1]), storage, start, stop)
+        machine.end_streams()
 
     return driver(alone, kernel)
 
@@ -115,6 +117,11 @@ def storage_of(array):
     if array.itemsize != 2:
         return NATIVE
     return primitives.FLOAT16 if array.dtype == np.float16 else primitives.BFLOAT16
+
+
+def streamed(storage, array, arrays):
+    """`storage`; results go past the caches where `arrays` such arrays would not fit the last of them."""
+    return storage | primitives.STREAMED if storage == NATIVE and 0 < LAST_CACHE < arrays * array.nbytes else storage
 
 
 def tiles(outer, inner):

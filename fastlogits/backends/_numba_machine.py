@@ -1,6 +1,7 @@
 """kernels/machine.py for Numba: pointers and lanes; and what turns a driver's arrays into them."""
 
 import operator
+import platform
 
 from llvmlite import ir
 from numba import types
@@ -80,6 +81,40 @@ def copy(typingctx, y, n, values):
         return context.get_dummy_value()
 
     return types.none(y, types.intp, values), emit
+
+
+@intrinsic
+def until_line(typingctx, y):
+    def emit(context, builder, signature, args):
+        word = ir.IntType(64)
+        size = context.get_abi_sizeof(context.get_value_type(y.dtype))
+        before = builder.neg(builder.ptrtoint(args[0], word))
+        return builder.udiv(builder.and_(before, word(LANE_BYTES - 1)), word(size))
+
+    return types.intp(y), emit
+
+
+@intrinsic
+def write_past(typingctx, y, at, lanes):
+    def emit(context, builder, signature, args):
+        store = builder.store(args[2], lanes_at(builder, *args[:2], args[2].type), align=LANE_BYTES)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.none(y, types.intp, lanes), emit
+
+
+@intrinsic
+def end_streams(typingctx):
+    def emit(context, builder, signature, args):
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.sfence"), [])
+        else:
+            builder.fence("release")
+        return context.get_dummy_value()
+
+    return types.none(), emit
 
 
 @intrinsic

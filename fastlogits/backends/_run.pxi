@@ -14,8 +14,10 @@ from libc.stdlib cimport free, malloc
 from fastlogits.backends._team cimport Team, let_go, team
 from fastlogits.kernels.cross_entropy cimport Options
 from fastlogits.kernels.primitives cimport (
-    BFLOAT16, BLOCK, BLOCK_FIELDS, FLOAT16, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE, real,
+    BFLOAT16, BLOCK, BLOCK_FIELDS, FLOAT16, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE, STREAMED, end_streams, real,
 )
+
+from fastlogits._memory import LAST_CACHE as last_cache
 
 cnp.import_array()
 
@@ -69,6 +71,7 @@ cdef void do_part(void* shared, Py_ssize_t part) noexcept nogil:
     cdef Job* job = <Job*>shared
     job.function(NULL, job.call, job.start + job.size * part // job.parts,
                  job.start + job.size * (part + 1) // job.parts)
+    end_streams()
 
 
 cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits, int threads) except -1:
@@ -105,6 +108,12 @@ cdef int share_out(chunk function, real* which, Call* call, Py_ssize_t items, Py
     return 0
 
 
+cdef inline bint row_by_row(Call* call, int threads) noexcept:
+    return ROW_FIELDS + call.blocks * BLOCK_FIELDS <= STATE and (
+        threads == 1 or call.rows >= 4 * threads or call.blocks < PIECE
+    )
+
+
 cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk write, real* which, Call* call,
                   int threads) except -1:
     """Whole rows where there are enough of them, else the steps of long rows, shared between the threads.
@@ -113,7 +122,7 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
     """
     cdef Py_ssize_t fields = ROW_FIELDS + call.blocks * BLOCK_FIELDS
     cdef Py_ssize_t together = max(1, IN_CACHE // call.classes), row = 0, pieces = (call.blocks + PIECE - 1) // PIECE, n
-    if fields <= STATE and (threads == 1 or call.rows >= 4 * threads or call.blocks < PIECE):
+    if row_by_row(call, threads):
         return run(whole, which, call, call.rows, call.classes, threads)
     call.states = <double*>malloc(min(together, call.rows) * fields * sizeof(double))
     if call.states == NULL:
@@ -162,6 +171,15 @@ cdef int storage_of(cnp.ndarray array):
     if kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE:
         return NATIVE
     return FLOAT16 if kind == cnp.NPY_FLOAT16 else BFLOAT16
+
+
+cdef Py_ssize_t LAST_CACHE = last_cache
+
+
+cdef void stream(Call* call, Py_ssize_t nbytes, int threads) noexcept:
+    """Results go past the caches where, with what is read, they would not fit the last of them."""
+    if 0 < LAST_CACHE < nbytes and (call.inner > 1 or row_by_row(call, threads)):
+        call.storage |= STREAMED
 
 
 cdef inline void* data(object array) noexcept:

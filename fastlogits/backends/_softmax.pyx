@@ -96,6 +96,9 @@ cdef int softmax_call(cnp.ndarray x, cnp.ndarray y, Call* call, Py_ssize_t y_str
     call.y_stride = y_stride
     call.scale = scale
     call.log = log
+    # Not the softmax of rows, whose exponentials wait in y: by way of scratch memory it gains nothing.
+    if call.x != call.y and (log or call.inner > 1 or call.storage != NATIVE):
+        stream(call, 2 * cnp.PyArray_NBYTES(x), threads)
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
         return softmax_of(<double*>NULL, call, threads)
     return softmax_of(<float*>NULL, call, threads)
@@ -282,6 +285,8 @@ cdef int backward_call(cnp.ndarray p, cnp.ndarray out, Call* call, Py_ssize_t p_
     call.z = data(out)
     call.z_stride = out_stride
     call.log = log
+    if call.z != call.x and call.z != call.y:
+        stream(call, 3 * cnp.PyArray_NBYTES(p), threads)
     if cnp.PyArray_TYPE(p) == cnp.NPY_DOUBLE:
         return backward_of(<double*>NULL, call, threads)
     return backward_of(<float*>NULL, call, threads)

@@ -24,6 +24,7 @@ from fastlogits.backends._numba_drivers import (
     run_any,
     stateless,
     storage_of,
+    streamed,
     tiles,
 )
 from fastlogits.backends._numba_filters import filter_logits, sample  # noqa: F401
@@ -98,8 +99,10 @@ def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads)
 
 
 def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, log):
-    row, storage = classes * inner, storage_of(x)
-    keep = storage == NATIVE and not (log and x.ctypes.data == y.ctypes.data)
+    row, storage, in_place = classes * inner, storage_of(x), x.ctypes.data == y.ctypes.data
+    if not in_place and (log or inner > 1):
+        storage = streamed(storage, x, 2)
+    keep = storage == NATIVE and not (log and in_place)
     x, y = flat(x, (outer - 1) * x_stride + row), flat(y, (outer - 1) * y_stride + row)
     args = x, x_stride, y, y_stride
     if inner > 1:
@@ -161,6 +164,8 @@ def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_s
 
 def backward_of(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads, log):
     row, gaps, storage = classes * inner, outer - 1, storage_of(g)
+    if out.ctypes.data not in (g.ctypes.data, p.ctypes.data):
+        storage = streamed(storage, g, 3)
     g, p, out = (
         flat(g, gaps * g_stride + row), flat(p, gaps * p_stride + row), flat(out, gaps * out_stride + row)
     )  # fmt: skip

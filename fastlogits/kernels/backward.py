@@ -4,7 +4,7 @@ With p = softmax(z): dp_j/dz_k = p_j (delta_jk - p_k), so grad_z = p (g - sum_k 
 With l = log_softmax(z): dl_j/dz_k = delta_jk - exp(l_k), so grad_z = g - exp(l) sum_k g_k.
 """
 
-from fastlogits.kernels import primitives
+from fastlogits.kernels import primitives, softmax
 
 
 def reduce(g, g_at, p, p_at, classes, log, state, first, last, work, storage):
@@ -25,7 +25,7 @@ def settle(classes, state):
     """REST = the sum over the blocks."""
     total = 0.0
     lost = 0.0
-    for block in range((classes + primitives.BLOCK - 1) // primitives.BLOCK):
+    for block in range(softmax.blocks_of(classes)):
         term = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_SUM]
         lost += primitives.rounded_away(total, term)
         total += term
@@ -34,7 +34,7 @@ def settle(classes, state):
 
 def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work, storage):
     """out_j = p_j (g_j - REST), or g_j - exp(p_j) REST where p holds log-probabilities."""
-    total = primitives.cast(state[primitives.REST], work)
+    total = primitives.stretch(state, primitives.REST, 1)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
@@ -42,36 +42,58 @@ def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work,
         probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
         result = primitives.place(out, out_at + start, primitives.slot(work, 2), storage)
         if log:
-            primitives.log_softmax_slope(grads, probs, size, total, result)
+            primitives.row_log_softmax_slopes(grads, 0, probs, 0, size, 1, total, result, 0)
         else:
-            primitives.softmax_slope(grads, probs, size, total, result)
+            primitives.row_softmax_slopes(grads, 0, probs, 0, size, 1, total, result, 0)
         primitives.store(out, out_at + start, size, result, storage)
 
 
-def one_block(g, g_at, p, p_at, out, out_at, classes, log, work, storage):
-    """The three steps of a row of one block, whose sum need not be merged."""
-    grads = primitives.load(g, g_at, classes, primitives.slot(work, 0), storage)
-    probs = primitives.load(p, p_at, classes, primitives.slot(work, 1), storage)
-    result = primitives.place(out, out_at, primitives.slot(work, 2), storage)
+def group_of(classes):
+    """How many rows take the steps together: as many as stay in the first cache; 1 of long rows."""
+    n = 2 * primitives.BLOCK // classes
+    return max(1, n if n < 8 else min(primitives.LANES, n // 8 * 8))
+
+
+def group_backward(
+    g, g_at, g_stride, p, p_at, p_stride, out, out_at, out_stride, classes, n, log, state, work, storage
+):
+    """The three steps of n rows of one block, whose sums need not be merged."""
+    tile = primitives.slot(work, primitives.TILE)
+    readable = primitives.readable(storage)
+    g_apart = g_stride if readable else classes
+    p_apart = p_stride if readable else classes
+    grads = softmax.some_rows(g, g_at, g_stride, classes, n, tile, g_apart, storage)
+    probs = softmax.some_rows(
+        p, p_at, p_stride, classes, n, primitives.slot(work, primitives.OTHER_TILE), p_apart, storage
+    )
+    sums = primitives.stretch(state, primitives.REST, n)
+    result = primitives.place(out, out_at, tile, storage)
+    apart = out_stride if storage == primitives.NATIVE else classes
     if log:
-        total = primitives.cast(primitives.total(grads, classes), work)
-        primitives.log_softmax_slope(grads, probs, classes, total, result)
+        primitives.row_totals(grads, g_apart, classes, n, sums)
+        primitives.row_log_softmax_slopes(grads, g_apart, probs, p_apart, classes, n, sums, result, apart)
     else:
-        total = primitives.cast(primitives.dot(grads, probs, classes), work)
-        primitives.softmax_slope(grads, probs, classes, total, result)
-    primitives.store(out, out_at, classes, result, storage)
+        primitives.row_dots(grads, g_apart, probs, p_apart, classes, n, sums)
+        primitives.row_softmax_slopes(grads, g_apart, probs, p_apart, classes, n, sums, result, apart)
+    softmax.store_rows(out, out_at, out_stride, classes, n, result, apart, storage)
 
 
 def backward_rows(g, g_stride, p, p_stride, out, out_stride, classes, log, state, work, storage, start, stop):
     """The gradient of softmax, or of log-softmax, for the rows [start, stop)."""
-    blocks = (classes + primitives.BLOCK - 1) // primitives.BLOCK
-    for row in range(start, stop):
+    blocks = softmax.blocks_of(classes)
+    group = group_of(classes)
+    row = start
+    while row < stop:
+        n = min(group, stop - row)
         g_at = row * g_stride
         p_at = row * p_stride
         out_at = row * out_stride
         if blocks == 1:
-            one_block(g, g_at, p, p_at, out, out_at, classes, log, work, storage)
+            group_backward(
+                g, g_at, g_stride, p, p_at, p_stride, out, out_at, out_stride, classes, n, log, state, work, storage
+            )
         else:
             reduce(g, g_at, p, p_at, classes, log, state, 0, blocks, work, storage)
             settle(classes, state)
             write(g, g_at, p, p_at, out, out_at, classes, log, state, 0, blocks, work, storage)
+        row += n

@@ -72,8 +72,9 @@ cdef void rows(real* x, real* grad, int64_t* labels, real* targets, real* weight
                double* grad_loss, double* losses, Options* options, double* state, real* work,
                Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(classes=Py_ssize_t, logits="real*", apart=Py_ssize_t, peaks="double*", rests="double*", gaps="double*",
-               masses="double*", exps="real*", even=double, j=Py_ssize_t, mass="real*", mass_apart=Py_ssize_t)
+@cython.locals(classes=Py_ssize_t, readable=bint, logits="real*", apart=Py_ssize_t, peaks="double*", rests="double*",
+               gaps="double*", masses="double*", exps="real*", even=double, j=Py_ssize_t, mass="real*",
+               mass_apart=Py_ssize_t)
 cdef void group_sums(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, Py_ssize_t kept_stride, int keep,
                      real* targets, Py_ssize_t targets_at, Py_ssize_t n, Options* options, double* state,
                      real* work) noexcept nogil

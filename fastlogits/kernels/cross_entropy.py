@@ -307,10 +307,11 @@ def rows(
 def group_sums(x, at, kept, kept_at, kept_stride, keep, targets, targets_at, n, options, state, work):
     """As `sums`, of n rows of one block, none ignored, whose masses are even or the distribution itself."""
     classes = options.classes
+    readable = primitives.readable(options.storage)
+    apart = options.x_stride if readable else softmax.padded(classes)
     logits = softmax.some_rows(
-        x, at, options.x_stride, classes, n, primitives.slot(work, primitives.TILE), options.storage
+        x, at, options.x_stride, classes, n, primitives.slot(work, primitives.TILE), apart, options.storage
     )
-    apart = softmax.apart_of(options.x_stride, classes, options.storage)
     peaks = primitives.stretch(state, primitives.PEAK, n)
     rests = primitives.stretch(state, primitives.REST, n)
     gaps = primitives.stretch(state, primitives.GAP, n)
@@ -329,11 +330,11 @@ def group_sums(x, at, kept, kept_at, kept_stride, keep, targets, targets_at, n, 
             gaps[j] *= even
     else:
         if options.soft:
+            mass_apart = options.targets_stride if readable else softmax.padded(classes)
             mass = softmax.some_rows(
                 targets, targets_at, options.targets_stride, classes, n,
-                primitives.slot(work, primitives.OTHER_TILE), options.storage,
+                primitives.slot(work, primitives.OTHER_TILE), mass_apart, options.storage,
             )  # fmt: skip
-            mass_apart = softmax.apart_of(options.targets_stride, classes, options.storage)
             primitives.row_gaps(logits, apart, classes, n, peaks, mass, mass_apart, gaps, masses)
         primitives.row_exps(logits, apart, classes, n, peaks, options.scale, exps, kept_stride, keep, rests)
     softmax.take_out_maxima(exps, kept_stride, classes, n, state, work)
@@ -350,14 +351,14 @@ def group_write(
     counters = primitives.stretch(state, primitives.COUNTER, n)
     factors = primitives.stretch(state, primitives.FACTOR, n)
     exps = primitives.stretch(kept, kept_at, n * kept_stride)
-    grads = softmax.place_rows(grad, grad_at, options.grad_stride, classes, n, exps, options.storage)
-    apart = softmax.apart_of(options.grad_stride, classes, options.storage)
+    grads = primitives.place(grad, grad_at, exps, options.storage)
+    apart = options.grad_stride if options.storage == primitives.NATIVE else kept_stride
     if options.soft:
+        mass_apart = options.targets_stride if primitives.readable(options.storage) else softmax.padded(classes)
         mass = softmax.some_rows(
             targets, targets_at, options.targets_stride, classes, n, primitives.slot(work, primitives.OTHER_TILE),
-            options.storage,
+            mass_apart, options.storage,
         )  # fmt: skip
-        mass_apart = softmax.apart_of(options.targets_stride, classes, options.storage)
         primitives.row_slope(exps, kept_stride, classes, n, factors, mass, mass_apart, counters, grads, apart)
     else:
         for j in range(n):
@@ -365,4 +366,4 @@ def group_write(
         primitives.row_scale(exps, kept_stride, classes, n, factors, counters, grads, apart)
         for j in range(n):
             grads[j * apart + labels[row + j]] = primitives.flush(primitives.cast(state[primitives.TARGET + j], work))
-    softmax.store_rows(grad, grad_at, options.grad_stride, classes, n, grads, options.storage)
+    softmax.store_rows(grad, grad_at, options.grad_stride, classes, n, grads, apart, options.storage)

@@ -5,9 +5,9 @@ from fastlogits.kernels import cross_entropy, lanes, primitives
 
 def some_classes(x, at, step, count, n, options, work):
     """z of `count` classes of n lanes, see lanes.py; transformed ones lie n apart too."""
-    if not options.bent:
-        return lanes.some_classes(x, at, step, count, n, work, options.storage)
     chunk = primitives.slot(work, primitives.CHUNK)
+    if not options.bent:
+        return lanes.some_classes(x, at, step, count, n, chunk, options.storage)
     for c in range(count):
         z = cross_entropy.transform(x, at + c * step, n, options, work)
         for j in range(n):
@@ -18,7 +18,7 @@ def some_classes(x, at, step, count, n, options, work):
 def tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work):
     """As lanes.tile_sums; and gaps_j = sum_c mass_c (peaks_j - z_cj), masses_j = sum_c mass_c, in state."""
     classes = options.classes
-    apart = n if options.bent or options.storage != primitives.NATIVE else step
+    apart = step if primitives.readable(options.storage) and not options.bent else n
     peaks = lanes.start_peaks(n, work)
     c = 0
     while c < classes:

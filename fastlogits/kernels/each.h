@@ -38,46 +38,6 @@ static inline void F(exp_each)(const REAL *x, const REAL *shift, ptrdiff_t n, do
     }
 }
 
-/* p (g - total), 0 below the smallest normal number */
-ALWAYS_INLINE VECTOR F(softmax_slope_lanes)(VECTOR g, VECTOR p, VECTOR total)
-{
-    return F(flush_lanes)(p * (g - total));
-}
-
-/* g - exp(log_p) total */
-ALWAYS_INLINE VECTOR F(log_softmax_slope_lanes)(VECTOR g, VECTOR log_p, VECTOR total)
-{
-    const REAL log2_e = (REAL)LOG2_E;
-    VECTOR least = F(splat)((LOWEST_EXPONENT - 2) / log2_e), d = -F(larger_lanes)(least, -log_p);
-    return g - total * F(exp_lanes)(d, F(splat)(log2_e), F(splat)(LOWEST_EXPONENT / log2_e));
-}
-
-/* out_i = the slope of g_i and p_i, of log-softmax if `log`; out may be g or p */
-ALWAYS_INLINE void F(slope_loop)(const REAL *g, const REAL *p, ptrdiff_t n, VECTOR total, REAL *out, int log)
-{
-    ptrdiff_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH) {
-        VECTOR a = F(read)(g + i), b = F(read)(p + i);
-        VECTOR v = log ? F(log_softmax_slope_lanes)(a, b, total) : F(softmax_slope_lanes)(a, b, total);
-        memcpy(out + i, &v, sizeof v);
-    }
-    if (i < n) {
-        VECTOR a = F(read_tail)(g + i, n - i, 0), b = F(read_tail)(p + i, n - i, 0);
-        F(write_tail)(out + i, n - i,
-                      log ? F(log_softmax_slope_lanes)(a, b, total) : F(softmax_slope_lanes)(a, b, total));
-    }
-}
-
-static inline void F(softmax_slope)(const REAL *g, const REAL *p, ptrdiff_t n, REAL total, REAL *out)
-{
-    F(slope_loop)(g, p, n, F(splat)(total), out, 0);
-}
-
-static inline void F(log_softmax_slope)(const REAL *g, const REAL *log_p, ptrdiff_t n, REAL total, REAL *out)
-{
-    F(slope_loop)(g, log_p, n, F(splat)(total), out, 1);
-}
-
 #undef WIDTH
 #undef RUN
 #undef REAL

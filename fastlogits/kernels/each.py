@@ -49,36 +49,3 @@ def exp_each(x, shift, n, scale, out):
     if i < n:
         d = machine.read_tail(x, i, n - i, NEG_INF) - machine.read_tail(shift, i, n - i, 0.0)
         machine.write_tail(out, i, n - i, scalars.exp_from(d, rate, floor))
-
-
-def softmax_slope(g, p, n, total, out):
-    """out_i = p_i (g_i - total), 0 below the smallest normal number; out may be g or p"""
-    w = machine.width(g)
-    less = machine.splat(total, g)
-    tiny = machine.splat(2.0 ** machine.lowest(g), g)
-    i = 0
-    while i + w <= n:
-        machine.write(out, i, flush_lanes(machine.read(p, i) * (machine.read(g, i) - less), tiny))
-        i += w
-    if i < n:
-        last = machine.read_tail(p, i, n - i, 0.0) * (machine.read_tail(g, i, n - i, 0.0) - less)
-        machine.write_tail(out, i, n - i, flush_lanes(last, tiny))
-
-
-def log_softmax_slope(g, log_p, n, total, out):
-    """out_i = g_i - exp(log_p_i) total; out may be g or log_p"""
-    w = machine.width(g)
-    times = machine.splat(total, g)
-    rate = machine.splat(LOG2_E, g)
-    floor = machine.splat(machine.lowest(g) / LOG2_E, g)
-    least = machine.splat((machine.lowest(g) - 2.0) / LOG2_E, g)
-    none = machine.splat(0.0, g)
-    i = 0
-    while i + w <= n:
-        d = none - machine.larger_lanes(least, none - machine.read(log_p, i))
-        machine.write(out, i, machine.read(g, i) - times * scalars.exp_from(d, rate, floor))
-        i += w
-    if i < n:
-        d = none - machine.larger_lanes(least, none - machine.read_tail(log_p, i, n - i, 0.0))
-        last = machine.read_tail(g, i, n - i, 0.0) - times * scalars.exp_from(d, rate, floor)
-        machine.write_tail(out, i, n - i, last)

@@ -2,11 +2,12 @@ cimport cython
 from fastlogits.kernels cimport primitives
 from fastlogits.kernels.primitives cimport real
 
-@cython.locals(c=Py_ssize_t, chunk="real*")
-cdef real* some_classes(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, real* work,
+@cython.locals(c=Py_ssize_t)
+cdef real* some_classes(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, real* chunk,
                         int storage) noexcept nogil
 
-@cython.locals(apart=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, peaks="real*", logits="real*", exps="real*")
+@cython.locals(apart=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, chunk="real*", peaks="real*", logits="real*",
+               exps="real*")
 cdef void tile_sums(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, double scale,
                     real* kept, Py_ssize_t kept_at, Py_ssize_t kept_step, bint keep, double* state, real* work,
                     int storage) noexcept nogil
@@ -38,11 +39,16 @@ cdef void log_softmax_tile(real* x, Py_ssize_t at, Py_ssize_t step, real* y, Py_
 cdef void logsumexp_tile(real* x, Py_ssize_t at, Py_ssize_t step, real* lse, Py_ssize_t row, Py_ssize_t classes,
                          Py_ssize_t n, double* state, real* work, int storage) noexcept nogil
 
-@cython.locals(j=Py_ssize_t, c=Py_ssize_t, sums="real*", grads="real*", probs="real*", terms="real*",
-               result="real*")
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, readable=bint, g_apart=Py_ssize_t, p_apart=Py_ssize_t,
+               apart=Py_ssize_t, chunk="real*", other_chunk="real*", totals="real*", rests="double*", lost="double*",
+               grads="real*", probs="real*", result="real*")
 cdef void backward_tile(real* g, Py_ssize_t g_at, Py_ssize_t g_step, real* p, Py_ssize_t p_at, Py_ssize_t p_step,
                         real* out, Py_ssize_t out_at, Py_ssize_t out_step, Py_ssize_t classes, Py_ssize_t n,
                         bint log, double* state, real* work, int storage) noexcept nogil
+
+@cython.locals(c=Py_ssize_t)
+cdef void store_classes(real* y, Py_ssize_t at, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, real* values,
+                        Py_ssize_t apart, int storage) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, rows="real*")
 cdef void gather(real* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* tile, real* work,

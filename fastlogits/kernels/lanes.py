@@ -8,11 +8,10 @@ rows of few classes are transposed into one in scratch memory, SHORT rows at a t
 from fastlogits.kernels import primitives
 
 
-def some_classes(x, at, step, count, n, work, storage):
+def some_classes(x, at, step, count, n, chunk, storage):
     """`count` classes of n lanes where they lie, `step` apart, or converted to scratch memory, n apart."""
-    if storage == primitives.NATIVE:
+    if primitives.readable(storage):
         return primitives.stretch(x, at, count * step)
-    chunk = primitives.slot(work, primitives.CHUNK)
     for c in range(count):
         primitives.load(x, at + c * step, n, primitives.stretch(chunk, c * n, n), storage)
     return chunk
@@ -20,19 +19,20 @@ def some_classes(x, at, step, count, n, work, storage):
 
 def tile_sums(x, at, step, classes, n, scale, kept, kept_at, kept_step, keep, state, work, storage):
     """Per lane j: peaks_j = max_c x_cj; rest_j = sum_c exp(scale (x_cj - peaks_j)) over all but one maximum."""
-    apart = step if storage == primitives.NATIVE else n
+    apart = step if primitives.readable(storage) else n
+    chunk = primitives.slot(work, primitives.CHUNK)
     peaks = start_peaks(n, work)
     c = 0
     while c < classes:
         count = min(primitives.TERMS, classes - c)
-        logits = some_classes(x, at + c * step, step, count, n, work, storage)
+        logits = some_classes(x, at + c * step, step, count, n, chunk, storage)
         primitives.lane_maxima(logits, apart, count, n, peaks)
         c += primitives.TERMS
     start_sums(n, state, work)
     c = 0
     while c < classes:
         count = min(primitives.TERMS, classes - c)
-        logits = some_classes(x, at + c * step, step, count, n, work, storage)
+        logits = some_classes(x, at + c * step, step, count, n, chunk, storage)
         exps = primitives.stretch(kept, kept_at + c * kept_step, count * kept_step)
         add_exps(logits, apart, count, n, scale, exps, kept_step, keep, state, work)
         c += primitives.TERMS
@@ -130,42 +130,53 @@ def backward_tile(
     g, g_at, g_step, p, p_at, p_step, out, out_at, out_step, classes, n, log, state, work, storage
 ):
     """out_cj = p_cj (g_cj - sum_c g_cj p_cj), or g_cj - exp(p_cj) sum_c g_cj where p holds log-probabilities."""
-    sums = primitives.slot(work, primitives.SUMS)
+    readable = primitives.readable(storage)
+    g_apart = g_step if readable else n
+    p_apart = p_step if readable else n
+    apart = out_step if storage == primitives.NATIVE else n
+    chunk = primitives.slot(work, primitives.CHUNK)
+    other_chunk = primitives.slot(work, primitives.TILE)
+    totals = primitives.slot(work, primitives.SUMS)
+    rests = primitives.stretch(state, primitives.REST, n)
+    lost = primitives.stretch(state, primitives.LOST, n)
     for j in range(n):
-        state[primitives.REST + j] = 0.0
-        state[primitives.LOST + j] = 0.0
-    for c in range(classes):
-        grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
-        terms = primitives.slot(work, 2)
+        rests[j] = 0.0
+        lost[j] = 0.0
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        grads = some_classes(g, g_at + c * g_step, g_step, count, n, chunk, storage)
         if log:
-            for j in range(n):
-                terms[j] = grads[j]
+            primitives.lane_totals(grads, g_apart, count, n, rests, lost)
         else:
-            probs = primitives.load(p, p_at + c * p_step, n, primitives.slot(work, 1), storage)
-            for j in range(n):
-                terms[j] = grads[j] * probs[j]
-        # The terms have both signs: their sum may be far smaller than they are, so each is added in double.
-        for j in range(n):
-            state[primitives.LOST + j] += primitives.rounded_away(state[primitives.REST + j], terms[j])
-            state[primitives.REST + j] += terms[j]
+            probs = some_classes(p, p_at + c * p_step, p_step, count, n, other_chunk, storage)
+            primitives.lane_dots(grads, g_apart, probs, p_apart, count, n, rests, lost)
+        c += primitives.TERMS
     for j in range(n):
-        sums[j] = primitives.cast(state[primitives.REST + j] + state[primitives.LOST + j], work)
-    for c in range(classes):
-        grads = primitives.load(g, g_at + c * g_step, n, primitives.slot(work, 0), storage)
-        probs = primitives.load(p, p_at + c * p_step, n, primitives.slot(work, 1), storage)
-        result = primitives.slot(work, 2)
+        totals[j] = primitives.cast(rests[j] + lost[j], work)
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        grads = some_classes(g, g_at + c * g_step, g_step, count, n, chunk, storage)
+        probs = some_classes(p, p_at + c * p_step, p_step, count, n, other_chunk, storage)
+        result = primitives.place(out, out_at + c * out_step, chunk, storage)
         if log:
-            for j in range(n):
-                result[j] = grads[j] - primitives.exp(probs[j]) * sums[j]
+            primitives.lane_log_softmax_slopes(grads, g_apart, probs, p_apart, count, n, totals, result, apart)
         else:
-            for j in range(n):
-                result[j] = probs[j] * (grads[j] - sums[j])
-        primitives.store(out, out_at + c * out_step, n, result, storage)
+            primitives.lane_softmax_slopes(grads, g_apart, probs, p_apart, count, n, totals, result, apart)
+        store_classes(out, out_at + c * out_step, out_step, count, n, result, apart, storage)
+        c += primitives.TERMS
+
+
+def store_classes(y, at, step, count, n, values, apart, storage):
+    """`count` classes of n lanes that lie `apart` from each other go to y, unless they are there."""
+    for c in range(count):
+        primitives.store(y, at + c * step, n, primitives.stretch(values, c * apart, n), storage)
 
 
 def gather(x, at, stride, classes, n, tile, work, storage):
     """tile_cj = x_jc: n rows of few classes become n lanes."""
-    if storage == primitives.NATIVE:
+    if primitives.readable(storage):
         primitives.to_lanes(primitives.stretch(x, at, (n - 1) * stride + classes), stride, classes, n, tile)
         return
     rows = primitives.slot(work, 0)

@@ -30,6 +30,20 @@ def copy(y, n, values):
     y[:n] = values[:n]
 
 
+def until_line(y):
+    """How many numbers there are before the next cache line."""
+    return 0
+
+
+def write_past(y, at, lanes):
+    """`write` past the caches, a whole line."""
+    write(y, at, lanes)
+
+
+def end_streams():
+    """What was written past the caches comes before what this thread writes from here on."""
+
+
 def prefetch(x, at):
     """Asks for the cache line of x_at."""
 

@@ -52,8 +52,9 @@ enum { SPAN = 256, BUCKETS = 2048 };
 #define WEYL_0 0x9e3779b9LL
 #define WEYL_1 0xbb67ae85LL
 
-/* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. */
-enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2 };
+/* How the numbers of an array are stored. The half types travel as pointers to their computing type, float. With
+   STREAMED added, results go past the caches, which they would not fit. */
+enum { NATIVE = 0, FLOAT16 = 1, BFLOAT16 = 2, STREAMED = 4 };
 
 /* What becomes of the exponentials of a sum: where they are kept, KEEP_PADDED has room for whole vectors. */
 enum { DISCARD = 0, KEEP = 1, KEEP_PADDED = 2 };
@@ -187,118 +188,4 @@ ALWAYS_INLINE double __pyx_fuse_1log1p(double x)
         + k * 6.93147180369123816490e-01;
 }
 
-ALWAYS_INLINE float float16_to_float(uint16_t half)
-{
-#if defined(__F16C__)
-    return _cvtsh_ss(half);
-#else
-    union { uint32_t bits; float real; } value = {.bits = (uint32_t)(half & 0x7fff) << 13};
-    value.real *= 0x1p112f;
-    if ((half & 0x7c00) == 0x7c00)
-        value.bits = 0x7f800000 | (uint32_t)(half & 0x3ff) << 13;
-    value.bits |= (uint32_t)(half & 0x8000) << 16;
-    return value.real;
-#endif
-}
-
-ALWAYS_INLINE uint16_t float_to_float16(float real)
-{
-#if defined(__F16C__)
-    return _cvtss_sh(real, _MM_FROUND_TO_NEAREST_INT);
-#else
-    union { float real; uint32_t bits; } value = {.real = real}, magic;
-    uint32_t sign = value.bits & 0x80000000;
-    value.bits ^= sign;
-    uint32_t half;
-    if (value.bits >= 0x47800000) {
-        half = value.bits > 0x7f800000 ? 0x7e00 : 0x7c00;
-    } else if (value.bits < 0x38800000) { /* below 2^-14: adding 1/2 aligns and rounds the mantissa */
-        magic.real = value.real + 0.5f;
-        half = magic.bits - 0x3f000000;
-    } else {
-        half = (value.bits + 0xfff + ((value.bits >> 13) & 1) - 0x38000000) >> 13;
-    }
-    return (uint16_t)(half | sign >> 16);
-#endif
-}
-
-ALWAYS_INLINE float bfloat16_to_float(uint16_t half)
-{
-    union { uint32_t bits; float real; } value = {.bits = (uint32_t)half << 16};
-    return value.real;
-}
-
-ALWAYS_INLINE uint16_t float_to_bfloat16(float real)
-{
-    union { float real; uint32_t bits; } value = {.real = real};
-    uint32_t rounded = (value.bits + 0x7fff + ((value.bits >> 16) & 1)) >> 16;
-    uint32_t quiet_nan = (value.bits >> 16) | 0x40;
-    return (uint16_t)((value.bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : rounded);
-}
-
-static inline void widen(const uint16_t *restrict half, ptrdiff_t n, float *restrict real, int storage)
-{
-    ptrdiff_t i = 0;
-    if (storage == BFLOAT16) {
-        for (; i < n; i++)
-            real[i] = bfloat16_to_float(half[i]);
-        return;
-    }
-#if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(real + i, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(half + i))));
-#elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(real + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(half + i))));
-#endif
-    for (; i < n; i++)
-        real[i] = float16_to_float(half[i]);
-}
-
-static inline void narrow(const float *restrict real, ptrdiff_t n, uint16_t *restrict half, int storage)
-{
-    ptrdiff_t i = 0;
-    if (storage == BFLOAT16) {
-        for (; i < n; i++)
-            half[i] = float_to_bfloat16(real[i]);
-        return;
-    }
-#if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
-        _mm256_storeu_si256((void *)(half + i), _mm512_cvtps_ph(_mm512_loadu_ps(real + i), _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
-        _mm_storeu_si128((void *)(half + i), _mm256_cvtps_ph(_mm256_loadu_ps(real + i), _MM_FROUND_TO_NEAREST_INT));
-#endif
-    for (; i < n; i++)
-        half[i] = float_to_float16(real[i]);
-}
-
-ALWAYS_INLINE float *__pyx_fuse_0load(float *x, ptrdiff_t at, ptrdiff_t n, float *buffer, int storage)
-{
-    if (storage == NATIVE)
-        return x + at;
-    widen((const uint16_t *)x + at, n, buffer, storage);
-    return buffer;
-}
-
-ALWAYS_INLINE void __pyx_fuse_0store(float *y, ptrdiff_t at, ptrdiff_t n, float *values, int storage)
-{
-    if (storage != NATIVE)
-        narrow(values, n, (uint16_t *)y + at, storage);
-    else if (values != y + at)
-        memcpy(y + at, values, (size_t)n * sizeof *y);
-}
-
-ALWAYS_INLINE double *__pyx_fuse_1load(double *x, ptrdiff_t at, ptrdiff_t n, double *buffer, int storage)
-{
-    (void)n, (void)buffer, (void)storage;
-    return x + at;
-}
-
-ALWAYS_INLINE void __pyx_fuse_1store(double *y, ptrdiff_t at, ptrdiff_t n, double *values, int storage)
-{
-    (void)storage;
-    if (values != y + at)
-        memcpy(y + at, values, (size_t)n * sizeof *y);
-}
+#include "storage.h"

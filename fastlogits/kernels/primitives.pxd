@@ -12,7 +12,7 @@ cdef extern from "primitives.h" nogil:
     enum: PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP, SCALE, HARD, SMOOTH, FACTOR, COUNTER, TARGET, LOST
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
     enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_SQUARE, BLOCK_FIELDS, BLOCK_SPREAD
-    enum: NATIVE, FLOAT16, BFLOAT16
+    enum: NATIVE, FLOAT16, BFLOAT16, STREAMED
     enum: SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS
     enum: BEFORE, ONE
     enum: TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES
@@ -27,6 +27,8 @@ cdef extern from "primitives.h" nogil:
 
     real* stretch(real* x, Py_ssize_t at, Py_ssize_t n)
     real* slot(real* work, Py_ssize_t index)
+    bint readable(int storage)
+    void end_streams()
     real* load(real* x, Py_ssize_t at, Py_ssize_t n, real* buffer, int storage)
     real* place(real* y, Py_ssize_t at, real* buffer, int storage)
     void store(real* y, Py_ssize_t at, Py_ssize_t n, real* values, int storage)
@@ -41,6 +43,13 @@ cdef extern from "primitives.h" nogil:
     Py_ssize_t next_above(real* x, Py_ssize_t start, Py_ssize_t n, real limit)
     Py_ssize_t digit(real x, Py_ssize_t place)
     Py_ssize_t places(real* like)
+    void row_softmax_slopes(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_stride, Py_ssize_t size, Py_ssize_t n,
+                            double* totals, real* out, Py_ssize_t out_stride)
+    void row_log_softmax_slopes(real* g, Py_ssize_t g_stride, real* log_p, Py_ssize_t p_stride, Py_ssize_t size,
+                                Py_ssize_t n, double* totals, real* out, Py_ssize_t out_stride)
+    void row_totals(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* sums)
+    void row_dots(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t size, Py_ssize_t n,
+                  double* sums)
     double total(real* x, Py_ssize_t n)
     double dot(real* x, real* y, Py_ssize_t n)
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
@@ -48,8 +57,6 @@ cdef extern from "primitives.h" nogil:
     double sum_exp_moment(real* x, Py_ssize_t n, double shift, double* moment)
     void shift_each(real* x, Py_ssize_t n, real rate, real shift, real offset, real* out)
     void scale_each(real* x, Py_ssize_t n, real factor, real* out)
-    void softmax_slope(real* g, real* p, Py_ssize_t n, real total, real* out)
-    void log_softmax_slope(real* g, real* log_p, Py_ssize_t n, real total, real* out)
     void to_lanes(real* x, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* lanes)
     void to_rows(real* lanes, Py_ssize_t classes, Py_ssize_t n, real* x, Py_ssize_t stride)
     void row_maxima(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* peaks)
@@ -68,6 +75,13 @@ cdef extern from "primitives.h" nogil:
                    Py_ssize_t out_step, bint keep, double* rest, double* lost, double* ones)
     void lane_scale(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* factor, real* out,
                     Py_ssize_t out_step)
+    void lane_totals(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, double* rest, double* lost)
+    void lane_dots(real* x, Py_ssize_t x_step, real* y, Py_ssize_t y_step, Py_ssize_t classes, Py_ssize_t n,
+                   double* rest, double* lost)
+    void lane_softmax_slopes(real* g, Py_ssize_t g_step, real* p, Py_ssize_t p_step, Py_ssize_t classes, Py_ssize_t n,
+                             real* totals, real* out, Py_ssize_t out_step)
+    void lane_log_softmax_slopes(real* g, Py_ssize_t g_step, real* log_p, Py_ssize_t p_step, Py_ssize_t classes,
+                                 Py_ssize_t n, real* totals, real* out, Py_ssize_t out_step)
     void lane_shift(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real rate, real* shift, real* offset,
                     real* out, Py_ssize_t out_step)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)

@@ -1,14 +1,13 @@
 """The primitives of the kernel text for Numba and the interpreter; primitives.h and what it includes are their C.
 
 Each group of them has a module, as each header has: numbers (`scalars`), stretches (`reductions`, `each`), `rows`,
-`tiles`, and what `row_stats` selects by (`order`). What differs between Numba and the interpreter is in `machine`.
+`tiles`, what arrays hold (`storage`), and what `row_stats` selects by (`order`). What differs between Numba and the
+interpreter is in `machine`.
 """
 
 import math
 
-import numpy as np
-
-from fastlogits.kernels import each, machine, order, reductions, rows, scalars, tiles
+from fastlogits.kernels import each, machine, order, reductions, rows, scalars, storage, tiles
 
 BLOCK = 1024
 SLOTS = 26
@@ -39,7 +38,7 @@ LOWEST = -1.7976931348623157e308
 
 WORD, MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1 = 0xFFFFFFFF, 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 
-NATIVE, FLOAT16, BFLOAT16 = range(3)
+NATIVE, FLOAT16, BFLOAT16, STREAMED = storage.NATIVE, storage.FLOAT16, storage.BFLOAT16, storage.STREAMED
 DISCARD, KEEP, KEEP_PADDED = range(3)
 INF, NEG_INF, NAN = math.inf, -math.inf, math.nan
 LOG2_E = scalars.LOG2_E
@@ -63,12 +62,20 @@ count_above = order.count_above
 next_above = order.next_above
 digit = order.digit
 places = order.places
+readable = storage.readable
+load = storage.load
+place = storage.place
+store = storage.store
 to_lanes = tiles.to_lanes
 to_rows = tiles.to_rows
 lane_maxima = tiles.lane_maxima
 lane_exps = tiles.lane_exps
 lane_scale = tiles.lane_scale
 lane_shift = tiles.lane_shift
+lane_totals = tiles.lane_totals
+lane_dots = tiles.lane_dots
+lane_softmax_slopes = tiles.lane_softmax_slopes
+lane_log_softmax_slopes = tiles.lane_log_softmax_slopes
 maximum = reductions.maximum
 minimum = reductions.minimum
 sum_exp = reductions.sum_exp
@@ -81,84 +88,17 @@ find = reductions.find
 shift_each = each.shift_each
 scale_each = each.scale_each
 exp_each = each.exp_each
-softmax_slope = each.softmax_slope
-log_softmax_slope = each.log_softmax_slope
 row_maxima = rows.row_maxima
 row_exps = rows.row_exps
 row_exps_gaps = rows.row_exps_gaps
 row_scale = rows.row_scale
 row_gaps = rows.row_gaps
 row_slope = rows.row_slope
+row_totals = rows.row_totals
+row_dots = rows.row_dots
+row_softmax_slopes = rows.row_softmax_slopes
+row_log_softmax_slopes = rows.row_log_softmax_slopes
 
 
 def slot(work, index):
     return stretch(work, index * BLOCK, (SLOTS - index) * BLOCK)
-
-
-# How the numbers of an array are stored
-
-
-def load(x, at, n, buffer, storage):
-    if storage == NATIVE:
-        return stretch(x, at, n)
-    widen(machine.halves(x, at, n), n, buffer, storage)
-    return buffer
-
-
-def place(y, at, buffer, storage):
-    """Where results for y are best computed: y itself, or a buffer from which `store` converts them."""
-    return stretch(y, at, BLOCK) if storage == NATIVE else buffer
-
-
-def store(y, at, n, values, storage):
-    if storage == NATIVE:
-        machine.copy(stretch(y, at, n), n, values)
-    else:
-        narrow(values, n, machine.halves(y, at, n), storage)
-
-
-def widen(half, n, real, storage):
-    if storage == BFLOAT16:
-        for i in range(n):
-            real[i] = scalars.to_float(np.uint32(half[i]) << 16)
-    else:
-        for i in range(n):
-            real[i] = float16_to_float(half[i])
-
-
-def narrow(real, n, half, storage):
-    if storage == BFLOAT16:
-        for i in range(n):
-            half[i] = float_to_bfloat16(real[i])
-    else:
-        for i in range(n):
-            half[i] = float_to_float16(real[i])
-
-
-def float16_to_float(half):
-    """Exponent and mantissa moved into place, then 2^112 for the difference of the biases."""
-    bits = np.uint32(half)
-    size = scalars.to_bits(scalars.to_float((bits & 0x7FFF) << 13) * np.float32(2.0**112))
-    if bits & 0x7C00 == 0x7C00:
-        size = np.int32(0x7F800000 | (bits & 0x3FF) << 13)
-    return scalars.to_float(np.uint32(size) | (bits & 0x8000) << 16)
-
-
-def float_to_float16(real):
-    """Rounds to even: below 2^-14 by adding 1/2, which aligns the mantissa, else by integer arithmetic."""
-    bits = scalars.to_bits(real)
-    size = bits & 0x7FFFFFFF
-    if size >= 0x47800000:
-        half = 0x7E00 if size > 0x7F800000 else 0x7C00
-    elif size < 0x38800000:
-        half = scalars.to_bits(abs(real) + np.float32(0.5)) - 0x3F000000
-    else:
-        half = (size + (0xFFF - 0x38000000) + ((size >> 13) & 1)) >> 13
-    return np.uint16(half | (bits >> 16) & 0x8000)
-
-
-def float_to_bfloat16(real):
-    bits = scalars.to_bits(real)
-    size = bits & 0x7FFFFFFF
-    half = size >> 16 | 0x40 if size > 0x7F800000 else (size + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.uint16(half | (bits >> 16) & 0x8000)

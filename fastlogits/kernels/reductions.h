@@ -296,20 +296,39 @@ ALWAYS_INLINE double F(add_signed)(VECTOR sum)
     return lanes[0] + lost[0];
 }
 
-/* sum_i x_i y_i, or sum_i x_i without y */
+/* Sums by lane of x_i y_i, or of x_i without y, for n <= RUN. */
+ALWAYS_INLINE VECTOR F(sum_run)(const REAL *x, const REAL *y, ptrdiff_t n)
+{
+#define TERM(i, left) (y ? F(read_some)(x + (i), left) * F(read_some)(y + (i), left) : F(read_some)(x + (i), left))
+    VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
+    ptrdiff_t i = 0;
+    if (n <= WIDTH) {
+        F(prefetch)(x, 1);
+        if (y)
+            F(prefetch)(y, 1);
+        return TERM(0, n);
+    }
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        s0 += TERM(i, WIDTH);
+        s1 += TERM(i + WIDTH, WIDTH);
+        s2 += TERM(i + 2 * WIDTH, WIDTH);
+        s3 += TERM(i + 3 * WIDTH, WIDTH);
+    }
+    for (; i + WIDTH <= n; i += WIDTH)
+        s0 += TERM(i, WIDTH);
+    if (i < n)
+        s1 += TERM(i, n - i);
+    return (s0 + s1) + (s2 + s3);
+}
+
 ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
 {
-#define TERM(i, left)                                                                                                  \
-    ((left) >= WIDTH ? (y ? F(read)(x + (i)) * F(read)(y + (i)) : F(read)(x + (i)))                                    \
-                     : (y ? F(read_tail)(x + (i), left, 0) * F(read_tail)(y + (i), left, 0)                            \
-                          : F(read_tail)(x + (i), left, 0)))
     double sum = 0;
-    ptrdiff_t i = 0;
 #if VECTOR_BYTES == 16
     /* By two-sum: a lane of these few holds too many numbers of both signs. Elsewhere softmax_backward of
        8192 x 100 would take 551 us on one thread; it takes 128. */
     VECTOR s[2] = {{0}}, lost[2] = {{0}};
-    for (; i < n; i += 2 * WIDTH)
+    for (ptrdiff_t i = 0; i < n; i += 2 * WIDTH)
         for (int k = 0; k < 2 && i + k * WIDTH < n; k++) {
             VECTOR v = TERM(i + k * WIDTH, n - i - k * WIDTH);
             VECTOR both = s[k] + v, part = both - s[k];
@@ -324,29 +343,12 @@ ALWAYS_INLINE double F(sum_loop)(const REAL *x, const REAL *y, ptrdiff_t n)
         }
     return rounded == rounded ? sum + rounded : sum; /* not so where the sum is infinite */
 #else
-    if (n <= WIDTH)
-        return F(add_signed)(TERM(0, n));
-    while (i < n) {
-        VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
-        ptrdiff_t end = n < i + RUN ? n : i + RUN;
-        for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {
-            s0 += TERM(i, WIDTH);
-            s1 += TERM(i + WIDTH, WIDTH);
-            s2 += TERM(i + 2 * WIDTH, WIDTH);
-            s3 += TERM(i + 3 * WIDTH, WIDTH);
-        }
-        for (; i + WIDTH <= end; i += WIDTH)
-            s0 += TERM(i, WIDTH);
-        if (i < end) {
-            s1 += TERM(i, end - i);
-            i = end;
-        }
-        sum += F(add_signed)((s0 + s1) + (s2 + s3));
-    }
+    for (ptrdiff_t i = 0; i < n; i += RUN)
+        sum += F(add_signed)(F(sum_run)(x + i, y ? y + i : NULL, n - i < RUN ? n - i : RUN));
     return sum;
 #endif
-#undef TERM
 }
+#undef TERM
 
 static inline double F(total)(const REAL *x, ptrdiff_t n) { return F(sum_loop)(x, NULL, n); }
 

@@ -1,5 +1,6 @@
 /* Several rows at once, for one real type; included by primitives.h after reductions.h. What a row needs of its
    neighbours is time: the processor works on one while the horizontal sum of another is on its way. */
+#define TOGETHER 8
 
 /* peaks_j = max_i x_ji, NaN skipped, of n rows that lie `stride` apart */
 static inline void F(row_maxima)(const REAL *x, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t n, double *peaks)
@@ -105,3 +106,107 @@ static inline void F(row_slope)(const REAL *x, ptrdiff_t stride, ptrdiff_t size,
         }
     }
 }
+
+/* sums_j = the lanes of by_lane_j, added. Of floats the rows share the additions: alone, each needs as many. */
+ALWAYS_INLINE void F(add_rows)(const VECTOR *by_lane, double *sums)
+{
+#if defined(__AVX512F__)
+    if (sizeof(REAL) == sizeof(float)) {
+        f64v a[TOGETHER];
+        for (int k = 0; k < TOGETHER; k++)
+            a[k] = PAIRS(by_lane[k]);
+        for (int k = 0; k < 4; k++)
+            a[k] = _mm512_unpacklo_pd(a[2 * k], a[2 * k + 1]) + _mm512_unpackhi_pd(a[2 * k], a[2 * k + 1]);
+        for (int half = 2; half > 0; half /= 2)
+            for (int k = 0; k < half; k++)
+                a[k] = _mm512_shuffle_f64x2(a[2 * k], a[2 * k + 1], 0x88)
+                    + _mm512_shuffle_f64x2(a[2 * k], a[2 * k + 1], 0xdd);
+        memcpy(sums, a, sizeof *a);
+        return;
+    }
+#endif
+    for (int k = 0; k < TOGETHER; k++)
+        sums[k] = F(add_signed)(by_lane[k]);
+}
+
+/* sums_j = sum_i x_ji y_ji, or sum_i x_ji without y, of n rows; there is room for TOGETHER at a time */
+ALWAYS_INLINE void F(row_sums)(const REAL *x, ptrdiff_t x_stride, const REAL *y, ptrdiff_t y_stride, ptrdiff_t size,
+                               ptrdiff_t n, double *sums)
+{
+    if (VECTOR_BYTES == 16 || size > TOGETHER * WIDTH) {
+        for (ptrdiff_t j = 0; j < n; j++)
+            sums[j] = F(sum_loop)(x + j * x_stride, y ? y + j * y_stride : NULL, size);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n; j += TOGETHER) {
+        VECTOR by_lane[TOGETHER];
+        const REAL *a = x + j * x_stride, *b = y ? y + j * y_stride : NULL;
+        if (size <= WIDTH && j + TOGETHER <= n)
+#pragma GCC unroll 8
+            for (ptrdiff_t k = 0; k < TOGETHER; k++, a += x_stride, b += y_stride)
+                by_lane[k] = F(sum_run)(a, y ? b : NULL, size);
+        else
+            for (ptrdiff_t k = 0; k < TOGETHER; k++, a += x_stride, b += y_stride)
+                by_lane[k] = j + k < n ? F(sum_run)(a, y ? b : NULL, size) : F(splat)(0);
+        F(add_rows)(by_lane, sums + j);
+    }
+}
+
+static inline void F(row_totals)(const REAL *x, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t n, double *sums)
+{
+    F(row_sums)(x, stride, NULL, 0, size, n, sums);
+}
+
+static inline void F(row_dots)(const REAL *x, ptrdiff_t x_stride, const REAL *y, ptrdiff_t y_stride, ptrdiff_t size,
+                               ptrdiff_t n, double *sums)
+{
+    F(row_sums)(x, x_stride, y, y_stride, size, n, sums);
+}
+
+/* p (g - total), 0 below the smallest normal number */
+ALWAYS_INLINE VECTOR F(softmax_slope_lanes)(VECTOR g, VECTOR p, VECTOR total)
+{
+    return F(flush_lanes)(p * (g - total));
+}
+
+/* g - exp(log_p) total */
+ALWAYS_INLINE VECTOR F(log_softmax_slope_lanes)(VECTOR g, VECTOR log_p, VECTOR total)
+{
+    const REAL log2_e = (REAL)LOG2_E;
+    VECTOR least = F(splat)((LOWEST_EXPONENT - 2) / log2_e), d = -F(larger_lanes)(least, -log_p);
+    return g - total * F(exp_lanes)(d, F(splat)(log2_e), F(splat)(LOWEST_EXPONENT / log2_e));
+}
+
+/* out_ji = the slope of g_ji and p_ji, of log-softmax if `log`, of n rows; out may be g or p */
+ALWAYS_INLINE void F(row_slopes)(const REAL *g, ptrdiff_t g_stride, const REAL *p, ptrdiff_t p_stride, ptrdiff_t size,
+                                 ptrdiff_t n, const double *totals, REAL *out, ptrdiff_t out_stride, int log)
+{
+#define SLOPE(a, b) (log ? F(log_softmax_slope_lanes)(a, b, total) : F(softmax_slope_lanes)(a, b, total))
+    for (ptrdiff_t j = 0; j < n; j++, g += g_stride, p += p_stride, out += out_stride) {
+        VECTOR total = F(splat)((REAL)totals[j]);
+        ptrdiff_t i = 0;
+        for (; i + WIDTH <= size; i += WIDTH) {
+            VECTOR v = SLOPE(F(read)(g + i), F(read)(p + i));
+            memcpy(out + i, &v, sizeof v);
+        }
+        if (i < size)
+            F(write_tail)(out + i, size - i, SLOPE(F(read_tail)(g + i, size - i, 0), F(read_tail)(p + i, size - i, 0)));
+    }
+#undef SLOPE
+}
+
+static inline void F(row_softmax_slopes)(const REAL *g, ptrdiff_t g_stride, const REAL *p, ptrdiff_t p_stride,
+                                         ptrdiff_t size, ptrdiff_t n, const double *totals, REAL *out,
+                                         ptrdiff_t out_stride)
+{
+    F(row_slopes)(g, g_stride, p, p_stride, size, n, totals, out, out_stride, 0);
+}
+
+static inline void F(row_log_softmax_slopes)(const REAL *g, ptrdiff_t g_stride, const REAL *log_p, ptrdiff_t p_stride,
+                                             ptrdiff_t size, ptrdiff_t n, const double *totals, REAL *out,
+                                             ptrdiff_t out_stride)
+{
+    F(row_slopes)(g, g_stride, log_p, p_stride, size, n, totals, out, out_stride, 1);
+}
+
+#undef TOGETHER

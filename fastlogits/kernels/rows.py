@@ -85,3 +85,53 @@ def row_slope(x, stride, size, n, factors, mass, mass_stride, counters, out, out
             less = counter * reductions.read_some(mass, j * mass_stride + i, size - i)
             v = factor * reductions.read_some(x, j * stride + i, size - i) - less
             reductions.write_some(out, j * out_stride + i, size - i, each.flush_lanes(v, tiny))
+
+
+def row_totals(x, stride, size, n, sums):
+    """sums_j = sum_i x_ji of n rows"""
+    for j in range(n):
+        sums[j] = reductions.total(machine.stretch(x, j * stride, size), size)
+
+
+def row_dots(x, x_stride, y, y_stride, size, n, sums):
+    """sums_j = sum_i x_ji y_ji of n rows"""
+    for j in range(n):
+        row = machine.stretch(x, j * x_stride, size)
+        sums[j] = reductions.dot(row, machine.stretch(y, j * y_stride, size), size)
+
+
+def softmax_slope_lanes(g, p, total, tiny):
+    """p (g - total), 0 below the smallest normal number"""
+    return each.flush_lanes(p * (g - total), tiny)
+
+
+def log_softmax_slope_lanes(g, log_p, total, least, rate, floor, nothing):
+    """g - exp(log_p) total"""
+    d = nothing - machine.larger_lanes(least, nothing - log_p)
+    return g - total * scalars.exp_from(d, rate, floor)
+
+
+def row_softmax_slopes(g, g_stride, p, p_stride, size, n, totals, out, out_stride):
+    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p"""
+    tiny = machine.splat(2.0 ** machine.lowest(g), g)
+    for j in range(n):
+        total = machine.splat(totals[j], g)
+        for i in range(0, size, machine.width(g)):
+            a = reductions.read_some(g, j * g_stride + i, size - i)
+            b = reductions.read_some(p, j * p_stride + i, size - i)
+            reductions.write_some(out, j * out_stride + i, size - i, softmax_slope_lanes(a, b, total, tiny))
+
+
+def row_log_softmax_slopes(g, g_stride, log_p, p_stride, size, n, totals, out, out_stride):
+    """out_ji = g_ji - exp(log_p_ji) totals_j of n rows; out may be g or log_p"""
+    rate = machine.splat(scalars.LOG2_E, g)
+    floor = machine.splat(machine.lowest(g) / scalars.LOG2_E, g)
+    least = machine.splat((machine.lowest(g) - 2.0) / scalars.LOG2_E, g)
+    nothing = machine.splat(0.0, g)
+    for j in range(n):
+        total = machine.splat(totals[j], g)
+        for i in range(0, size, machine.width(g)):
+            a = reductions.read_some(g, j * g_stride + i, size - i)
+            b = reductions.read_some(log_p, j * p_stride + i, size - i)
+            v = log_softmax_slope_lanes(a, b, total, least, rate, floor, nothing)
+            reductions.write_some(out, j * out_stride + i, size - i, v)

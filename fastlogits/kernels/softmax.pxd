@@ -43,11 +43,9 @@ cdef void sums(real* x, Py_ssize_t at, Py_ssize_t x_stride, Py_ssize_t classes, 
                Py_ssize_t kept_at, Py_ssize_t kept_stride, int keep, Py_ssize_t n, double* state, real* work,
                int storage) noexcept nogil
 
-@cython.locals(row="real*", j=Py_ssize_t)
+@cython.locals(j=Py_ssize_t)
 cdef real* some_rows(real* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* tile,
-                     int storage) noexcept nogil
-
-cdef Py_ssize_t apart_of(Py_ssize_t stride, Py_ssize_t classes, int storage) noexcept nogil
+                     Py_ssize_t apart, int storage) noexcept nogil
 
 @cython.locals(peaks="double*", rests="double*", j=Py_ssize_t)
 cdef void take_out_maxima(real* exps, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, double* state,
@@ -61,17 +59,14 @@ cdef void softmax_write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, 
 
 @cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, at=Py_ssize_t, j=Py_ssize_t,
                kept="real*", kept_at=Py_ssize_t, kept_stride=Py_ssize_t, tiled=bint, how=int, exps="real*",
-               probs="real*")
+               probs="real*", apart=Py_ssize_t)
 cdef void softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t classes, double scale,
                        int keep, double* state, real* work, int storage,
                        Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-cdef real* place_rows(real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* tile,
-                      int storage) noexcept nogil
-
-@cython.locals(j=Py_ssize_t, row="real*")
+@cython.locals(j=Py_ssize_t)
 cdef void store_rows(real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* values,
-                     int storage) noexcept nogil
+                     Py_ssize_t apart, int storage) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", log_probs="real*",
                peak=real, rate=real, log_sum=real)

@@ -149,8 +149,8 @@ def sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, keep, n, s
         reduce(x, at, classes, scale, kept, kept_at, keep, state, 0, blocks_of(classes), work, storage)
         settle(x, at, classes, scale, kept, kept_at, keep, state, work, storage)
         return
-    logits = some_rows(x, at, x_stride, classes, n, primitives.slot(work, primitives.TILE), storage)
-    apart = apart_of(x_stride, classes, storage)
+    apart = x_stride if primitives.readable(storage) else padded(classes)
+    logits = some_rows(x, at, x_stride, classes, n, primitives.slot(work, primitives.TILE), apart, storage)
     peaks = primitives.stretch(state, primitives.PEAK, n)
     rests = primitives.stretch(state, primitives.REST, n)
     exps = primitives.stretch(kept, kept_at, n * kept_stride)
@@ -159,19 +159,13 @@ def sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, keep, n, s
     take_out_maxima(exps, kept_stride, classes, n, state, work)
 
 
-def some_rows(x, at, stride, classes, n, tile, storage):
-    """n rows where they lie, or converted to a tile, `apart_of` apart."""
-    if storage == primitives.NATIVE:
-        return primitives.stretch(x, at, (n - 1) * stride + classes)
+def some_rows(x, at, stride, classes, n, tile, apart, storage):
+    """n rows where they lie, or converted to a tile, `apart` from each other."""
+    if apart == stride:
+        return primitives.load(x, at, (n - 1) * stride + classes, tile, storage)
     for j in range(n):
-        row = primitives.stretch(tile, j * padded(classes), classes)
-        primitives.load(x, at + j * stride, classes, row, storage)
+        primitives.load(x, at + j * stride, classes, primitives.stretch(tile, j * apart, classes), storage)
     return tile
-
-
-def apart_of(stride, classes, storage):
-    """The distance of `some_rows`."""
-    return stride if storage == primitives.NATIVE else padded(classes)
 
 
 def take_out_maxima(exps, stride, classes, n, state, work):
@@ -233,26 +227,23 @@ def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, st
                 state[primitives.FACTOR + j] = 1.0 / norm(state, j)
                 state[primitives.COUNTER + j] = 0.0
             exps = primitives.stretch(kept, kept_at, n * kept_stride)
-            probs = place_rows(y, row * y_stride, y_stride, classes, n, exps, storage)
+            probs = primitives.place(y, row * y_stride, exps, storage)
+            apart = y_stride if storage == primitives.NATIVE else kept_stride
             primitives.row_scale(
                 exps, kept_stride, classes, n, primitives.stretch(state, primitives.FACTOR, n),
-                primitives.stretch(state, primitives.COUNTER, n), probs, apart_of(y_stride, classes, storage),
+                primitives.stretch(state, primitives.COUNTER, n), probs, apart,
             )  # fmt: skip
-            store_rows(y, row * y_stride, y_stride, classes, n, probs, storage)
+            store_rows(y, row * y_stride, y_stride, classes, n, probs, apart, storage)
         row += n
 
 
-def place_rows(y, at, stride, classes, n, tile, storage):
-    """Where the results of n rows are best computed: y itself, or the tile from which `store_rows` converts them."""
-    return primitives.stretch(y, at, (n - 1) * stride + classes) if storage == primitives.NATIVE else tile
-
-
-def store_rows(y, at, stride, classes, n, values, storage):
-    """The results from `place_rows`, `apart_of` apart, go to y."""
-    if storage != primitives.NATIVE:
-        for j in range(n):
-            row = primitives.stretch(values, j * padded(classes), classes)
-            primitives.store(y, at + j * stride, classes, row, storage)
+def store_rows(y, at, stride, classes, n, values, apart, storage):
+    """n rows that lie `apart` from each other go to y, unless they are there."""
+    if apart == stride:
+        primitives.store(y, at, (n - 1) * stride + classes, values, storage)
+        return
+    for j in range(n):
+        primitives.store(y, at + j * stride, classes, primitives.stretch(values, j * apart, classes), storage)
 
 
 def log_softmax_write(x, at, y, y_at, classes, scale, state, j, first, last, work, storage):

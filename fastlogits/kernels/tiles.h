@@ -121,4 +121,65 @@ static inline void F(lane_shift)(const REAL *x, ptrdiff_t step, ptrdiff_t classe
     }
 }
 
+/* rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj without y, of n lanes and at most TERMS classes. Terms of both
+   signs may come to far less than they are: what the sums in double round away is kept. */
+ALWAYS_INLINE void F(lane_sums)(const REAL *x, ptrdiff_t x_step, const REAL *y, ptrdiff_t y_step, ptrdiff_t classes,
+                                ptrdiff_t n, double *rest, double *lost)
+{
+    for (ptrdiff_t j = 0; j < n; j += WIDTH) {
+        VECTOR sum = {0};
+        for (ptrdiff_t c = 0; c < classes; c++) {
+            VECTOR v = F(read_some)(x + c * x_step + j, n - j);
+            sum += y ? v * F(read_some)(y + c * y_step + j, n - j) : v;
+        }
+        REAL sums[VECTOR_BYTES / sizeof(REAL)];
+        memcpy(sums, &sum, sizeof sum);
+#pragma GCC ivdep
+        for (ptrdiff_t i = 0; i < WIDTH; i++) { /* the fields of `state` have room for whole vectors */
+            lost[j + i] += rounded_away(rest[j + i], sums[i]);
+            rest[j + i] += sums[i];
+        }
+    }
+}
+
+static inline void F(lane_totals)(const REAL *x, ptrdiff_t step, ptrdiff_t classes, ptrdiff_t n, double *rest,
+                                  double *lost)
+{
+    F(lane_sums)(x, step, NULL, 0, classes, n, rest, lost);
+}
+
+static inline void F(lane_dots)(const REAL *x, ptrdiff_t x_step, const REAL *y, ptrdiff_t y_step, ptrdiff_t classes,
+                                ptrdiff_t n, double *rest, double *lost)
+{
+    F(lane_sums)(x, x_step, y, y_step, classes, n, rest, lost);
+}
+
+/* out_cj = the slope of g_cj and p_cj, of log-softmax if `log`, of n lanes; out may be g or p */
+ALWAYS_INLINE void F(lane_slopes)(const REAL *g, ptrdiff_t g_step, const REAL *p, ptrdiff_t p_step, ptrdiff_t classes,
+                                  ptrdiff_t n, const REAL *totals, REAL *out, ptrdiff_t out_step, int log)
+{
+    for (ptrdiff_t j = 0; j < n; j += WIDTH) {
+        VECTOR total = F(read_some)(totals + j, n - j);
+        for (ptrdiff_t c = 0; c < classes; c++) {
+            VECTOR a = F(read_some)(g + c * g_step + j, n - j), b = F(read_some)(p + c * p_step + j, n - j);
+            F(write_some)(out + c * out_step + j, n - j,
+                          log ? F(log_softmax_slope_lanes)(a, b, total) : F(softmax_slope_lanes)(a, b, total));
+        }
+    }
+}
+
+static inline void F(lane_softmax_slopes)(const REAL *g, ptrdiff_t g_step, const REAL *p, ptrdiff_t p_step,
+                                          ptrdiff_t classes, ptrdiff_t n, const REAL *totals, REAL *out,
+                                          ptrdiff_t out_step)
+{
+    F(lane_slopes)(g, g_step, p, p_step, classes, n, totals, out, out_step, 0);
+}
+
+static inline void F(lane_log_softmax_slopes)(const REAL *g, ptrdiff_t g_step, const REAL *log_p, ptrdiff_t p_step,
+                                              ptrdiff_t classes, ptrdiff_t n, const REAL *totals, REAL *out,
+                                              ptrdiff_t out_step)
+{
+    F(lane_slopes)(g, g_step, log_p, p_step, classes, n, totals, out, out_step, 1);
+}
+
 #undef SQUARE

@@ -1,6 +1,6 @@
 """Tiles, whose lanes lie side by side, part of the primitives; tiles.h is their C."""
 
-from fastlogits.kernels import each, machine, reductions, scalars, squares
+from fastlogits.kernels import each, machine, reductions, rows, scalars, squares
 
 
 def to_lanes(x, stride, classes, n, lanes):
@@ -89,3 +89,54 @@ def lane_shift(x, step, classes, n, rate, shift, offset, out, out_step):
         for c in range(classes):
             d = reductions.read_some(x, c * step + j, n - j) - away
             reductions.write_some(out, c * out_step + j, n - j, factor * d - less)
+
+
+def lane_sums(x, x_step, y, y_step, classes, n, rest, lost):
+    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj where y is None, of n lanes and at most TERMS classes"""
+    w = machine.width(x)
+    sums = machine.stack(w, x)
+    for j in range(0, n, w):
+        total = machine.splat(0.0, x)
+        for c in range(classes):
+            v = reductions.read_some(x, c * x_step + j, n - j)
+            if y is not None:
+                v = v * reductions.read_some(y, c * y_step + j, n - j)
+            total = total + v
+        machine.write(sums, 0, total)
+        for i in range(min(w, n - j)):
+            lost[j + i] += scalars.rounded_away(rest[j + i], sums[i])
+            rest[j + i] += sums[i]
+
+
+def lane_totals(x, step, classes, n, rest, lost):
+    lane_sums(x, step, None, 0, classes, n, rest, lost)
+
+
+def lane_dots(x, x_step, y, y_step, classes, n, rest, lost):
+    lane_sums(x, x_step, y, y_step, classes, n, rest, lost)
+
+
+def lane_softmax_slopes(g, g_step, p, p_step, classes, n, totals, out, out_step):
+    """out_cj = p_cj (g_cj - totals_j) of n lanes; out may be g or p"""
+    tiny = machine.splat(2.0 ** machine.lowest(g), g)
+    for j in range(0, n, machine.width(g)):
+        total = reductions.read_some(totals, j, n - j)
+        for c in range(classes):
+            a = reductions.read_some(g, c * g_step + j, n - j)
+            b = reductions.read_some(p, c * p_step + j, n - j)
+            reductions.write_some(out, c * out_step + j, n - j, rows.softmax_slope_lanes(a, b, total, tiny))
+
+
+def lane_log_softmax_slopes(g, g_step, log_p, p_step, classes, n, totals, out, out_step):
+    """out_cj = g_cj - exp(log_p_cj) totals_j of n lanes; out may be g or log_p"""
+    rate = machine.splat(scalars.LOG2_E, g)
+    floor = machine.splat(machine.lowest(g) / scalars.LOG2_E, g)
+    least = machine.splat((machine.lowest(g) - 2.0) / scalars.LOG2_E, g)
+    nothing = machine.splat(0.0, g)
+    for j in range(0, n, machine.width(g)):
+        total = reductions.read_some(totals, j, n - j)
+        for c in range(classes):
+            a = reductions.read_some(g, c * g_step + j, n - j)
+            b = reductions.read_some(log_p, c * p_step + j, n - j)
+            v = rows.log_softmax_slope_lanes(a, b, total, least, rate, floor, nothing)
+            reductions.write_some(out, c * out_step + j, n - j, v)
