@@ -10,9 +10,9 @@ cdef real* some_classes(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t coun
 
 @cython.locals(classes=Py_ssize_t, apart=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, peaks="real*", logits="real*",
                exps="real*")
-cdef void tile_sums(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t grad_at, real* targets,
-                    Py_ssize_t targets_at, real* weight, Py_ssize_t n, Options* options, double* state,
-                    real* work) noexcept nogil
+cdef void tile_sums(real* x, Py_ssize_t at, Py_ssize_t step, real* grad, Py_ssize_t grad_at, Py_ssize_t row,
+                    int64_t* labels, real* targets, Py_ssize_t targets_at, real* weight, Py_ssize_t n,
+                    Options* options, double* state, real* work) noexcept nogil
 
 @cython.locals(j=Py_ssize_t)
 cdef void start_gaps(Py_ssize_t n, double* state) noexcept nogil

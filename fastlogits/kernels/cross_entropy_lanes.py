@@ -15,8 +15,8 @@ def some_classes(x, at, step, count, n, options, work):
     return chunk
 
 
-def tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work):
-    """As lanes.tile_sums; and gaps_j = sum_c mass_c (peaks_j - z_cj), masses_j = sum_c mass_c, in state."""
+def tile_sums(x, at, step, grad, grad_at, row, labels, targets, targets_at, weight, n, options, state, work):
+    """As lanes.tile_sums; gaps_j = sum_c mass_c (peaks_j - z_cj), masses_j = sum_c mass_c and the picked, in state."""
     classes = options.classes
     apart = step if primitives.readable(options.storage) and not options.bent else n
     peaks = lanes.start_peaks(n, work)
@@ -26,6 +26,8 @@ def tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, option
         logits = some_classes(x, at + c * step, step, count, n, options, work)
         primitives.lane_maxima(logits, apart, count, n, peaks)
         c += primitives.TERMS
+    # Now the tile is in cache, and exponentials have not been written over it.
+    cross_entropy.pick(x, at, 1, step, labels, row, n, options, state, work)
     lanes.start_sums(n, state, work)
     start_gaps(n, state)
     c = 0
@@ -86,8 +88,7 @@ def tile(
     options, state, work,
 ):  # fmt: skip
     """losses_j and, where asked, the gradient of a tile whose lane j is row `row + j`."""
-    cross_entropy.pick(x, at, 1, step, labels, row, n, options, state, work)
-    tile_sums(x, at, step, grad, grad_at, targets, targets_at, weight, n, options, state, work)
+    tile_sums(x, at, step, grad, grad_at, row, labels, targets, targets_at, weight, n, options, state, work)
     settle(n, state, work)
     cross_entropy.finish(
         labels, row, weight, sample_weight, grad_loss, losses, n, options, state

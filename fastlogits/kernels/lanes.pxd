@@ -82,8 +82,8 @@ cdef void backward_columns(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_s
                            Py_ssize_t out_stride, Py_ssize_t classes, Py_ssize_t inner, bint log, double* state,
                            real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
-@cython.locals(c=Py_ssize_t, j=Py_ssize_t, best="real*", logits="real*", lowest=real, logit=real,
-               so_far=real, found=Py_ssize_t, beats=bint)
+@cython.locals(j=Py_ssize_t, c=Py_ssize_t, count=Py_ssize_t, apart=Py_ssize_t, chunk="real*", best="real*",
+               logits="real*")
 cdef void argmax_tile(real* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t* indices, Py_ssize_t row,
                       Py_ssize_t classes, Py_ssize_t n, real* work, int storage) noexcept nogil
 

@@ -275,21 +275,17 @@ def backward_columns(
 
 def argmax_tile(x, at, step, indices, row, classes, n, work, storage):
     """indices_j = the first c whose x_cj is the maximum, or the first NaN."""
-    best = primitives.slot(work, primitives.PEAKS)
-    lowest = primitives.cast(primitives.NEG_INF, work)
+    apart = step if primitives.readable(storage) else n
+    chunk = primitives.slot(work, primitives.CHUNK)
+    best = start_peaks(n, work)
     for j in range(n):
-        best[j] = lowest
         indices[row + j] = 0
-    for c in range(classes):
-        logits = primitives.load(x, at + c * step, n, primitives.slot(work, 0), storage)
-        for j in range(n):
-            # Selections instead of a branch, which would keep the loop from becoming vector code.
-            logit = logits[j]
-            so_far = best[j]
-            found = indices[row + j]
-            beats = primitives.beats(logit, so_far)
-            best[j] = logit if beats else so_far
-            indices[row + j] = c if beats else found
+    c = 0
+    while c < classes:
+        count = min(primitives.TERMS, classes - c)
+        logits = some_classes(x, at + c * step, step, count, n, chunk, storage)
+        primitives.lane_argmax(logits, apart, count, n, c, best, indices, row)
+        c += primitives.TERMS
 
 
 def argmax_columns(x, x_stride, indices, classes, inner, work, storage, start, stop):

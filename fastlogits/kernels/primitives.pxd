@@ -71,6 +71,8 @@ cdef extern from "primitives.h" nogil:
     void row_slope(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* factors, real* mass,
                    Py_ssize_t mass_stride, double* counters, real* out, Py_ssize_t out_stride)
     void lane_maxima(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* peaks)
+    void lane_argmax(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, Py_ssize_t first, real* best,
+                     Py_ssize_t* indices, Py_ssize_t row)
     void lane_exps(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* shift, double scale, real* out,
                    Py_ssize_t out_step, bint keep, double* rest, double* lost, double* ones)
     void lane_scale(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real* factor, real* out,

@@ -69,6 +69,7 @@ store = storage.store
 to_lanes = tiles.to_lanes
 to_rows = tiles.to_rows
 lane_maxima = tiles.lane_maxima
+lane_argmax = tiles.lane_argmax
 lane_exps = tiles.lane_exps
 lane_scale = tiles.lane_scale
 lane_shift = tiles.lane_shift

@@ -53,8 +53,11 @@ static inline void F(lane_maxima)(const REAL *x, ptrdiff_t step, ptrdiff_t class
         for (int i = 0; i < 4; i++)
             m[i] = F(read)(peaks + j + i * WIDTH);
         for (ptrdiff_t c = 0; c < classes; c++)
-            for (int i = 0; i < 4; i++)
-                m[i] = F(larger_lanes)(F(read)(x + c * step + j + i * WIDTH), m[i]);
+            for (int i = 0; i < 4; i++) {
+                const REAL *here = x + c * step + j + i * WIDTH;
+                m[i] = F(larger_lanes)(F(read)(here), m[i]);
+                __builtin_prefetch(here + LANES);
+            }
         memcpy(peaks + j, m, sizeof m);
     }
     for (; j < n; j += WIDTH) {
@@ -63,6 +66,49 @@ static inline void F(lane_maxima)(const REAL *x, ptrdiff_t step, ptrdiff_t class
             m = F(larger_lanes)(F(read_some)(x + c * step + j, n - j), m);
         F(write_some)(peaks + j, n - j, m);
     }
+}
+
+/* indices_row+j = first + c and best_j = x_cj for the last c at which x_cj beat best_j, of n lanes. Without NaN four
+   vectors are under way; the next tile is asked for meanwhile, whose rows lie pages apart. */
+static inline void F(lane_argmax)(const REAL *x, ptrdiff_t step, ptrdiff_t classes, ptrdiff_t n, ptrdiff_t first,
+                                  REAL *best, ptrdiff_t *indices, ptrdiff_t row)
+{
+    ptrdiff_t j = 0;
+    indices += row;
+    for (; j + 4 * WIDTH <= n; j += 4 * WIDTH) {
+        VECTOR m[4];
+        VECTOR_BITS found[4], at = {0};
+        unsigned nans = 0;
+        for (int i = 0; i < 4; i++) {
+            m[i] = F(read)(best + j + i * WIDTH);
+            found[i] = ~(VECTOR_BITS){0};
+            nans |= F(any_nan)(m[i], m[i]);
+        }
+        for (ptrdiff_t c = 0; c < classes; c++, at += 1)
+            for (int i = 0; i < 4; i++) {
+                const REAL *here = x + c * step + j + i * WIDTH;
+                VECTOR v = F(read)(here);
+                VECTOR_BITS beats = v > m[i];
+                __builtin_prefetch(here + LANES);
+                nans |= F(any_nan)(v, v);
+                found[i] = (at & beats) | (found[i] & ~beats);
+                m[i] = F(larger_lanes)(v, m[i]);
+            }
+        if (nans)
+            break;
+        memcpy(best + j, m, sizeof m);
+        __typeof__(found[0][0] + 0) places[4 * VECTOR_BYTES / sizeof(REAL)];
+        memcpy(places, found, sizeof found);
+#pragma GCC ivdep
+        for (ptrdiff_t i = 0; i < 4 * WIDTH; i++)
+            indices[j + i] = places[i] >= 0 ? first + places[i] : indices[j + i];
+    }
+    for (ptrdiff_t c = 0; c < classes; c++)
+        for (ptrdiff_t lane = j; lane < n; lane++)
+            if (F(beats)(x[c * step + lane], best[lane])) {
+                best[lane] = x[c * step + lane];
+                indices[lane] = first + c;
+            }
 }
 
 /* rest_j + lost_j + ones_j += sum_c exp(scale (x_cj - shift_j)) of n lanes and at most TERMS classes; ones_j counts the

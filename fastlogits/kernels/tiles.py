@@ -40,6 +40,19 @@ def lane_maxima(x, step, classes, n, peaks):
         reductions.write_some(peaks, j, n - j, m)
 
 
+def lane_argmax(x, step, classes, n, first, best, indices, row):
+    """indices_row+j = first + c and best_j = x_cj for the last c at which x_cj beat best_j, of n lanes"""
+    for c in range(classes):
+        for j in range(n):
+            # Selections instead of a branch, which would keep the loop from becoming vector code.
+            value = x[c * step + j]
+            so_far = best[j]
+            found = indices[row + j]
+            beats = scalars.beats(value, so_far)
+            best[j] = value if beats else so_far
+            indices[row + j] = first + c if beats else found
+
+
 def lane_exps(x, step, classes, n, shift, scale, out, out_step, keep, rest, lost, ones):
     """rest_j + lost_j + ones_j += sum_c exp(scale (x_cj - shift_j)) of n lanes and at most TERMS classes; ones_j counts
     the terms that are 1, which would swallow small ones. Each term goes to out_cj as well if `keep`.
