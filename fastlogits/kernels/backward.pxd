@@ -18,7 +18,7 @@ cdef void write(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, real* out, P
 @cython.locals(n=Py_ssize_t)
 cdef Py_ssize_t group_of(Py_ssize_t classes) noexcept nogil
 
-@cython.locals(tile="real*", grads="real*", probs="real*", result="real*", sums="double*", readable=bint,
+@cython.locals(grads="real*", probs="real*", result="real*", sums="double*", readable=bint,
                g_apart=Py_ssize_t, p_apart=Py_ssize_t, apart=Py_ssize_t)
 cdef void group_backward(real* g, Py_ssize_t g_at, Py_ssize_t g_stride, real* p, Py_ssize_t p_at, Py_ssize_t p_stride,
                          real* out, Py_ssize_t out_at, Py_ssize_t out_stride, Py_ssize_t classes, Py_ssize_t n,
