@@ -51,36 +51,40 @@ def start_gaps(n, state):
 
 def add_gaps(logits, apart, targets, targets_at, step, weight, first, count, n, options, state, work):
     """gaps_j += mass_c (shifts_j - z_cj) and masses_j += mass_c of at most TERMS classes from `first` on."""
-    shifts = primitives.slot(work, primitives.SHIFTS)
-    gaps = primitives.slot(work, primitives.GAPS)
-    masses = primitives.slot(work, primitives.MASSES)
-    for j in range(n):
-        gaps[j] = 0
-        masses[j] = 0
-    for c in range(count):
-        mass = class_mass(targets, targets_at + c * step, weight, first + c, n, options, work)
-        for j in range(n):
-            gaps[j] += primitives.weigh(mass[j], shifts[j] - logits[c * apart + j])
-            masses[j] += mass[j]
-    for j in range(n):
-        state[primitives.GAP + j] += gaps[j]
-        state[primitives.MASS + j] += masses[j]
+    mass = some_masses(targets, targets_at, step, weight, first, count, n, options, work)
+    primitives.lane_gaps(
+        logits, apart, mass, masses_apart(step, n, options), count, n, primitives.slot(work, primitives.SHIFTS),
+        primitives.stretch(state, primitives.GAP, n), primitives.stretch(state, primitives.MASS, n),
+    )  # fmt: skip
 
 
-def class_mass(targets, at, weight, c, n, options, work):
-    """mass_c of each lane."""
-    mass = primitives.slot(work, 3)
-    class_weight = primitives.cast(weight[c], work)
+def some_masses(targets, at, step, weight, first, count, n, options, work):
+    """mass_c of `count` classes of n lanes, `masses_apart` from each other."""
+    masses = primitives.slot(work, primitives.MASS_TILE)
+    if plain(options):
+        return lanes.some_classes(targets, at, step, count, n, masses, options.storage)
+    kept = primitives.cast(1.0 - options.smoothing, work)
     even = primitives.cast(options.smoothing / options.classes, work)
-    if options.soft:
-        kept = primitives.cast(1.0 - options.smoothing, work)
-        probs = primitives.load(targets, at, n, primitives.slot(work, 4), options.storage)
-        for j in range(n):
-            mass[j] = class_weight * (kept * probs[j] + even)
-    else:
-        for j in range(n):
-            mass[j] = class_weight * even
-    return mass
+    for c in range(count):
+        mass = primitives.stretch(masses, c * n, n)
+        class_weight = primitives.cast(weight[first + c], work)
+        if options.soft:
+            probs = primitives.load(targets, at + c * step, n, primitives.slot(work, 4), options.storage)
+            for j in range(n):
+                mass[j] = class_weight * (kept * probs[j] + even)
+        else:
+            for j in range(n):
+                mass[j] = class_weight * even
+    return masses
+
+
+def masses_apart(step, n, options):
+    return step if plain(options) and primitives.readable(options.storage) else n
+
+
+def plain(options):
+    """Whether the masses are the targets as they are."""
+    return options.soft and not options.weighted and options.smoothing == 0.0
 
 
 def tile(
@@ -101,22 +105,30 @@ def tile(
     for j in range(n):
         factors[j] = primitives.cast(state[primitives.FACTOR + j], work)
         counters[j] = primitives.cast(state[primitives.COUNTER + j], work)
-    for c in range(options.classes):
+    c = 0
+    while c < options.classes:
+        count = min(primitives.TERMS, options.classes - c)
         if options.keep:
-            grads = primitives.stretch(grad, grad_at + c * step, n)
+            grads = primitives.stretch(grad, grad_at + c * step, count * step)
+            apart = step
         else:
-            logits = cross_entropy.transform(x, at + c * step, n, options, work)
-            grads = primitives.slot(work, 5)
-            primitives.exp_each(logits, shifts, n, options.scale, grads)
+            grads = primitives.slot(work, primitives.CHUNK)
+            apart = n
+            for i in range(count):
+                logits = cross_entropy.transform(x, at + (c + i) * step, n, options, work)
+                exps = primitives.stretch(grads, i * n, n)
+                primitives.exp_each(logits, shifts, n, options.scale, exps)
         if options.spread:
-            mass = class_mass(targets, targets_at + c * step, weight, c, n, options, work)
-            for j in range(n):
-                spread = primitives.weigh(counters[j], mass[j])
-                grads[j] = primitives.flush(primitives.weigh(factors[j], grads[j]) - spread)
+            mass = some_masses(targets, targets_at + c * step, step, weight, c, count, n, options, work)
+            mass_apart = masses_apart(step, n, options)
+            primitives.lane_slope(grads, apart, mass, mass_apart, count, n, factors, counters, grads, apart)
         else:
-            primitives.lane_scale(grads, n, 1, n, factors, grads, n)
-        cross_entropy.multiply_slope(x, at + c * step, grads, n, options, work)
-        primitives.store(grad, grad_at + c * step, n, grads, options.storage)
+            primitives.lane_scale(grads, apart, count, n, factors, grads, apart)
+        for i in range(count):
+            values = primitives.stretch(grads, i * apart, n)
+            cross_entropy.multiply_slope(x, at + (c + i) * step, values, n, options, work)
+            primitives.store(grad, grad_at + (c + i) * step, n, values, options.storage)
+        c += primitives.TERMS
     if not options.soft:
         write_labels(grad, grad_at, step, row, labels, n, options, state, work)
 

@@ -106,7 +106,7 @@ def tile(x, at, step, labels, results, row, rows, classes, n, beta, keep, state,
     peaks = primitives.slot(work, primitives.PEAKS)
     shifts = primitives.slot(work, primitives.SHIFTS)
     sums = primitives.slot(work, primitives.SUMS)
-    squares = primitives.slot(work, primitives.TIES)
+    squares = primitives.slot(work, primitives.SQUARES)
     means = primitives.slot(work, primitives.FACTORS)
     rate = primitives.cast(beta, work)
     nothing = primitives.cast(0.0, work)

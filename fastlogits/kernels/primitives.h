@@ -14,12 +14,12 @@
 /* A stretch of a row handled at once, scratch stretches (slots) per thread, columns side by side, short rows likewise;
    rows of one block that take each step together; terms that a lane adds before its sum goes to a double; groups of a
    block whose maxima are kept. */
-enum { BLOCK = 1024, SLOTS = 26, LANES = 256, SHORT = 128, ROWS = 16, TERMS = 16, GROUPS = 16 };
+enum { BLOCK = 1024, SLOTS = 29, LANES = 256, SHORT = 128, ROWS = 16, TERMS = 16, GROUPS = 16 };
 
 /* Scratch slots of the columns; the slots below hold what is loaded or about to be stored. */
 enum {
-    PEAKS = 6, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE = TILE + 4,
-    CHUNK = OTHER_TILE + 4
+    PEAKS = 6, SHIFTS, SUMS, SQUARES, FACTORS, COUNTERS, TILE, OTHER_TILE = TILE + 4, CHUNK = OTHER_TILE + 4,
+    MASS_TILE = CHUNK + 4
 };
 
 /* Fields of `state`, in double: a field of row or lane j is state[FIELD + j]; those of a row's blocks come after. The

@@ -8,7 +8,7 @@ ctypedef fused real:
 
 cdef extern from "primitives.h" nogil:
     enum: BLOCK, SLOTS, LANES, SHORT, ROWS, TERMS, GROUPS
-    enum: PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE, OTHER_TILE, CHUNK
+    enum: PEAKS, SHIFTS, SUMS, SQUARES, FACTORS, COUNTERS, TILE, OTHER_TILE, CHUNK, MASS_TILE
     enum: PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP, SCALE, HARD, SMOOTH, FACTOR, COUNTER, TARGET, LOST
     enum: ROW_FIELDS, MOST_BLOCKS, STATE
     enum: BLOCK_PEAK, BLOCK_SUM, BLOCK_GAP, BLOCK_MASS, BLOCK_SQUARE, BLOCK_FIELDS, BLOCK_SPREAD
@@ -84,6 +84,10 @@ cdef extern from "primitives.h" nogil:
                              real* totals, real* out, Py_ssize_t out_step)
     void lane_log_softmax_slopes(real* g, Py_ssize_t g_step, real* log_p, Py_ssize_t p_step, Py_ssize_t classes,
                                  Py_ssize_t n, real* totals, real* out, Py_ssize_t out_step)
+    void lane_gaps(real* x, Py_ssize_t step, real* mass, Py_ssize_t mass_step, Py_ssize_t classes, Py_ssize_t n,
+                   real* shift, double* gaps, double* masses)
+    void lane_slope(real* x, Py_ssize_t step, real* mass, Py_ssize_t mass_step, Py_ssize_t classes, Py_ssize_t n,
+                    real* factor, real* counter, real* out, Py_ssize_t out_step)
     void lane_shift(real* x, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, real rate, real* shift, real* offset,
                     real* out, Py_ssize_t out_step)
     void exp_each(real* x, real* shift, Py_ssize_t n, double scale, real* out)

@@ -10,16 +10,17 @@ import math
 from fastlogits.kernels import each, machine, order, reductions, rows, scalars, storage, tiles
 
 BLOCK = 1024
-SLOTS = 26
+SLOTS = 29
 LANES = 256
 SHORT = 128
 ROWS = 16
 TERMS = reductions.TERMS
 GROUPS = order.GROUPS
 
-PEAKS, SHIFTS, SUMS, TIES, GAPS, MASSES, FACTORS, COUNTERS, TILE = range(6, 15)
+PEAKS, SHIFTS, SUMS, SQUARES, FACTORS, COUNTERS, TILE = range(6, 13)
 OTHER_TILE = TILE + 4
 CHUNK = OTHER_TILE + 4
+MASS_TILE = CHUNK + 4
 
 FIELD = LANES + 40
 PEAK, REST, TIED, LOG_NORM, PICKED, SLOPE, MASS, GAP = range(0, 8 * FIELD, FIELD)
@@ -72,6 +73,8 @@ lane_maxima = tiles.lane_maxima
 lane_argmax = tiles.lane_argmax
 lane_exps = tiles.lane_exps
 lane_scale = tiles.lane_scale
+lane_gaps = tiles.lane_gaps
+lane_slope = tiles.lane_slope
 lane_shift = tiles.lane_shift
 lane_totals = tiles.lane_totals
 lane_dots = tiles.lane_dots

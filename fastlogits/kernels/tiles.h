@@ -154,6 +154,47 @@ static inline void F(lane_scale)(const REAL *x, ptrdiff_t step, ptrdiff_t classe
     }
 }
 
+/* gaps_j += sum_c mass_cj (shift_j - x_cj), where a mass of 0 counts 0, and masses_j += sum_c mass_cj of n lanes and at
+   most TERMS classes */
+static inline void F(lane_gaps)(const REAL *x, ptrdiff_t step, const REAL *mass, ptrdiff_t mass_step,
+                                ptrdiff_t classes, ptrdiff_t n, const REAL *shift, double *gaps, double *masses)
+{
+    for (ptrdiff_t j = 0; j < n; j += WIDTH) {
+        VECTOR peak = F(read_some)(shift + j, n - j), gap = {0}, sum = gap;
+        for (ptrdiff_t c = 0; c < classes; c++) {
+            VECTOR m = F(read_some)(mass + c * mass_step + j, n - j);
+            VECTOR d = m * (peak - F(read_some)(x + c * step + j, n - j));
+            gap += (VECTOR)((VECTOR_BITS)d & (m != 0));
+            sum += m;
+        }
+        REAL some[2][VECTOR_BYTES / sizeof(REAL)];
+        memcpy(some[0], &gap, sizeof gap);
+        memcpy(some[1], &sum, sizeof sum);
+#pragma GCC ivdep
+        for (ptrdiff_t i = 0; i < WIDTH; i++) { /* the fields of `state` have room for whole vectors */
+            gaps[j + i] += some[0][i];
+            masses[j + i] += some[1][i];
+        }
+    }
+}
+
+/* out_cj = factor_j x_cj - counter_j mass_cj of n lanes, 0 below the smallest normal number, where a factor or a
+   counter of 0 makes 0 of what it multiplies; out may be x */
+static inline void F(lane_slope)(const REAL *x, ptrdiff_t step, const REAL *mass, ptrdiff_t mass_step,
+                                 ptrdiff_t classes, ptrdiff_t n, const REAL *factor, const REAL *counter, REAL *out,
+                                 ptrdiff_t out_step)
+{
+    for (ptrdiff_t j = 0; j < n; j += WIDTH) {
+        VECTOR by = F(read_some)(factor + j, n - j), less = F(read_some)(counter + j, n - j);
+        for (ptrdiff_t c = 0; c < classes; c++) {
+            VECTOR v = by * F(read_some)(x + c * step + j, n - j);
+            VECTOR w = less * F(read_some)(mass + c * mass_step + j, n - j);
+            v = (VECTOR)((VECTOR_BITS)v & (by != 0)) - (VECTOR)((VECTOR_BITS)w & (less != 0));
+            F(write_some)(out + c * out_step + j, n - j, F(flush_lanes)(v));
+        }
+    }
+}
+
 /* out_cj = rate * (x_cj - shift_j) - offset_j of n lanes; out may be x */
 static inline void F(lane_shift)(const REAL *x, ptrdiff_t step, ptrdiff_t classes, ptrdiff_t n, REAL rate,
                                  const REAL *shift, const REAL *offset, REAL *out, ptrdiff_t out_step)

@@ -93,6 +93,46 @@ def lane_scale(x, step, classes, n, factor, out, out_step):
             reductions.write_some(out, c * out_step + j, n - j, v)
 
 
+def lane_gaps(x, step, mass, mass_step, classes, n, shift, gaps, masses):
+    """gaps_j += sum_c mass_cj (shift_j - x_cj), where a mass of 0 counts 0, and masses_j += sum_c mass_cj of n lanes
+    and at most TERMS classes
+    """
+    w = machine.width(x)
+    nothing = machine.splat(0.0, x)
+    some = machine.stack(w, x)
+    some_mass = machine.stack(w, x)
+    for j in range(0, n, w):
+        peak = reductions.read_some(shift, j, n - j)
+        gap = total = nothing
+        for c in range(classes):
+            m = reductions.read_some(mass, c * mass_step + j, n - j)
+            d = m * (peak - reductions.read_some(x, c * step + j, n - j))
+            gap = gap + machine.zero_where_equal(m, nothing, d)
+            total = total + m
+        machine.write(some, 0, gap)
+        machine.write(some_mass, 0, total)
+        for i in range(min(w, n - j)):
+            gaps[j + i] += some[i]
+            masses[j + i] += some_mass[i]
+
+
+def lane_slope(x, step, mass, mass_step, classes, n, factor, counter, out, out_step):
+    """out_cj = factor_j x_cj - counter_j mass_cj of n lanes, 0 below the smallest normal number, where a factor or a
+    counter of 0 makes 0 of what it multiplies; out may be x
+    """
+    tiny = machine.splat(2.0 ** machine.lowest(x), x)
+    nothing = machine.splat(0.0, x)
+    for j in range(0, n, machine.width(x)):
+        by = reductions.read_some(factor, j, n - j)
+        less = reductions.read_some(counter, j, n - j)
+        for c in range(classes):
+            v = by * reductions.read_some(x, c * step + j, n - j)
+            v = machine.zero_where_equal(by, nothing, v)
+            spread = less * reductions.read_some(mass, c * mass_step + j, n - j)
+            v = v - machine.zero_where_equal(less, nothing, spread)
+            reductions.write_some(out, c * out_step + j, n - j, each.flush_lanes(v, tiny))
+
+
 def lane_shift(x, step, classes, n, rate, shift, offset, out, out_step):
     """out_cj = rate * (x_cj - shift_j) - offset_j of n lanes; out may be x"""
     factor = machine.splat(rate, x)
