@@ -11,10 +11,22 @@ ALWAYS_INLINE VECTOR F(read)(const REAL *x)
     return v;
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* The first n lanes. */
+ALWAYS_INLINE __m256i F(lane_mask)(ptrdiff_t n)
+{
+    static const int64_t taken[] = {-1, -1, -1, -1, 0, 0, 0, 0};
+    return _mm256_loadu_si256((const __m256i *)((const char *)(taken + 4) - n * sizeof(REAL)));
+}
+#endif
+
 ALWAYS_INLINE VECTOR F(read_tail)(const REAL *x, ptrdiff_t n, REAL padding)
 {
 #if defined(__AVX512F__)
     return MM(_mm512_mask_loadu)(F(splat)(padding), (1u << n) - 1, x);
+#elif defined(__AVX2__)
+    __m256i mask = F(lane_mask)(n);
+    return MM(_mm256_blendv)(F(splat)(padding), MM(_mm256_maskload)(x, mask), (VECTOR)mask);
 #else
     REAL lanes[VECTOR_BYTES / sizeof(REAL)];
     for (ptrdiff_t i = 0; i < WIDTH; i++)
@@ -27,6 +39,8 @@ ALWAYS_INLINE void F(write_tail)(REAL *x, ptrdiff_t n, VECTOR v)
 {
 #if defined(__AVX512F__)
     MM(_mm512_mask_storeu)(x, (1u << n) - 1, v);
+#elif defined(__AVX2__)
+    MM(_mm256_maskstore)(x, F(lane_mask)(n), v);
 #else
     for (ptrdiff_t i = 0; i < n; i++)
         x[i] = v[i];
