@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = (
-    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "radix",
+    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "pieces", "radix",
     "row_stats", "sampling", "softmax", "topk",
 )  # fmt: skip
 PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")

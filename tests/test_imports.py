@@ -114,7 +114,7 @@ def test_the_command_line_stands_on_top(file):
 
 KERNELS = PACKAGE / "kernels"
 # What stands for primitives.h where no C compiler is at work.
-SEAM = {"primitives.py", "scalars.py", "order.py", "machine.py"}
+SEAM = {"storage.py", "scalars.py", "order.py", "machine.py"}
 
 
 @pytest.mark.parametrize("file", sorted({path.name for path in KERNELS.glob("*.py")} - SEAM))

@@ -1,6 +1,6 @@
 """softmax, log_softmax, logsumexp, their gradients and argmax, by the compiled kernels."""
 
-from fastlogits.kernels cimport backward, lanes, softmax as rows
+from fastlogits.kernels cimport backward, lanes, pieces, softmax as rows
 
 include "_run.pxi"
 
@@ -59,7 +59,7 @@ cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
         at = (c.first_row + row) * c.x_stride
         y_at = (c.first_row + row) * c.y_stride
         if c.log:
-            rows.log_softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.classes, c.scale, row_state(c, row), 0,
+            rows.log_softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.classes, c.scale, row_state(c, row),
                                    piece_first(c, item), piece_last(c, item), work, c.storage)
         else:
             rows.softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.keep, <real*>c.y, y_at, c.classes, c.scale,
@@ -119,7 +119,7 @@ def log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t class
 cdef void blocks_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]
-    rows.blocks_rows(<real*>c.x, c.x_stride, c.peaks, <double*>c.y, c.rests, c.classes, c.scale, state, work,
+    pieces.blocks_rows(<real*>c.x, c.x_stride, c.peaks, <double*>c.y, c.rests, c.classes, c.scale, state, work,
                      c.storage, start, stop)
 
 
@@ -150,14 +150,14 @@ def softmax_merged(cnp.ndarray peaks, cnp.ndarray sums, cnp.ndarray rests, cnp.n
     for i, array in enumerate((peaks, sums, rests, row_peaks, row_rests)):
         found[i] = <double*>data(array)
     with nogil:
-        rows.merged_rows(found[0], found[1], found[2], found[3], found[4], classes, scale, state, 0, count)
+        pieces.merged_rows(found[0], found[1], found[2], found[3], found[4], classes, scale, state, 0, count)
     free(state)
 
 
 cdef void piece_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]
-    rows.piece_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.peaks, c.rests, c.classes, c.scale, c.log,
+    pieces.piece_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.peaks, c.rests, c.classes, c.scale, c.log,
                     c.keep, state, work, c.storage, start, stop)
 
 

@@ -58,8 +58,8 @@ log_softmax_rows = plain(text.softmax.log_softmax_rows)
 logsumexp_rows = plain(text.softmax.logsumexp_rows)
 logsumexp_columns = plain(text.lanes.logsumexp_columns)
 logsumexp_short = plain(text.lanes.logsumexp_short)
-blocks_rows = plain(text.softmax.blocks_rows)
-piece_rows = plain(text.softmax.piece_rows)
+blocks_rows = plain(text.pieces.blocks_rows)
+piece_rows = plain(text.pieces.piece_rows)
 backward_rows = plain(text.backward.backward_rows)
 backward_columns = plain(text.lanes.backward_columns)
 argmax_rows = plain(text.softmax.argmax_rows)
@@ -80,12 +80,12 @@ count = compiled(count, "cross_entropy.count_labels")
 
 def merged(peaks, sums, rests, row_peaks, row_rests, state, classes, scale):
     own = machine.pointers((peaks, sums, rests, row_peaks, row_rests, state))
-    text.softmax.merged_rows(
+    text.pieces.merged_rows(
         own[0], own[1], own[2], own[3], own[4], classes, scale, own[5], 0, len(row_peaks)
     )
 
 
-merged = compiled(merged, "softmax.merged_rows")
+merged = compiled(merged, "pieces.merged_rows")
 
 
 @quiet

@@ -1,15 +1,6 @@
 /* The primitives that compute one number for each of a stretch; included by primitives.h after reductions.h, whose
    macros end here. */
 
-/* out_i = rate * (x_i - shift) - offset; out may be x, which keeps a loop in the text from becoming vector code: by way
-   of a buffer log_softmax of 4096 x 1000 took 530 us, and takes 470. */
-static inline void F(shift_each)(const REAL *x, ptrdiff_t n, REAL rate, REAL shift, REAL offset, REAL *out)
-{
-#pragma GCC ivdep
-    for (ptrdiff_t i = 0; i < n; i++)
-        out[i] = rate * (x[i] - shift) - offset;
-}
-
 /* out_i = factor * x_i, 0 below the smallest normal number; out may be x */
 static inline void F(scale_each)(const REAL *x, ptrdiff_t n, REAL by, REAL *out)
 {

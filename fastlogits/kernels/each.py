@@ -10,20 +10,6 @@ def flush_lanes(lanes, tiny):
     return machine.zero_below(machine.magnitude(lanes), tiny, lanes)
 
 
-def shift_each(x, n, rate, shift, offset, out):
-    """out_i = rate * (x_i - shift) - offset; out may be x"""
-    w = machine.width(x)
-    factor = machine.splat(rate, x)
-    away = machine.splat(shift, x)
-    less = machine.splat(offset, x)
-    i = 0
-    while i + w <= n:
-        machine.write(out, i, factor * (machine.read(x, i) - away) - less)
-        i += w
-    if i < n:
-        machine.write_tail(out, i, n - i, factor * (machine.read_tail(x, i, n - i, 0.0) - away) - less)
-
-
 def scale_each(x, n, factor, out):
     """out_i = factor * x_i, 0 below the smallest normal number; out may be x"""
     w = machine.width(x)

@@ -55,7 +55,6 @@ cdef extern from "primitives.h" nogil:
     double sum_exp(real* x, Py_ssize_t n, double shift, double scale)
     double keep_exp(real* x, Py_ssize_t n, double shift, double scale, real* out, int keep)
     double sum_exp_moment(real* x, Py_ssize_t n, double shift, double* moment)
-    void shift_each(real* x, Py_ssize_t n, real rate, real shift, real offset, real* out)
     void scale_each(real* x, Py_ssize_t n, real factor, real* out)
     void to_lanes(real* x, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* lanes)
     void to_rows(real* lanes, Py_ssize_t classes, Py_ssize_t n, real* x, Py_ssize_t stride)
@@ -66,6 +65,8 @@ cdef extern from "primitives.h" nogil:
                        real* out, Py_ssize_t out_stride, int keep, double* sums, double* gaps)
     void row_scale(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* factors, double* offsets,
                    real* out, Py_ssize_t out_stride)
+    void row_shift(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, real rate, real* shifts,
+                   real* offsets, real* out, Py_ssize_t out_stride)
     void row_gaps(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* peaks, real* mass,
                   Py_ssize_t mass_stride, double* gaps, double* masses)
     void row_slope(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* factors, real* mass,

@@ -67,6 +67,22 @@ static inline void F(row_scale)(const REAL *x, ptrdiff_t stride, ptrdiff_t size,
     }
 }
 
+/* out_ji = rate * (x_ji - shifts_j) - offsets_j of n rows; out may be x */
+static inline void F(row_shift)(const REAL *x, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t n, REAL rate,
+                                const REAL *shifts, const REAL *offsets, REAL *out, ptrdiff_t out_stride)
+{
+    for (ptrdiff_t j = 0; j < n; j++, x += stride, out += out_stride) {
+        VECTOR shift = F(splat)(shifts[j]), less = F(splat)(offsets[j]);
+        ptrdiff_t i = 0;
+        for (; i + WIDTH <= size; i += WIDTH) {
+            VECTOR v = rate * (F(read)(x + i) - shift) - less;
+            memcpy(out + i, &v, sizeof v);
+        }
+        if (i < size)
+            F(write_tail)(out + i, size - i, rate * (F(read_tail)(x + i, size - i, 0) - shift) - less);
+    }
+}
+
 /* gaps_j = sum_i mass_ji (peaks_j - x_ji), where a mass of 0 counts 0, and masses_j = sum_i mass_ji of n rows */
 static inline void F(row_gaps)(const REAL *x, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t n, const double *peaks,
                                const REAL *mass, ptrdiff_t mass_stride, double *gaps, double *masses)

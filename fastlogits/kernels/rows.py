@@ -53,6 +53,17 @@ def row_scale(x, stride, size, n, factors, offsets, out, out_stride):
             reductions.write_some(out, j * out_stride + i, size - i, each.flush_lanes(v, tiny))
 
 
+def row_shift(x, stride, size, n, rate, shifts, offsets, out, out_stride):
+    """out_ji = rate * (x_ji - shifts_j) - offsets_j of n rows; out may be x"""
+    factor = machine.splat(rate, x)
+    for j in range(n):
+        shift = machine.splat(shifts[j], x)
+        less = machine.splat(offsets[j], x)
+        for i in range(0, size, machine.width(x)):
+            v = factor * (reductions.read_some(x, j * stride + i, size - i) - shift) - less
+            reductions.write_some(out, j * out_stride + i, size - i, v)
+
+
 def row_gaps(x, stride, size, n, peaks, mass, mass_stride, gaps, masses):
     """gaps_j = sum_i mass_ji (peaks_j - x_ji), where a mass of 0 counts 0, and masses_j = sum_i mass_ji of n rows"""
     w = machine.width(x)

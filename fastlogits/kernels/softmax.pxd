@@ -68,33 +68,24 @@ cdef void softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_strid
 cdef void store_rows(real* y, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, real* values,
                      Py_ssize_t apart, int storage) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", log_probs="real*",
-               peak=real, rate=real, log_sum=real)
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", log_probs="real*")
 cdef void log_softmax_write(real* x, Py_ssize_t at, real* y, Py_ssize_t y_at, Py_ssize_t classes, double scale,
-                            double* state, Py_ssize_t j, Py_ssize_t first, Py_ssize_t last, real* work,
+                            double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
+
+@cython.locals(j=Py_ssize_t, peaks="real*", log_sums="real*", rate=real)
+cdef void shift_rows(real* logits, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double scale, double* state,
+                     real* log_probs, Py_ssize_t apart, real* work) noexcept nogil
+
+@cython.locals(buffer="real*", x_apart=Py_ssize_t, apart=Py_ssize_t, logits="real*", log_probs="real*")
+cdef void group_log_softmax(real* x, Py_ssize_t at, Py_ssize_t x_stride, real* y, Py_ssize_t y_at, Py_ssize_t y_stride,
+                            Py_ssize_t classes, Py_ssize_t n, double scale, double* state, real* work,
                             int storage) noexcept nogil
 
-@cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, at=Py_ssize_t, j=Py_ssize_t,
-               tile="real*", tiled=bint)
+@cython.locals(group=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, at=Py_ssize_t, y_at=Py_ssize_t, tile="real*",
+               tiled=bint)
 cdef void log_softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t classes,
                            double scale, int keep, double* state, real* work, int storage,
                            Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
-@cython.locals(blocks=Py_ssize_t, exps="real*", row=Py_ssize_t, block=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t,
-               item=Py_ssize_t)
-cdef void blocks_rows(real* x, Py_ssize_t x_stride, double* peaks, double* sums, double* rests, Py_ssize_t classes,
-                      double scale, double* state, real* work, int storage,
-                      Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
-@cython.locals(blocks=Py_ssize_t, row=Py_ssize_t, block=Py_ssize_t, fields=Py_ssize_t, best=Py_ssize_t)
-cdef void merged_rows(double* peaks, double* sums, double* rests, double* row_peaks, double* row_rests,
-                      Py_ssize_t classes, double scale, double* state,
-                      Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
-@cython.locals(row=Py_ssize_t, block=Py_ssize_t, at=Py_ssize_t, y_at=Py_ssize_t, size=Py_ssize_t)
-cdef void piece_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, double* peaks, double* rests,
-                     Py_ssize_t classes, double scale, bint log, int keep, double* state, real* work, int storage,
-                     Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, size=Py_ssize_t, i=Py_ssize_t, logits="real*", result=double)
 cdef double log_norm(real* x, Py_ssize_t at, Py_ssize_t classes, double* state, Py_ssize_t j, real* work,

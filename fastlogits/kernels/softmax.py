@@ -246,18 +246,37 @@ def store_rows(y, at, stride, classes, n, values, apart, storage):
         primitives.store(y, at + j * stride, classes, primitives.stretch(values, j * apart, classes), storage)
 
 
-def log_softmax_write(x, at, y, y_at, classes, scale, state, j, first, last, work, storage):
-    """y_c = scale (x_c - PEAK) - log(1 + REST): two subtractions, since PEAK + log(...) would round large peaks."""
-    peak = primitives.cast(state[primitives.PEAK + j], work)
-    rate = primitives.cast(scale, work)
-    log_sum = primitives.cast(primitives.log1p(state[primitives.REST + j]), work)
+def log_softmax_write(x, at, y, y_at, classes, scale, state, first, last, work, storage):
+    """y_c = scale (x_c - PEAK) - log(1 + REST) of a row."""
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
         logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
         log_probs = primitives.place(y, y_at + start, primitives.slot(work, 2), storage)
-        primitives.shift_each(logits, size, rate, peak, log_sum, log_probs)
+        shift_rows(logits, 0, size, 1, scale, state, log_probs, 0, work)
         primitives.store(y, y_at + start, size, log_probs, storage)
+
+
+def shift_rows(logits, stride, size, n, scale, state, log_probs, apart, work):
+    """scale (x_c - PEAK) - log(1 + REST) of n rows: two subtractions, since PEAK + log(...) would round large peaks."""
+    peaks = primitives.slot(work, 3)
+    log_sums = primitives.slot(work, 4)
+    for j in range(n):
+        peaks[j] = primitives.cast(state[primitives.PEAK + j], work)
+        log_sums[j] = primitives.cast(primitives.log1p(state[primitives.REST + j]), work)
+    rate = primitives.cast(scale, work)
+    primitives.row_shift(logits, stride, size, n, rate, peaks, log_sums, log_probs, apart)
+
+
+def group_log_softmax(x, at, x_stride, y, y_at, y_stride, classes, n, scale, state, work, storage):
+    """As `log_softmax_write`, of n rows of one block."""
+    buffer = primitives.slot(work, primitives.OTHER_TILE)
+    x_apart = x_stride if primitives.readable(storage) else padded(classes)
+    apart = y_stride if storage == primitives.NATIVE else padded(classes)
+    logits = some_rows(x, at, x_stride, classes, n, buffer, x_apart, storage)
+    log_probs = primitives.place(y, y_at, buffer, storage)
+    shift_rows(logits, x_apart, classes, n, scale, state, log_probs, apart, work)
+    store_rows(y, y_at, y_stride, classes, n, log_probs, apart, storage)
 
 
 def log_softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, storage, start, stop):
@@ -266,7 +285,6 @@ def log_softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work
     `keep`: the exponentials are left in y, to be written over. That claims its memory while there is work to do:
     256 x 32000 on one thread takes 1.7 ms so, and 2.2 without.
     """
-    blocks = blocks_of(classes)
     group = group_of(classes)
     tile = primitives.slot(work, primitives.TILE)
     tiled = in_tile(classes, keep)
@@ -274,67 +292,19 @@ def log_softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work
     while row < stop:
         n = min(group, stop - row)
         at = row * x_stride
+        y_at = row * y_stride
         if tiled:
             sums(
                 x, at, x_stride, classes, scale, tile, 0, padded(classes), primitives.KEEP_PADDED, n, state, work,
                 storage,
             )  # fmt: skip
         else:
-            sums(x, at, x_stride, classes, scale, y, row * y_stride, y_stride, keep, n, state, work, storage)
-        for j in range(n):
-            log_softmax_write(
-                x, (row + j) * x_stride, y, (row + j) * y_stride, classes, scale, state, j, 0, blocks, work, storage
-            )
+            sums(x, at, x_stride, classes, scale, y, y_at, y_stride, keep, n, state, work, storage)
+        if classes > primitives.BLOCK:
+            log_softmax_write(x, at, y, y_at, classes, scale, state, 0, blocks_of(classes), work, storage)
+        else:
+            group_log_softmax(x, at, x_stride, y, y_at, y_stride, classes, n, scale, state, work, storage)
         row += n
-
-
-def blocks_rows(x, x_stride, peaks, sums, rests, classes, scale, state, work, storage, start, stop):
-    """peak_b and sum_b of the blocks of the rows [start, stop); rest_b, without the maximum, if its 1 is most of it."""
-    blocks = blocks_of(classes)
-    exps = primitives.slot(work, 1)
-    for row in range(start, stop):
-        for block in range(blocks):
-            at = row * x_stride + block * primitives.BLOCK
-            size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            reduce(x, at, size, scale, exps, 0, primitives.KEEP_PADDED, state, 0, 1, work, storage)
-            item = row * blocks + block
-            peaks[item] = state[primitives.ROW_FIELDS + primitives.BLOCK_PEAK]
-            sums[item] = state[primitives.ROW_FIELDS + primitives.BLOCK_SUM]
-            rests[item] = without_maximum(exps, size, work) if sums[item] < 1.5 else 0.0
-
-
-def merged_rows(peaks, sums, rests, row_peaks, row_rests, classes, scale, state, start, stop):
-    """PEAK and REST of the rows [start, stop) from what `blocks_rows` found."""
-    blocks = blocks_of(classes)
-    for row in range(start, stop):
-        for block in range(blocks):
-            fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
-            state[fields + primitives.BLOCK_PEAK] = peaks[row * blocks + block]
-            state[fields + primitives.BLOCK_SUM] = sums[row * blocks + block]
-        best = merge(classes, scale, state)
-        row_peaks[row] = state[primitives.PEAK]
-        row_rests[row] = state[primitives.REST] + (rests[row * blocks + best] if best >= 0 else 0.0)
-
-
-def piece_rows(x, x_stride, y, y_stride, peaks, rests, classes, scale, log, keep, state, work, storage, start, stop):
-    """softmax or log_softmax of a piece of each of the rows [start, stop), given PEAK and REST of the whole rows.
-
-    Block by block as in `softmax_rows`, exponentials kept in y and all: blocks that are those of the whole rows get
-    the same bits.
-    """
-    for row in range(start, stop):
-        for block in range(blocks_of(classes)):
-            at = row * x_stride + block * primitives.BLOCK
-            y_at = row * y_stride + block * primitives.BLOCK
-            size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            if keep and not log:
-                reduce(x, at, size, scale, y, y_at, keep, state, 0, 1, work, storage)
-            state[primitives.PEAK] = peaks[row]
-            state[primitives.REST] = rests[row]
-            if log:
-                log_softmax_write(x, at, y, y_at, size, scale, state, 0, 0, 1, work, storage)
-            else:
-                softmax_write(x, at, y, y_at, keep, y, y_at, size, scale, state, 0, 1, work, storage)
 
 
 def log_norm(x, at, classes, state, j, work, storage):

@@ -208,25 +208,41 @@ static inline void F(lane_shift)(const REAL *x, ptrdiff_t step, ptrdiff_t classe
     }
 }
 
+/* As lane_sums, of `vectors` vectors of lanes that are under way together, of which `left` lanes count. */
+ALWAYS_INLINE void F(vector_sums)(const REAL *x, ptrdiff_t x_step, const REAL *y, ptrdiff_t y_step, ptrdiff_t classes,
+                                  int vectors, ptrdiff_t left, double *rest, double *lost)
+{
+    VECTOR sum[4] = {{0}}, away[4] = {{0}};
+    for (ptrdiff_t c = 0; c < classes; c++)
+        for (int i = 0; i < vectors; i++) {
+            VECTOR v = F(read_some)(x + c * x_step + i * WIDTH, left - i * WIDTH);
+            if (y)
+                v *= F(read_some)(y + c * y_step + i * WIDTH, left - i * WIDTH);
+            ROUNDED(v);
+            VECTOR both = sum[i] + v, part = both - sum[i];
+            away[i] += (sum[i] - (both - part)) + (v - part);
+            sum[i] = both;
+        }
+    REAL sums[4 * VECTOR_BYTES / sizeof(REAL)], parts[4 * VECTOR_BYTES / sizeof(REAL)];
+    memcpy(sums, sum, sizeof sum);
+    memcpy(parts, away, sizeof away);
+#pragma GCC ivdep
+    for (ptrdiff_t i = 0; i < vectors * WIDTH; i++) { /* the fields of `state` have room for whole vectors */
+        lost[i] += rounded_away(rest[i], sums[i]) + (parts[i] == parts[i] ? parts[i] : 0);
+        rest[i] += sums[i];
+    }
+}
+
 /* rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj without y, of n lanes and at most TERMS classes. Terms of both
-   signs may come to far less than they are: what the sums in double round away is kept. */
+   signs may come to far less than they are: what sums round away is kept, by two-sum. */
 ALWAYS_INLINE void F(lane_sums)(const REAL *x, ptrdiff_t x_step, const REAL *y, ptrdiff_t y_step, ptrdiff_t classes,
                                 ptrdiff_t n, double *rest, double *lost)
 {
-    for (ptrdiff_t j = 0; j < n; j += WIDTH) {
-        VECTOR sum = {0};
-        for (ptrdiff_t c = 0; c < classes; c++) {
-            VECTOR v = F(read_some)(x + c * x_step + j, n - j);
-            sum += y ? v * F(read_some)(y + c * y_step + j, n - j) : v;
-        }
-        REAL sums[VECTOR_BYTES / sizeof(REAL)];
-        memcpy(sums, &sum, sizeof sum);
-#pragma GCC ivdep
-        for (ptrdiff_t i = 0; i < WIDTH; i++) { /* the fields of `state` have room for whole vectors */
-            lost[j + i] += rounded_away(rest[j + i], sums[i]);
-            rest[j + i] += sums[i];
-        }
-    }
+    ptrdiff_t j = 0;
+    for (; j + 4 * WIDTH <= n; j += 4 * WIDTH)
+        F(vector_sums)(x + j, x_step, y ? y + j : NULL, y_step, classes, 4, 4 * WIDTH, rest + j, lost + j);
+    for (; j < n; j += WIDTH)
+        F(vector_sums)(x + j, x_step, y ? y + j : NULL, y_step, classes, 1, n - j, rest + j, lost + j);
 }
 
 static inline void F(lane_totals)(const REAL *x, ptrdiff_t step, ptrdiff_t classes, ptrdiff_t n, double *rest,

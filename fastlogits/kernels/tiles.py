@@ -145,19 +145,26 @@ def lane_shift(x, step, classes, n, rate, shift, offset, out, out_step):
 
 
 def lane_sums(x, x_step, y, y_step, classes, n, rest, lost):
-    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj where y is None, of n lanes and at most TERMS classes"""
+    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj where y is None, of n lanes and at most TERMS classes; lost_j is
+    what the sums round away, by two-sum
+    """
     w = machine.width(x)
     sums = machine.stack(w, x)
+    parts = machine.stack(w, x)
     for j in range(0, n, w):
-        total = machine.splat(0.0, x)
+        total = away = machine.splat(0.0, x)
         for c in range(classes):
             v = reductions.read_some(x, c * x_step + j, n - j)
             if y is not None:
                 v = v * reductions.read_some(y, c * y_step + j, n - j)
-            total = total + v
+            both = total + v
+            part = both - total
+            away = away + ((total - (both - part)) + (v - part))
+            total = both
         machine.write(sums, 0, total)
+        machine.write(parts, 0, away)
         for i in range(min(w, n - j)):
-            lost[j + i] += scalars.rounded_away(rest[j + i], sums[i])
+            lost[j + i] += scalars.rounded_away(rest[j + i], sums[i]) + (parts[i] if parts[i] == parts[i] else 0.0)
             rest[j + i] += sums[i]
 
 
