@@ -145,8 +145,8 @@ def lane_shift(x, step, classes, n, rate, shift, offset, out, out_step):
 
 
 def lane_sums(x, x_step, y, y_step, classes, n, rest, lost):
-    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj where y is None, of n lanes and at most TERMS classes; lost_j is
-    what the sums round away, by two-sum
+    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj where y is None, of n lanes and at most TERMS classes; lost_j
+    is what the sums round away, by two-sum
     """
     w = machine.width(x)
     sums = machine.stack(w, x)
