@@ -7,7 +7,6 @@
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
@@ -28,8 +27,28 @@ cdef extern from *:
     #else
     #define omp_get_thread_num() 0
     #endif
+
+    /* function(job, part) for each part. A thread begins with parts of its own, the same ones in the next call, whose
+       memory may still be in its cache; then it takes what others have left. softmax_backward of 128 x 1000: 13.1 us with
+       parts for whoever comes first, 12.5 so. */
+    static void on_threads(void (*function)(void *, Py_ssize_t), void *job, Py_ssize_t parts, int threads)
+    {
+        struct { Py_ssize_t next, end; char apart[64 - 2 * sizeof(Py_ssize_t)]; } queues[64];
+        int n = threads < 64 ? threads : 64;
+        for (int i = 0; i < n; i++) {
+            queues[i].next = parts * i / n;
+            queues[i].end = parts * (i + 1) / n;
+        }
+    #pragma omp parallel num_threads(threads)
+        for (int k = 0, mine = omp_get_thread_num(); k < n; k++) {
+            Py_ssize_t part, q = (mine + k) % n;
+            while ((part = __atomic_fetch_add(&queues[q].next, 1, __ATOMIC_RELAXED)) < queues[q].end)
+                function(job, part);
+        }
+    }
     """
     int omp_get_thread_num() nogil
+    void on_threads(void (*function)(void*, Py_ssize_t) noexcept nogil, void* job, Py_ssize_t parts, int threads) nogil
 
 cdef enum:
     SHORT_CLASSES = 32   # rows of at most so many classes are transposed
@@ -85,7 +104,7 @@ cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize
 
 cdef int share_out(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits,
                    int threads) except -1:
-    cdef Py_ssize_t part, region = max(1, REGION // max(1, item_logits))
+    cdef Py_ssize_t region = max(1, REGION // max(1, item_logits))
     cdef Team* others = team()
     cdef Job job
     job.function = <void (*)(void*, Call*, Py_ssize_t, Py_ssize_t) noexcept nogil>function
@@ -100,8 +119,7 @@ cdef int share_out(chunk function, real* which, Call* call, Py_ssize_t items, Py
             elif others != NULL:
                 others.share(others, do_part, &job, job.parts, threads)
             else:
-                for part in prange(job.parts, num_threads=threads, schedule="dynamic", chunksize=1):
-                    do_part(&job, part)
+                on_threads(do_part, &job, job.parts, threads)
         job.start += job.size
         if job.start < items:
             PyErr_CheckSignals()
