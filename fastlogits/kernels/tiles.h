@@ -215,9 +215,14 @@ ALWAYS_INLINE void F(vector_sums)(const REAL *x, ptrdiff_t x_step, const REAL *y
     VECTOR sum[4] = {{0}}, away[4] = {{0}};
     for (ptrdiff_t c = 0; c < classes; c++)
         for (int i = 0; i < vectors; i++) {
-            VECTOR v = F(read_some)(x + c * x_step + i * WIDTH, left - i * WIDTH);
-            if (y)
-                v *= F(read_some)(y + c * y_step + i * WIDTH, left - i * WIDTH);
+            const REAL *here = x + c * x_step + i * WIDTH;
+            VECTOR v = F(read_some)(here, left - i * WIDTH);
+            __builtin_prefetch(here + LANES);
+            if (y) {
+                here = y + c * y_step + i * WIDTH;
+                v *= F(read_some)(here, left - i * WIDTH);
+                __builtin_prefetch(here + LANES);
+            }
             ROUNDED(v);
             VECTOR both = sum[i] + v, part = both - sum[i];
             away[i] += (sum[i] - (both - part)) + (v - part);
@@ -265,6 +270,8 @@ ALWAYS_INLINE void F(lane_slopes)(const REAL *g, ptrdiff_t g_step, const REAL *p
         VECTOR total = F(read_some)(totals + j, n - j);
         for (ptrdiff_t c = 0; c < classes; c++) {
             VECTOR a = F(read_some)(g + c * g_step + j, n - j), b = F(read_some)(p + c * p_step + j, n - j);
+            if (log) /* otherwise lane_dots has asked for it */
+                __builtin_prefetch(p + c * p_step + j + LANES);
             F(write_some)(out + c * out_step + j, n - j,
                           log ? F(log_softmax_slope_lanes)(a, b, total) : F(softmax_slope_lanes)(a, b, total));
         }
