@@ -248,8 +248,12 @@ def readme_region(results, folder):
     rows, machine = [row for row in plotted(results) if not row.noisy], results["machine"]
     dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
     peers = [name for name in EVERYBODY if any(name in row.cell["times"] for row in rows)]
+    beside = {dtype: {name for row in rows if row.dtype == dtype for name in row.cell["times"]} for dtype in dtypes}
+    absent = [f"{name} not for {dtype}" for dtype in dtypes for name in peers if name not in beside[dtype]]
+    aside = f" ({', '.join(absent)})" if absent else ""
     lines = [
-        f"How many times faster than the fastest of {', '.join(peers)} in the same run: geometric mean over "
+        f"How many times faster than the fastest of {', '.join(peers)} in the same run"
+        f"{aside}: geometric mean over "
         f"{len({row.size for row in rows})} sizes, and the lowest, of the cells measured without noise. "
         f"{rows[0].threads} threads each, "
         f"{machine['processor']}, instruction set {machine['instruction set']}.",
