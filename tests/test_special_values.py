@@ -184,3 +184,16 @@ def test_extreme_temperatures(fl, dtype, classes):
     assert (fl.softmax(x, temperature=1e36)[:, 1:] == dtype.type(1 / (classes - 1))).all()
     assert (fl.softmax(x, temperature=1e-36)[1] == np.eye(classes)[1]).all()
     assert (fl.softmax(x, temperature=1e36)[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["softmax_backward", "log_softmax_backward"])
+def test_infinite_gradients_of_columns_are_those_of_rows(fl, name):
+    g = np.random.default_rng(0).standard_normal((40, 20)).astype(np.float32)
+    g[np.arange(12), np.arange(12)] = np.inf
+    g[3, 5], g[5, 7] = -np.inf, np.nan
+    p = fl.log_softmax(np.zeros((40, 20), np.float32) + np.arange(20, dtype=np.float32))
+    p = p if name.startswith("log") else np.exp(p)
+    by_rows = getattr(fl, name)(g, p)
+    by_columns = getattr(fl, name)(np.ascontiguousarray(g.T), np.ascontiguousarray(p.T), axis=0)
+    np.testing.assert_array_equal(np.isnan(by_columns.T), np.isnan(by_rows))
+    np.testing.assert_array_equal(np.isinf(by_columns.T), np.isinf(by_rows))
