@@ -128,7 +128,7 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     options.with_grad = grad is not None
     options.keep = options.with_grad and call.storage == NATIVE and not options.bent
     if options.with_grad and not options.keep and inner == 1 and call.x != call.y:
-        stream(&call, 2 * cnp.PyArray_NBYTES(x), threads)
+        stream_if_large(&call, 2 * cnp.PyArray_NBYTES(x), threads)
     options.storage = call.storage
     call.in_tile = call.options
     call.in_tile.storage = NATIVE

@@ -194,7 +194,7 @@ cdef int storage_of(cnp.ndarray array):
 cdef Py_ssize_t LAST_CACHE = last_cache
 
 
-cdef void stream(Call* call, Py_ssize_t nbytes, int threads) noexcept:
+cdef void stream_if_large(Call* call, Py_ssize_t nbytes, int threads) noexcept:
     """Results go past the caches where, with what is read, they would not fit the last of them."""
     if 0 < LAST_CACHE < nbytes and (call.inner > 1 or row_by_row(call, threads)):
         call.storage |= STREAMED

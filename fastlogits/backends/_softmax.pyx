@@ -98,7 +98,7 @@ cdef int softmax_call(cnp.ndarray x, cnp.ndarray y, Call* call, Py_ssize_t y_str
     call.log = log
     # Not the softmax of rows, whose exponentials wait in y: by way of scratch memory it gains nothing.
     if call.x != call.y and (log or call.inner > 1 or call.storage != NATIVE):
-        stream(call, 2 * cnp.PyArray_NBYTES(x), threads)
+        stream_if_large(call, 2 * cnp.PyArray_NBYTES(x), threads)
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
         return softmax_of(<double*>NULL, call, threads)
     return softmax_of(<float*>NULL, call, threads)
@@ -286,7 +286,7 @@ cdef int backward_call(cnp.ndarray p, cnp.ndarray out, Call* call, Py_ssize_t p_
     call.z_stride = out_stride
     call.log = log
     if call.z != call.x and call.z != call.y:
-        stream(call, 3 * cnp.PyArray_NBYTES(p), threads)
+        stream_if_large(call, 3 * cnp.PyArray_NBYTES(p), threads)
     if cnp.PyArray_TYPE(p) == cnp.NPY_DOUBLE:
         return backward_of(<double*>NULL, call, threads)
     return backward_of(<float*>NULL, call, threads)

@@ -144,6 +144,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 1.17549435e-38f
 #define LOWEST_EXPONENT -126.0f
 #include "scalars.h"
+#include "vectors.h"
 #include "reductions.h"
 #include "rows.h"
 #include "tiles.h"
@@ -162,6 +163,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define TINY 2.2250738585072014e-308
 #define LOWEST_EXPONENT -1022.0
 #include "scalars.h"
+#include "vectors.h"
 #include "reductions.h"
 #include "rows.h"
 #include "tiles.h"

@@ -1,5 +1,5 @@
-/* Functions of one number, for one real type; included by primitives.h before reductions.h. scalars.py holds the same
-   names. */
+/* Functions of one number, for one real type; included by primitives.h, whose macros they stand on. scalars.py holds
+   the same names. */
 
 /* Whether x comes before `best` as numpy.argmax has it: larger, or the first NaN. */
 ALWAYS_INLINE int F(beats)(REAL x, REAL best) { return (x > best) | ((x != x) & (best == best)); }

@@ -87,8 +87,8 @@ static inline void narrow(const float *restrict real, ptrdiff_t n, uint16_t *res
         half[i] = float_to_float16(real[i]);
 }
 
-/* A copy that does not read the cache lines it fills: on two threads softmax_backward of 4096 x 1000 took 0.88 ms, and
-   takes 0.64. */
+/* A copy that does not read the cache lines it fills: on two threads log_softmax of 256 x 128256 takes 6.9 ms, and 8.8
+   through the caches. */
 static inline void stream(void *to, const void *from, size_t bytes)
 {
 #if defined(__SSE2__)

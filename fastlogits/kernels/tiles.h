@@ -97,11 +97,11 @@ static inline void F(lane_argmax)(const REAL *x, ptrdiff_t step, ptrdiff_t class
         if (nans)
             break;
         memcpy(best + j, m, sizeof m);
-        __typeof__(found[0][0] + 0) places[4 * VECTOR_BYTES / sizeof(REAL)];
+        BITS places[4 * VECTOR_BYTES / sizeof(REAL)];
         memcpy(places, found, sizeof found);
 #pragma GCC ivdep
         for (ptrdiff_t i = 0; i < 4 * WIDTH; i++)
-            indices[j + i] = places[i] >= 0 ? first + places[i] : indices[j + i];
+            indices[j + i] = places[i] == ~(BITS)0 ? indices[j + i] : first + (ptrdiff_t)places[i];
     }
     for (ptrdiff_t c = 0; c < classes; c++)
         for (ptrdiff_t lane = j; lane < n; lane++)
