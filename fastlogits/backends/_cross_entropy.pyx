@@ -8,10 +8,14 @@ include "_run.pxi"
 
 
 cdef void ce_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real slots[SLOTS * BLOCK]
     cdef double state[STATE]
-    ce.rows(<real*>c.x, <real*>c.y, c.labels, <real*>c.z, <real*>c.weight, c.sample_weight, c.grad_loss,
-                       c.losses, &c.options, state, work, start, stop)
+    cdef Options options = c.options
+    cdef real* work = scratch(slots, c, &options.keep)
+    ce.rows(<real*>c.x, <real*>c.y, c.labels, <real*>c.z, <real*>c.weight, c.sample_weight, c.grad_loss, c.losses,
+            &options, state, work, start, stop)
+    if work != slots:
+        free(work)
 
 
 cdef void ce_pick(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -30,9 +34,8 @@ cdef void ce_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
         row = piece_row(c, item)
         n = c.first_row + row
         if not ce.ignored(c.labels, n, &c.options):
-            ce.reduce(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, <real*>c.z,
-                      n * c.z_stride, <real*>c.weight, &c.options, row_state(c, row), piece_first(c, item),
-                      piece_last(c, item), work)
+            ce.reduce(<real*>c.x, n * c.x_stride, kept_row(which, c, row), 0, c.keep, <real*>c.z, n * c.z_stride,
+                      <real*>c.weight, &c.options, row_state(c, row), piece_first(c, item), piece_last(c, item), work)
 
 
 cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -43,8 +46,8 @@ cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
         if ce.ignored(c.labels, n, &c.options):
             c.losses[n] = 0.0
         else:
-            ce.settle(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, &c.options,
-                      row_state(c, row), work)
+            ce.settle(<real*>c.x, n * c.x_stride, kept_row(which, c, row), 0, c.keep, &c.options, row_state(c, row),
+                      work)
             ce.finish(c.labels, n, <real*>c.weight, c.sample_weight, c.grad_loss, c.losses, 1, &c.options,
                       row_state(c, row))
 
@@ -63,9 +66,9 @@ cdef void ce_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noex
             ce.write_zeros(<real*>c.y, n * c.y_stride + first * BLOCK,
                                       min(c.classes, last * BLOCK) - first * BLOCK, &c.options, work)
         else:
-            ce.write(<real*>c.x, n * c.x_stride, <real*>c.y, n * c.y_stride, c.options.keep, <real*>c.y,
-                     n * c.y_stride, -1 if c.options.soft else c.labels[n], <real*>c.z, n * c.z_stride,
-                     <real*>c.weight, &c.options, row_state(c, row), first, last, work)
+            ce.write(<real*>c.x, n * c.x_stride, kept_row(which, c, row), 0, c.keep, <real*>c.y, n * c.y_stride,
+                     -1 if c.options.soft else c.labels[n], <real*>c.z, n * c.z_stride, <real*>c.weight, &c.options,
+                     row_state(c, row), first, last, work)
 
 
 cdef void ce_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -126,13 +129,15 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     options.negative = logit_scale < 0
     options.bent = softcap > 0 or options.negative
     options.with_grad = grad is not None
-    options.keep = options.with_grad and call.storage == NATIVE and not options.bent
-    if options.with_grad and not options.keep and inner == 1 and call.x != call.y:
+    if options.with_grad:
+        call.keep = keep_of(&call, call.storage == NATIVE and not options.bent)
+    options.keep = call.keep
+    if options.with_grad and call.keep != KEEP and inner == 1 and call.x != call.y:
         stream_if_large(&call, 2 * cnp.PyArray_NBYTES(x), threads)
     options.storage = call.storage
     call.in_tile = call.options
     call.in_tile.storage = NATIVE
-    call.in_tile.keep = not options.bent
+    call.in_tile.keep = DISCARD if options.bent else KEEP
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
         ce_of(<double*>NULL, &call, threads)
     else:

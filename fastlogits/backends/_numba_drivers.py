@@ -11,27 +11,29 @@ from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_text import machine, primitives
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
+IN_CACHE = 1 << 18  # logits of a row whose exponentials stay in scratch memory
 REGION = 1 << 25  # logits in one parallel region: tens of milliseconds, between which Ctrl-C is heard
 WORK = primitives.SLOTS * primitives.BLOCK
 STATE = primitives.STATE
 STATE_CLASSES = primitives.MOST_BLOCKS * primitives.BLOCK  # longer rows need more
-NATIVE = primitives.NATIVE
+NATIVE, DISCARD, KEEP, KEEP_PADDED = primitives.NATIVE, primitives.DISCARD, primitives.KEEP, primitives.KEEP_PADDED
 
 Driver = collections.namedtuple("Driver", "alone shared")
 
 
-# A driver calls a kernel on the items [start, stop). `args` are what the kernel takes before its options,
-# state and scratch memory; `states` has a row for each part, which is what a thread does.
+# A driver calls a kernel on the items [start, stop). `args` are what the kernel takes before its options, state and
+# scratch memory. `states` has a row for each part, which is what a thread does; so has `rooms` where a row needs more
+# scratch memory than the stack should hold.
 
 
 def driver(alone, kernel):
     """`alone` for one part, and for several in parallel."""
 
-    def shared(parts, start, stop, states, options, args):
+    def shared(parts, start, stop, states, rooms, options, args):
         for index in numba.prange(parts):
             part = np.int64(index)  # which is unsigned: `alone` would be compiled once more
             first, last = start + (stop - start) * part // parts, start + (stop - start) * (part + 1) // parts
-            alone(part, first, last, states, options, args)
+            alone(part, first, last, states, rooms, options, args)
 
     name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
     alone = compiled(alone, name)
@@ -39,16 +41,17 @@ def driver(alone, kernel):
 
 
 def plain(kernel):
-    def alone(part, start, stop, states, storage, args):
-        own = machine.pointers((states[part], *args))
-        kernel(*own[1:], own[0], machine.stack(WORK, own[1]), storage, start, stop)
+    def alone(part, start, stop, states, rooms, storage, args):
+        own = machine.pointers((states[part], rooms[part], *args))
+        work = own[1] if rooms.shape[1] > 0 else machine.stack(WORK, own[1])
+        kernel(*own[2:], own[0], work, storage, start, stop)
         machine.end_streams()
 
     return driver(alone, kernel)
 
 
 def stateless(kernel):
-    def alone(part, start, stop, states, storage, args):
+    def alone(part, start, stop, states, rooms, storage, args):
         own = machine.pointers(args)
         kernel(*own, machine.stack(WORK, own[0]), storage, start, stop)
 
@@ -56,29 +59,33 @@ def stateless(kernel):
 
 
 def optional(kernel, options_type):
-    def alone(part, start, stop, states, options, args):
-        own = machine.pointers((states[part], *args))
-        kernel(*own[1:], options_type(*options), own[0], machine.stack(WORK, own[1]), start, stop)
+    def alone(part, start, stop, states, rooms, options, args):
+        own = machine.pointers((states[part], rooms[part], *args))
+        work = own[1] if rooms.shape[1] > 0 else machine.stack(WORK, own[1])
+        kernel(*own[2:], options_type(*options), own[0], work, start, stop)
 
     return driver(alone, kernel)
 
 
-def run(driver, items, threads, classes, lanes, options, *args, fields=STATE):
-    """`driver` on all items, of `lanes` rows of `classes` logits each; each thread has at least `fields` of state."""
+def run(driver, items, threads, classes, lanes, options, *args, fields=STATE, keep=DISCARD):
+    """`driver` on all items, of `lanes` rows of `classes` logits each; each thread has at least `fields` of state, and
+    room for a row's exponentials where they are to be kept."""
     if classes > STATE_CLASSES:
         blocks = -(-classes // primitives.BLOCK)
         fields = max(fields, primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS)
     region = REGION // (lanes * classes) or 1
     if threads > 1:
         threads = available(min(threads, items, region))
-    states = np.empty((threads, fields))
+    room = WORK + -(-classes // primitives.BLOCK) * primitives.BLOCK if keep == KEEP_PADDED else 0
+    real = np.float64 if args[0].dtype == np.float64 else np.float32
+    memory = np.empty((threads, fields)), np.empty((threads, room), real)
     start = 0
     while start < items:
         stop = min(items, start + region)
         if threads == 1:
-            driver.alone(0, start, stop, states, options, args)
+            driver.alone(0, start, stop, *memory, options, args)
         else:
-            share(driver, threads, start, stop, states, options, args)
+            share(driver, threads, start, stop, *memory, options, args)
         start = stop
 
 
@@ -122,6 +129,13 @@ def storage_of(array):
 def streamed(storage, array, arrays):
     """`storage`; results go past the caches where `arrays` such arrays would not fit the last of them."""
     return storage | primitives.STREAMED if storage == NATIVE and 0 < LAST_CACHE < arrays * array.nbytes else storage
+
+
+def keep_of(y_has_room, classes, inner):
+    """Where the exponentials of rows stay; nowhere if they would not fit the cache."""
+    if y_has_room:
+        return KEEP
+    return KEEP_PADDED if primitives.BLOCK < classes <= IN_CACHE and inner == 1 else DISCARD
 
 
 def tiles(outer, inner):

@@ -13,7 +13,8 @@ from libc.stdlib cimport free, malloc
 from fastlogits.backends._team cimport Team, let_go, team
 from fastlogits.kernels.cross_entropy cimport Options
 from fastlogits.kernels.primitives cimport (
-    BFLOAT16, BLOCK, BLOCK_FIELDS, FLOAT16, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE, STREAMED, end_streams, real,
+    BFLOAT16, BLOCK, BLOCK_FIELDS, DISCARD, FLOAT16, KEEP, KEEP_PADDED, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE,
+    STREAMED, end_streams, real,
 )
 
 from fastlogits._memory import LAST_CACHE as last_cache
@@ -54,7 +55,7 @@ cdef enum:
     SHORT_CLASSES = 32   # rows of at most so many classes are transposed
     PIECE = 16           # blocks of a long row that a thread takes at once
     REGION = 1 << 25     # logits in one OpenMP region: tens of milliseconds, between which Ctrl-C is heard
-    IN_CACHE = 1 << 18   # logits of the long rows that go through the three steps together
+    IN_CACHE = 1 << 18   # logits of the long rows that go through the three steps together, and of a row in scratch
 
 cdef struct Call:
     void* x
@@ -63,7 +64,9 @@ cdef struct Call:
     Py_ssize_t x_stride, y_stride, z_stride, rows, first_row, classes, inner, blocks
     double scale
     int storage
-    bint log, keep
+    bint log
+    int keep    # where the exponentials of rows stay: in y, or padded in scratch memory
+    void* kept  # the scratch memory of a row that threads share
     double* states
     Py_ssize_t* indices
     int64_t* labels
@@ -143,9 +146,12 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
     if row_by_row(call, threads):
         return run(whole, which, call, call.rows, call.classes, threads)
     call.states = <double*>malloc(min(together, call.rows) * fields * sizeof(double))
-    if call.states == NULL:
-        raise MemoryError
+    call.kept = NULL
+    if call.keep == KEEP_PADDED:
+        call.kept = malloc(min(together, call.rows) * call.blocks * BLOCK * sizeof(which[0]))
     try:
+        if call.states == NULL or (call.kept == NULL and call.keep == KEEP_PADDED):
+            raise MemoryError
         while row < call.rows:
             n = min(together, call.rows - row)
             call.first_row = row
@@ -159,9 +165,35 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
             row += n
     finally:
         free(call.states)
+        free(call.kept)
         if threads > 1:
             let_go()
     return 0
+
+
+cdef inline int keep_of(Call* call, bint y_has_room) noexcept:
+    """Where the exponentials of rows stay; nowhere if they would not fit the cache."""
+    if y_has_room:
+        return KEEP
+    return KEEP_PADDED if BLOCK < call.classes <= IN_CACHE and call.inner == 1 else DISCARD
+
+
+cdef inline real* kept_row(real* which, Call* call, Py_ssize_t row) noexcept nogil:
+    """The exponentials of a row that threads share."""
+    if call.keep == KEEP_PADDED:
+        return <real*>call.kept + row * call.blocks * BLOCK
+    return <real*>call.y + (call.first_row + row) * call.y_stride
+
+
+cdef inline real* scratch(real* work, Call* call, int* keep) noexcept nogil:
+    """`work`, or as much with room for the exponentials of a row behind its slots, where they are to stay there."""
+    cdef real* larger
+    if call.keep == KEEP_PADDED:
+        larger = <real*>malloc((SLOTS + call.blocks) * BLOCK * sizeof(real))
+        if larger != NULL:
+            return larger
+        keep[0] = DISCARD
+    return work
 
 
 cdef inline Py_ssize_t piece_row(Call* call, Py_ssize_t item) noexcept nogil:
@@ -194,7 +226,7 @@ cdef int storage_of(cnp.ndarray array):
 cdef Py_ssize_t LAST_CACHE = last_cache
 
 
-cdef void stream_if_large(Call* call, Py_ssize_t nbytes, int threads) noexcept:
+cdef inline void stream_if_large(Call* call, Py_ssize_t nbytes, int threads) noexcept:
     """Results go past the caches where, with what is read, they would not fit the last of them."""
     if 0 < LAST_CACHE < nbytes and (call.inner > 1 or row_by_row(call, threads)):
         call.storage |= STREAMED
@@ -215,6 +247,6 @@ cdef Call new_call(cnp.ndarray x, Py_ssize_t x_stride, Py_ssize_t outer, Py_ssiz
     call.blocks = (classes + BLOCK - 1) // BLOCK
     call.scale = 1.0
     call.storage = storage_of(x)
-    call.keep = False
+    call.keep = DISCARD
     call.log = False
     return call

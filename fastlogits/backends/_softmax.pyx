@@ -23,14 +23,18 @@ def max_threads():
 # softmax, log_softmax, logsumexp
 
 cdef void softmax_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real slots[SLOTS * BLOCK]
     cdef double state[STATE]
+    cdef int keep = c.keep
+    cdef real* work = scratch(slots, c, &keep)
     if c.log:
-        rows.log_softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, c.keep, state,
-                              work, c.storage, start, stop)
+        rows.log_softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, keep, state, work,
+                              c.storage, start, stop)
     else:
-        rows.softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, c.keep, state, work,
+        rows.softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, keep, state, work,
                           c.storage, start, stop)
+    if work != slots:
+        free(work)
 
 
 cdef void softmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -38,17 +42,16 @@ cdef void softmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
     cdef Py_ssize_t item, row
     for item in range(start, stop):
         row = piece_row(c, item)
-        rows.reduce(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, <real*>c.y,
-                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), piece_first(c, item),
-                    piece_last(c, item), work, c.storage)
+        rows.reduce(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, kept_row(which, c, row), 0,
+                    c.keep, row_state(c, row), piece_first(c, item), piece_last(c, item), work, c.storage)
 
 
 cdef void softmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef Py_ssize_t row
     for row in range(start, stop):
-        rows.settle(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, <real*>c.y,
-                    (c.first_row + row) * c.y_stride, c.keep, row_state(c, row), work, c.storage)
+        rows.settle(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, kept_row(which, c, row), 0,
+                    c.keep, row_state(c, row), work, c.storage)
 
 
 cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -62,15 +65,15 @@ cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
             rows.log_softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.classes, c.scale, row_state(c, row),
                                    piece_first(c, item), piece_last(c, item), work, c.storage)
         else:
-            rows.softmax_write(<real*>c.x, at, <real*>c.y, y_at, c.keep, <real*>c.y, y_at, c.classes, c.scale,
+            rows.softmax_write(<real*>c.x, at, kept_row(which, c, row), 0, c.keep, <real*>c.y, y_at, c.classes, c.scale,
                                row_state(c, row), piece_first(c, item), piece_last(c, item), work, c.storage)
 
 
 cdef void softmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[SLOTS * BLOCK]
     cdef double state[STATE]
-    lanes.softmax_columns(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.inner, c.scale, c.log, c.keep,
-                          state, work, c.storage, start, stop)
+    lanes.softmax_columns(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.inner, c.scale, c.log,
+                          c.keep == KEEP, state, work, c.storage, start, stop)
 
 
 cdef void softmax_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -81,7 +84,10 @@ cdef void softmax_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
 
 
 cdef int softmax_of(real* which, Call* call, int threads) except -1:
-    call.keep = call.storage == NATIVE and not (call.log and call.x == call.y)
+    if not call.log:
+        call.keep = keep_of(call, call.storage == NATIVE)
+    elif call.storage == NATIVE and call.x != call.y:
+        call.keep = KEEP
     if call.inner > 1:
         return run(<chunk>softmax_columns, which, call, tiles(call.rows, call.inner), LANES * call.classes, threads)
     if call.classes <= SHORT_CLASSES:
@@ -172,7 +178,7 @@ def softmax_piece(cnp.ndarray x, cnp.ndarray y, cnp.ndarray peaks, cnp.ndarray r
     call.y_stride = y_stride
     call.scale = scale
     call.log = log
-    call.keep = call.storage == NATIVE
+    call.keep = KEEP if call.storage == NATIVE else KEEP_PADDED
     call.peaks = <double*>data(peaks)
     call.rests = <double*>data(rests)
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:

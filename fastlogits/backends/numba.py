@@ -11,12 +11,16 @@ import numpy as np
 from fastlogits.backends import _numba_text as text
 from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_drivers import (
+    DISCARD,
+    KEEP,
+    KEEP_PADDED,
     NATIVE,
     SHORT_CLASSES,
     WORK,
     driver,
     flat,
     groups,
+    keep_of,
     optional,
     plain,
     quiet,
@@ -42,10 +46,11 @@ Options = collections.namedtuple(
 
 
 def optional_in_tiles(kernel):
-    def alone(part, start, stop, states, options, args):
+    def alone(part, start, stop, states, rooms, options, args):
         own = machine.pointers((states[part], *args))
         whole = Options(*options)
-        in_tile = Options(*options[:-2], NATIVE, int(not whole.bent))
+        keep = DISCARD if whole.bent else KEEP
+        in_tile = Options(*options[:-2], NATIVE, keep)
         kernel(*own[1:], whole, in_tile, own[0], machine.stack(WORK, own[1]), start, stop)
 
     return driver(alone, kernel)
@@ -102,11 +107,12 @@ def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, 
     row, storage, in_place = classes * inner, storage_of(x), x.ctypes.data == y.ctypes.data
     if not in_place and (log or inner > 1):
         storage = streamed(storage, x, 2)
-    keep = storage == NATIVE and not (log and in_place)
+    native = storage == NATIVE
+    keep = keep_of(native, classes, inner) if not log else KEEP if native and not in_place else DISCARD
     x, y = flat(x, (outer - 1) * x_stride + row), flat(y, (outer - 1) * y_stride + row)
     args = x, x_stride, y, y_stride
     if inner > 1:
-        args = *args, classes, inner, scale, log, keep
+        args = *args, classes, inner, scale, log, keep == KEEP
         run(softmax_columns, tiles(outer, inner), threads, classes, primitives.LANES, storage, *args)
     elif classes <= SHORT_CLASSES:
         args = *args, outer, classes, scale, log
@@ -114,7 +120,7 @@ def softmax_of(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, 
     elif log:
         run(log_softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
     else:
-        run(softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep)
+        run(softmax_rows, outer, threads, classes, 1, storage, *args, classes, scale, keep, keep=keep)
 
 
 @quiet
@@ -134,7 +140,7 @@ def softmax_merged(peaks, sums, rests, row_peaks, row_rests, classes, scale):
 def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, scale, log, threads):
     storage, gaps = storage_of(x), rows - 1
     args = flat(x, gaps * x_stride + classes), x_stride, flat(y, gaps * y_stride + classes), y_stride
-    args = *args, flat(peaks), flat(rests), classes, scale, log, storage == NATIVE
+    args = *args, flat(peaks), flat(rests), classes, scale, log, KEEP if storage == NATIVE else KEEP_PADDED
     run(piece_rows, rows, threads, classes, 1, storage, *args)
 
 
@@ -207,11 +213,12 @@ def cross_entropy(
     weighted = weight is not None
     if spread and not weighted:
         weight = np.ones(classes, no_weight.dtype)
+    keep = keep_of(storage == NATIVE and not bent, classes, inner) if with_grad else DISCARD
     options = (
         classes, x_stride, grad_stride, target_stride, ignore_index, label_smoothing, z_loss, softcap,
         abs(logit_scale), grad_scale * logit_scale, soft, weighted, sample_weight is not None,
         grad_loss is not None, spread, bent, negative, with_grad,
-        storage, int(with_grad and storage == NATIVE and not bent),
+        storage, keep,
     )  # fmt: skip
     x = flat(x, gaps * x_stride + row)
     args = (
@@ -230,4 +237,4 @@ def cross_entropy(
     elif classes <= SHORT_CLASSES:
         run(cross_entropy_short, groups(outer), threads, classes, primitives.SHORT, options, *args, outer)
     else:
-        run(cross_entropy_rows, outer, threads, classes, 1, options, *args)
+        run(cross_entropy_rows, outer, threads, classes, 1, options, *args, keep=keep)

@@ -56,7 +56,7 @@ cdef void finish(int64_t* labels, Py_ssize_t row, real* weight, double* sample_w
                exp_label=double, others=double, target=double, counter=double)
 cdef void gradients(Py_ssize_t n, double scale, double z_loss, double grad_scale, double* state) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, blocks=Py_ssize_t, c=Py_ssize_t, logits="real*",
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, c=Py_ssize_t, logits="real*",
                exps="real*", grads="real*", mass="real*", ratio=double, counter=real, factor=real)
 cdef void write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* grad, Py_ssize_t grad_at,
                 Py_ssize_t label, real* targets, Py_ssize_t targets_at, real* weight, Options* options, double* state,

@@ -212,20 +212,16 @@ def write(
 ):
     """grad_c = FACTOR exp(z_c - PEAK) - COUNTER mass_c of a row, times the softcap's slope; TARGET at the label."""
     counter = primitives.cast(state[primitives.COUNTER], work)
-    blocks = softmax.blocks_of(options.classes)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
         if keep:
             exps = primitives.stretch(kept, kept_at + start, size)
-            ratio = 1.0
-            if blocks > 1:
-                ratio = softmax.rescale(state[primitives.PEAK], block, options.scale, state)
         else:
             logits = transform(x, at + start, size, options, work)
             exps = primitives.slot(work, 5)
-            primitives.keep_exp(logits, size, state[primitives.PEAK], options.scale, exps, primitives.KEEP_PADDED)
-            ratio = 1.0
+            softmax.block_exps(logits, size, block, options.scale, exps, state)
+        ratio = softmax.rescale(state[primitives.PEAK], block, options.scale, state)
         factor = primitives.cast(ratio * state[primitives.FACTOR], work)
         grads = exps
         if options.spread:
@@ -280,8 +276,8 @@ def rows(
         kept_at = grad_at
         kept_stride = options.grad_stride
         keep = options.keep
-        if softmax.in_tile(options.classes, keep):
-            kept = primitives.slot(work, primitives.TILE)
+        if softmax.in_scratch(options.classes, keep):
+            kept = softmax.scratch(options.classes, work)
             kept_at = 0
             kept_stride = softmax.padded(options.classes)
             keep = primitives.KEEP_PADDED

@@ -36,19 +36,26 @@ def merged_rows(peaks, sums, rests, row_peaks, row_rests, classes, scale, state,
 def piece_rows(x, x_stride, y, y_stride, peaks, rests, classes, scale, log, keep, state, work, storage, start, stop):
     """softmax or log_softmax of a piece of each of the rows [start, stop), given PEAK and REST of the whole rows.
 
-    Block by block as in `softmax.softmax_rows`, exponentials kept in y and all: blocks that are those of the whole
-    rows get the same bits.
+    Block by block as in `softmax.softmax_rows`, exponentials kept and all: blocks that are those of the whole rows get
+    the same bits.
     """
     for row in range(start, stop):
         for block in range(softmax.blocks_of(classes)):
             at = row * x_stride + block * primitives.BLOCK
             y_at = row * y_stride + block * primitives.BLOCK
             size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            if keep and not log:
-                softmax.reduce(x, at, size, scale, y, y_at, keep, state, 0, 1, work, storage)
+            kept = y
+            kept_at = y_at
+            if keep == primitives.KEEP_PADDED:
+                kept = primitives.slot(work, 1)
+                kept_at = 0
+            if not log:
+                softmax.reduce(x, at, size, scale, kept, kept_at, keep, state, 0, 1, work, storage)
             state[primitives.PEAK] = peaks[row]
             state[primitives.REST] = rests[row]
             if log:
                 softmax.log_softmax_write(x, at, y, y_at, size, scale, state, 0, 1, work, storage)
             else:
-                softmax.softmax_write(x, at, y, y_at, keep, y, y_at, size, scale, state, 0, 1, work, storage)
+                softmax.softmax_write(
+                    x, at, kept, kept_at, keep, y, y_at, size, scale, state, 0, 1, work, storage
+                )

@@ -9,7 +9,9 @@ cdef Py_ssize_t padded(Py_ssize_t classes) noexcept nogil
 
 cdef Py_ssize_t group_of(Py_ssize_t classes) noexcept nogil
 
-cdef bint in_tile(Py_ssize_t classes, int keep) noexcept nogil
+cdef bint in_scratch(Py_ssize_t classes, int keep) noexcept nogil
+
+cdef real* scratch(Py_ssize_t classes, real* work) noexcept nogil
 
 @cython.locals(peak=double)
 cdef double block_peak(real* logits, Py_ssize_t size, double* state, Py_ssize_t fields) noexcept nogil
@@ -29,6 +31,10 @@ cdef double norm(double* state, Py_ssize_t j) noexcept nogil
 
 @cython.locals(peak=double)
 cdef double rescale(double peak_of_row, Py_ssize_t block, double scale, double* state) noexcept nogil
+
+@cython.locals(peak=double, shift=double)
+cdef void block_exps(real* logits, Py_ssize_t size, Py_ssize_t block, double scale, real* exps,
+                     double* state) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, logits="real*", shift=double)
 cdef void reduce(real* x, Py_ssize_t at, Py_ssize_t classes, double scale, real* kept, Py_ssize_t kept_at, int keep,
@@ -52,13 +58,13 @@ cdef void take_out_maxima(real* exps, Py_ssize_t stride, Py_ssize_t classes, Py_
                           real* work) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, logits="real*", exps="real*",
-               probs="real*", inverse=double, ratio=double, factor=real)
+               probs="real*", inverse=double, factor=real)
 cdef void softmax_write(real* x, Py_ssize_t at, real* kept, Py_ssize_t kept_at, int keep, real* y, Py_ssize_t y_at,
                         Py_ssize_t classes, double scale, double* state, Py_ssize_t first, Py_ssize_t last,
                         real* work, int storage) noexcept nogil
 
 @cython.locals(blocks=Py_ssize_t, group=Py_ssize_t, row=Py_ssize_t, n=Py_ssize_t, at=Py_ssize_t, j=Py_ssize_t,
-               kept="real*", kept_at=Py_ssize_t, kept_stride=Py_ssize_t, tiled=bint, how=int, exps="real*",
+               kept="real*", kept_at=Py_ssize_t, kept_stride=Py_ssize_t, apart_from_y=bint, how=int, exps="real*",
                probs="real*", apart=Py_ssize_t)
 cdef void softmax_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t classes, double scale,
                        int keep, double* state, real* work, int storage,

@@ -29,13 +29,20 @@ def group_of(classes):
     )
 
 
-def in_tile(classes, keep):
-    """Whether the exponentials of a group stay in the scratch tile.
+def in_scratch(classes, keep):
+    """Whether the exponentials of a group stay in scratch memory.
 
     Kept in the memory of the results, they claim it while there is work to do: softmax of 4096 x 1000 on two threads
     takes 0.79 ms so, and 0.96 by way of the tile. Rows of few classes pay more for vectors across cache lines.
     """
-    return classes <= primitives.BLOCK // 4 or (classes <= primitives.BLOCK and not keep)
+    if classes > primitives.BLOCK:
+        return keep == primitives.KEEP_PADDED
+    return classes <= primitives.BLOCK // 4 or keep != primitives.KEEP
+
+
+def scratch(classes, work):
+    """Where the exponentials of a group stay: a tile, or what `work` has behind its slots, for long rows."""
+    return primitives.slot(work, primitives.SLOTS if classes > primitives.BLOCK else primitives.TILE)
 
 
 def block_peak(logits, size, state, fields):
@@ -116,6 +123,13 @@ def rescale(peak_of_row, block, scale, state):
     return 1.0 if peak == peak_of_row else math.exp(scale * (peak - peak_of_row))
 
 
+def block_exps(logits, size, block, scale, exps, state):
+    """The exponentials that were not kept, once more."""
+    peak = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_PEAK]
+    shift = peak if peak > primitives.NEG_INF else 0.0
+    primitives.keep_exp(logits, size, shift, scale, exps, primitives.KEEP_PADDED)
+
+
 def reduce(x, at, classes, scale, kept, kept_at, keep, state, first, last, work, storage):
     """The peaks and sums of the blocks [first, last) of a row; the exponentials stay in `kept` where asked."""
     fields = primitives.ROW_FIELDS + first * primitives.BLOCK_FIELDS
@@ -187,13 +201,11 @@ def softmax_write(x, at, kept, kept_at, keep, y, y_at, classes, scale, state, fi
         size = min(primitives.BLOCK, classes - start)
         if keep:
             exps = primitives.stretch(kept, kept_at + start, size)
-            ratio = rescale(state[primitives.PEAK], block, scale, state)
-            factor = primitives.cast(inverse * ratio, work)
         else:
             logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
             exps = primitives.slot(work, 1)
-            primitives.keep_exp(logits, size, state[primitives.PEAK], scale, exps, primitives.KEEP_PADDED)
-            factor = primitives.cast(inverse, work)
+            block_exps(logits, size, block, scale, exps, state)
+        factor = primitives.cast(inverse * rescale(state[primitives.PEAK], block, scale, state), work)
         probs = primitives.place(y, y_at + start, exps, storage)
         primitives.scale_each(exps, size, factor, probs)
         primitives.store(y, y_at + start, size, probs, storage)
@@ -203,7 +215,7 @@ def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, st
     """softmax(scale * x) of the rows [start, stop)."""
     blocks = blocks_of(classes)
     group = group_of(classes)
-    tiled = in_tile(classes, keep)
+    apart_from_y = in_scratch(classes, keep)
     row = start
     while row < stop:
         n = min(group, stop - row)
@@ -212,8 +224,8 @@ def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, st
         kept_at = row * y_stride
         kept_stride = y_stride
         how = keep
-        if tiled:
-            kept = primitives.slot(work, primitives.TILE)
+        if apart_from_y:
+            kept = scratch(classes, work)
             kept_at = 0
             kept_stride = padded(classes)
             how = primitives.KEEP_PADDED
@@ -287,7 +299,7 @@ def log_softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work
     """
     group = group_of(classes)
     tile = primitives.slot(work, primitives.TILE)
-    tiled = in_tile(classes, keep)
+    tiled = in_scratch(classes, keep)
     row = start
     while row < stop:
         n = min(group, stop - row)
@@ -325,7 +337,7 @@ def logsumexp_rows(x, x_stride, lse, classes, state, work, storage, start, stop)
     """lse_i = log sum_j exp(x_ij) of the rows [start, stop)."""
     group = group_of(classes)
     tile = primitives.slot(work, primitives.TILE)
-    keep = primitives.KEEP_PADDED if in_tile(classes, primitives.DISCARD) else primitives.DISCARD
+    keep = primitives.KEEP_PADDED if in_scratch(classes, primitives.DISCARD) else primitives.DISCARD
     row = start
     while row < stop:
         n = min(group, stop - row)
