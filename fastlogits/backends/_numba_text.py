@@ -29,8 +29,8 @@ def load(name):
 machine = load("machine") if numba.config.DISABLE_JIT else _numba_machine
 squares = load("squares") if numba.config.DISABLE_JIT else _numba_squares
 scalars = load("scalars")
-order = load("order")
 reductions = load("reductions")
+order = load("order")
 each = load("each")
 rows = load("rows")
 tiles = load("tiles")

@@ -326,7 +326,7 @@ def group_sums(x, at, kept, kept_at, kept_stride, keep, targets, targets_at, n, 
             gaps[j] *= even
     else:
         if options.soft:
-            mass_apart = options.targets_stride if readable else softmax.padded(classes)
+            mass_apart = options.targets_stride if readable else classes
             mass = softmax.some_rows(
                 targets, targets_at, options.targets_stride, classes, n,
                 primitives.slot(work, primitives.OTHER_TILE), mass_apart, options.storage,
@@ -347,10 +347,10 @@ def group_write(
     counters = primitives.stretch(state, primitives.COUNTER, n)
     factors = primitives.stretch(state, primitives.FACTOR, n)
     exps = primitives.stretch(kept, kept_at, n * kept_stride)
-    grads = primitives.place(grad, grad_at, exps, options.storage)
-    apart = options.grad_stride if options.storage == primitives.NATIVE else kept_stride
+    grads = primitives.place(grad, grad_at, primitives.slot(work, primitives.CHUNK), options.storage)
+    apart = options.grad_stride if options.storage == primitives.NATIVE else classes
     if options.soft:
-        mass_apart = options.targets_stride if primitives.readable(options.storage) else softmax.padded(classes)
+        mass_apart = options.targets_stride if primitives.readable(options.storage) else classes
         mass = softmax.some_rows(
             targets, targets_at, options.targets_stride, classes, n, primitives.slot(work, primitives.OTHER_TILE),
             mass_apart, options.storage,

@@ -10,7 +10,7 @@ ALWAYS_INLINE REAL F(group_loop)(const REAL *x, ptrdiff_t n, REAL *groups, int o
     for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
         VECTOR a = F(read)(x + i), b = F(read)(x + i + WIDTH);
         VECTOR c = F(read)(x + i + 2 * WIDTH), d = F(read)(x + i + 3 * WIDTH);
-        F(prefetch)(x + i, 4);
+        F(prefetch)(x + i + BLOCK, 4);
         m[0] = F(larger_lanes)(a, m[0]);
         m[1] = F(larger_lanes)(b, m[1]);
         m[2] = F(larger_lanes)(c, m[2]);

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastlogits.kernels import machine
+from fastlogits.kernels import machine, reductions
 
 GROUPS = 16
 NEG_INF = float("-inf")
@@ -20,8 +20,8 @@ def group_maxima(x, n, groups, or_nan):
         b = machine.read(x, i + w)
         c = machine.read(x, i + 2 * w)
         d = machine.read(x, i + 3 * w)
-        for line in range(64, 68):
-            machine.prefetch(x, i + line * w)
+        for line in range(4):
+            machine.prefetch(x, i + reductions.BLOCK + line * w)
         m0 = machine.larger_lanes(a, m0)
         m1 = machine.larger_lanes(b, m1)
         m2 = machine.larger_lanes(c, m2)

@@ -9,7 +9,7 @@ import math
 
 from fastlogits.kernels import each, machine, order, reductions, rows, scalars, storage, tiles
 
-BLOCK = 1024
+BLOCK = reductions.BLOCK
 SLOTS = 29
 LANES = 256
 SHORT = 128

@@ -34,14 +34,15 @@ ALWAYS_INLINE REAL F(lowest)(double scale)
 ALWAYS_INLINE VECTOR F(moment_lanes)(VECTOR d, VECTOR e, VECTOR floor) { return F(larger_lanes)(d, floor) * e; }
 
 /* Sums by lane of e_i = exp(scale * d_i) for n <= RUN, d_i = x_i - shift, rate = scale / log 2; each term goes to out_i
-   as well unless `keep` is DISCARD. out may be x. With `moment` also of d_i e_i (scale 1), or of d_i if `plain`. */
+   as well unless `keep` is DISCARD. out may be x. With `moment` also of d_i e_i (scale 1), or of d_i if `plain`.
+   What comes next lies `ahead` of x. */
 ALWAYS_INLINE VECTOR F(exp_run)(const REAL *x, ptrdiff_t n, VECTOR shift, VECTOR rate, VECTOR floor, REAL *out,
-                                int keep, VECTOR *moment, int plain)
+                                int keep, VECTOR *moment, int plain, ptrdiff_t ahead)
 {
     VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0, m0 = s0, m1 = s0, m2 = s0, m3 = s0;
     ptrdiff_t i = 0;
     for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
-        F(prefetch)(x + i, 4);
+        F(prefetch)(x + i + ahead, 4);
         VECTOR d0 = F(read)(x + i) - shift, d1 = F(read)(x + i + WIDTH) - shift;
         VECTOR d2 = F(read)(x + i + 2 * WIDTH) - shift, d3 = F(read)(x + i + 3 * WIDTH) - shift;
         VECTOR e0 = F(exp_lanes)(d0, rate, floor), e1 = F(exp_lanes)(d1, rate, floor);
@@ -96,7 +97,7 @@ ALWAYS_INLINE double F(exp_loop)(const REAL *x, ptrdiff_t n, double shift_by, do
     for (ptrdiff_t i = 0; i < n; i += RUN) {
         ptrdiff_t size = n - i < RUN ? n - i : RUN;
         sum += F(add_lanes)(F(exp_run)(x + i, size, shift, rate, floor, keep ? out + i : NULL, keep,
-                                       moment ? &moments : NULL, 0));
+                                       moment ? &moments : NULL, 0, BLOCK));
         if (moment)
             moment_sum += F(add_lanes)(moments);
     }
@@ -146,9 +147,9 @@ ALWAYS_INLINE VECTOR F(sum_run)(const REAL *x, const REAL *y, ptrdiff_t n)
     VECTOR s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
     ptrdiff_t i = 0;
     if (n <= WIDTH) {
-        F(prefetch)(x, 1);
+        F(prefetch)(x + BLOCK, 1);
         if (y)
-            F(prefetch)(y, 1);
+            F(prefetch)(y + BLOCK, 1);
         return TERM(0, n);
     }
     for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
@@ -205,7 +206,7 @@ static inline REAL F(maximum_or_nan)(const REAL *x, ptrdiff_t n)
     ptrdiff_t i = 0;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
         VECTOR a = F(read)(x + i), b = F(read)(x + i + WIDTH);
-        F(prefetch)(x + i, 2);
+        F(prefetch)(x + i + BLOCK, 2);
         found |= F(any_nan)(a, b);
         m0 = F(larger_lanes)(a, m0);
         m1 = F(larger_lanes)(b, m1);

@@ -10,7 +10,8 @@ static inline void F(row_maxima)(const REAL *x, ptrdiff_t stride, ptrdiff_t size
 }
 
 /* sums_j = sum_i exp(scale d_ji) of n <= ROWS rows, d_ji = x_ji - peaks_j, the terms in `out` as well; out may be x.
-   With `gaps` also gaps_j = -sum_i d_ji. */
+   With `gaps` also gaps_j = -sum_i d_ji. Asks for the next n rows: softmax of 4096 x 1000 takes 0.51 ms on two threads
+   so, and 0.70 without. */
 ALWAYS_INLINE void F(row_exps_loop)(const REAL *x, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t n, const double *peaks,
                                     double scale, REAL *out, ptrdiff_t out_stride, int keep, double *sums, double *gaps)
 {
@@ -25,7 +26,7 @@ ALWAYS_INLINE void F(row_exps_loop)(const REAL *x, ptrdiff_t stride, ptrdiff_t s
         for (ptrdiff_t j = 0; j < n; j++) {
             VECTOR shift = F(splat)((REAL)(peaks[j] > -INFINITY ? peaks[j] : 0));
             by_lane[j] = F(exp_run)(x + j * stride + i, run, shift, rate, floor, out + j * out_stride + i, keep,
-                                    gaps ? gap + j : NULL, 1);
+                                    gaps ? gap + j : NULL, 1, n * stride);
         }
         for (ptrdiff_t j = 0; j < n; j++)
             sums[j] += F(add_lanes)(by_lane[j]);
@@ -193,22 +194,35 @@ ALWAYS_INLINE VECTOR F(log_softmax_slope_lanes)(VECTOR g, VECTOR log_p, VECTOR t
     return g - total * F(exp_lanes)(d, F(splat)(log2_e), F(splat)(LOWEST_EXPONENT / log2_e));
 }
 
-/* out_ji = the slope of g_ji and p_ji, of log-softmax if `log`, of n rows; out may be g or p */
+/* out_ji = the slope of g_ji and p_ji, of log-softmax if `log`, of n rows; out may be g or p. While it computes it asks
+   for the rows that come next. */
 ALWAYS_INLINE void F(row_slopes)(const REAL *g, ptrdiff_t g_stride, const REAL *p, ptrdiff_t p_stride, ptrdiff_t size,
                                  ptrdiff_t n, const double *totals, REAL *out, ptrdiff_t out_stride, int log)
 {
 #define SLOPE(a, b) (log ? F(log_softmax_slope_lanes)(a, b, total) : F(softmax_slope_lanes)(a, b, total))
+#define END(i)                                                                                                         \
+    F(write_tail)(out + i, size - i, SLOPE(F(read_tail)(g + i, size - i, 0), F(read_tail)(p + i, size - i, 0)))
+    if (size < WIDTH) {
+        for (ptrdiff_t j = 0; j < n; j++, g += g_stride, p += p_stride, out += out_stride) {
+            VECTOR total = F(splat)((REAL)totals[j]);
+            END(0);
+        }
+        return;
+    }
     for (ptrdiff_t j = 0; j < n; j++, g += g_stride, p += p_stride, out += out_stride) {
         VECTOR total = F(splat)((REAL)totals[j]);
         ptrdiff_t i = 0;
         for (; i + WIDTH <= size; i += WIDTH) {
             VECTOR v = SLOPE(F(read)(g + i), F(read)(p + i));
+            F(prefetch)(g + n * g_stride + i, 1);
+            F(prefetch)(p + n * p_stride + i, 1);
             memcpy(out + i, &v, sizeof v);
         }
         if (i < size)
-            F(write_tail)(out + i, size - i, SLOPE(F(read_tail)(g + i, size - i, 0), F(read_tail)(p + i, size - i, 0)));
+            END(i);
     }
 #undef SLOPE
+#undef END
 }
 
 static inline void F(row_softmax_slopes)(const REAL *g, ptrdiff_t g_stride, const REAL *p, ptrdiff_t p_stride,

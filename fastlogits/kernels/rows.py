@@ -25,7 +25,7 @@ def row_exps_loop(x, stride, size, n, peaks, scale, out, out_stride, keep, sums,
         for i in range(0, size, run):
             part, distances = reductions.exp_run(
                 x, j * stride + i, min(run, size - i), shift, rate, floor, out, j * out_stride + i, keep,
-                gaps is not None, True,
+                gaps is not None, True, n * stride,
             )  # fmt: skip
             total += machine.add_lanes(part)
             gap -= machine.add_lanes(distances)
@@ -123,18 +123,20 @@ def log_softmax_slope_lanes(g, log_p, total, least, rate, floor, nothing):
 
 
 def row_softmax_slopes(g, g_stride, p, p_stride, size, n, totals, out, out_stride):
-    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p"""
+    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p. Meanwhile the rows that come next are asked for."""
     tiny = machine.splat(2.0 ** machine.lowest(g), g)
     for j in range(n):
         total = machine.splat(totals[j], g)
         for i in range(0, size, machine.width(g)):
             a = reductions.read_some(g, j * g_stride + i, size - i)
             b = reductions.read_some(p, j * p_stride + i, size - i)
+            machine.prefetch(g, (n + j) * g_stride + i)
+            machine.prefetch(p, (n + j) * p_stride + i)
             reductions.write_some(out, j * out_stride + i, size - i, softmax_slope_lanes(a, b, total, tiny))
 
 
 def row_log_softmax_slopes(g, g_stride, log_p, p_stride, size, n, totals, out, out_stride):
-    """out_ji = g_ji - exp(log_p_ji) totals_j of n rows; out may be g or log_p"""
+    """out_ji = g_ji - exp(log_p_ji) totals_j of n rows; see row_softmax_slopes"""
     rate = machine.splat(scalars.LOG2_E, g)
     floor = machine.splat(machine.lowest(g) / scalars.LOG2_E, g)
     least = machine.splat((machine.lowest(g) - 2.0) / scalars.LOG2_E, g)
@@ -144,5 +146,7 @@ def row_log_softmax_slopes(g, g_stride, log_p, p_stride, size, n, totals, out, o
         for i in range(0, size, machine.width(g)):
             a = reductions.read_some(g, j * g_stride + i, size - i)
             b = reductions.read_some(log_p, j * p_stride + i, size - i)
+            machine.prefetch(g, (n + j) * g_stride + i)
+            machine.prefetch(log_p, (n + j) * p_stride + i)
             v = log_softmax_slope_lanes(a, b, total, least, rate, floor, nothing)
             reductions.write_some(out, j * out_stride + i, size - i, v)

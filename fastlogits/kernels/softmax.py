@@ -239,8 +239,8 @@ def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, st
                 state[primitives.FACTOR + j] = 1.0 / norm(state, j)
                 state[primitives.COUNTER + j] = 0.0
             exps = primitives.stretch(kept, kept_at, n * kept_stride)
-            probs = primitives.place(y, row * y_stride, exps, storage)
-            apart = y_stride if storage == primitives.NATIVE else kept_stride
+            probs = primitives.place(y, row * y_stride, primitives.slot(work, primitives.OTHER_TILE), storage)
+            apart = y_stride if storage == primitives.NATIVE else classes
             primitives.row_scale(
                 exps, kept_stride, classes, n, primitives.stretch(state, primitives.FACTOR, n),
                 primitives.stretch(state, primitives.COUNTER, n), probs, apart,
@@ -283,10 +283,10 @@ def shift_rows(logits, stride, size, n, scale, state, log_probs, apart, work):
 def group_log_softmax(x, at, x_stride, y, y_at, y_stride, classes, n, scale, state, work, storage):
     """As `log_softmax_write`, of n rows of one block."""
     buffer = primitives.slot(work, primitives.OTHER_TILE)
-    x_apart = x_stride if primitives.readable(storage) else padded(classes)
-    apart = y_stride if storage == primitives.NATIVE else padded(classes)
+    x_apart = x_stride if primitives.readable(storage) else classes
+    apart = y_stride if storage == primitives.NATIVE else classes
     logits = some_rows(x, at, x_stride, classes, n, buffer, x_apart, storage)
-    log_probs = primitives.place(y, y_at, buffer, storage)
+    log_probs = primitives.place(y, y_at, primitives.slot(work, primitives.CHUNK), storage)
     shift_rows(logits, x_apart, classes, n, scale, state, log_probs, apart, work)
     store_rows(y, y_at, y_stride, classes, n, log_probs, apart, storage)
 
