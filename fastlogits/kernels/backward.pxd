@@ -11,7 +11,7 @@ cdef void reduce(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, Py_ssize_t 
 cdef void settle(Py_ssize_t classes, double* state) noexcept nogil
 
 @cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, grads="real*", probs="real*",
-               result="real*", total="double*", apart=Py_ssize_t)
+               result="real*", total="double*", beyond=bint)
 cdef void write(real* g, Py_ssize_t g_at, real* p, Py_ssize_t p_at, real* out, Py_ssize_t out_at, Py_ssize_t classes,
                 bint log, double* state, Py_ssize_t first, Py_ssize_t last, real* work, int storage) noexcept nogil
 

@@ -36,7 +36,7 @@ def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work,
     """out_j = p_j (g_j - REST), or g_j - exp(p_j) REST where p holds log-probabilities."""
     total = primitives.stretch(state, primitives.REST, 1)
     # The next row is asked for: log_softmax_backward of 256 x 32000 takes 1.8 ms on two threads so, and 2.4 without.
-    apart = classes if primitives.readable(storage) else 0
+    beyond = primitives.readable(storage)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, classes - start)
@@ -44,9 +44,9 @@ def write(g, g_at, p, p_at, out, out_at, classes, log, state, first, last, work,
         probs = primitives.load(p, p_at + start, size, primitives.slot(work, 1), storage)
         result = primitives.place(out, out_at + start, primitives.slot(work, 2), storage)
         if log:
-            primitives.row_log_softmax_slopes(grads, apart, probs, apart, size, 1, total, result, 0)
+            primitives.row_log_softmax_slopes(grads, classes, probs, classes, size, 1, total, result, 0, beyond)
         else:
-            primitives.row_softmax_slopes(grads, apart, probs, apart, size, 1, total, result, 0)
+            primitives.row_softmax_slopes(grads, classes, probs, classes, size, 1, total, result, 0, beyond)
         primitives.store(out, out_at + start, size, result, storage)
 
 
@@ -75,10 +75,12 @@ def group_backward(
     apart = out_stride if storage == primitives.NATIVE else classes
     if log:
         primitives.row_totals(grads, g_apart, classes, n, sums)
-        primitives.row_log_softmax_slopes(grads, g_apart, probs, p_apart, classes, n, sums, result, apart)
+        primitives.row_log_softmax_slopes(
+            grads, g_apart, probs, p_apart, classes, n, sums, result, apart, readable
+        )
     else:
         primitives.row_dots(grads, g_apart, probs, p_apart, classes, n, sums)
-        primitives.row_softmax_slopes(grads, g_apart, probs, p_apart, classes, n, sums, result, apart)
+        primitives.row_softmax_slopes(grads, g_apart, probs, p_apart, classes, n, sums, result, apart, readable)
     softmax.store_rows(out, out_at, out_stride, classes, n, result, apart, storage)
 
 

@@ -44,9 +44,9 @@ cdef extern from "primitives.h" nogil:
     Py_ssize_t digit(real x, Py_ssize_t place)
     Py_ssize_t places(real* like)
     void row_softmax_slopes(real* g, Py_ssize_t g_stride, real* p, Py_ssize_t p_stride, Py_ssize_t size, Py_ssize_t n,
-                            double* totals, real* out, Py_ssize_t out_stride)
+                            double* totals, real* out, Py_ssize_t out_stride, bint beyond)
     void row_log_softmax_slopes(real* g, Py_ssize_t g_stride, real* log_p, Py_ssize_t p_stride, Py_ssize_t size,
-                                Py_ssize_t n, double* totals, real* out, Py_ssize_t out_stride)
+                                Py_ssize_t n, double* totals, real* out, Py_ssize_t out_stride, bint beyond)
     void row_totals(real* x, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t n, double* sums)
     void row_dots(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, Py_ssize_t size, Py_ssize_t n,
                   double* sums)

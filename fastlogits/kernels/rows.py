@@ -122,20 +122,21 @@ def log_softmax_slope_lanes(g, log_p, total, least, rate, floor, nothing):
     return g - total * scalars.exp_from(d, rate, floor)
 
 
-def row_softmax_slopes(g, g_stride, p, p_stride, size, n, totals, out, out_stride):
-    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p. Meanwhile the rows that come next are asked for."""
+def row_softmax_slopes(g, g_stride, p, p_stride, size, n, totals, out, out_stride, beyond):
+    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p. The next n rows are asked for if they lie `beyond`."""
     tiny = machine.splat(2.0 ** machine.lowest(g), g)
     for j in range(n):
         total = machine.splat(totals[j], g)
         for i in range(0, size, machine.width(g)):
             a = reductions.read_some(g, j * g_stride + i, size - i)
             b = reductions.read_some(p, j * p_stride + i, size - i)
-            machine.prefetch(g, (n + j) * g_stride + i)
-            machine.prefetch(p, (n + j) * p_stride + i)
+            if beyond:
+                machine.prefetch(g, (n + j) * g_stride + i)
+                machine.prefetch(p, (n + j) * p_stride + i)
             reductions.write_some(out, j * out_stride + i, size - i, softmax_slope_lanes(a, b, total, tiny))
 
 
-def row_log_softmax_slopes(g, g_stride, log_p, p_stride, size, n, totals, out, out_stride):
+def row_log_softmax_slopes(g, g_stride, log_p, p_stride, size, n, totals, out, out_stride, beyond):
     """out_ji = g_ji - exp(log_p_ji) totals_j of n rows; see row_softmax_slopes"""
     rate = machine.splat(scalars.LOG2_E, g)
     floor = machine.splat(machine.lowest(g) / scalars.LOG2_E, g)
@@ -146,7 +147,8 @@ def row_log_softmax_slopes(g, g_stride, log_p, p_stride, size, n, totals, out, o
         for i in range(0, size, machine.width(g)):
             a = reductions.read_some(g, j * g_stride + i, size - i)
             b = reductions.read_some(log_p, j * p_stride + i, size - i)
-            machine.prefetch(g, (n + j) * g_stride + i)
-            machine.prefetch(log_p, (n + j) * p_stride + i)
+            if beyond:
+                machine.prefetch(g, (n + j) * g_stride + i)
+                machine.prefetch(log_p, (n + j) * p_stride + i)
             v = log_softmax_slope_lanes(a, b, total, least, rate, floor, nothing)
             reductions.write_some(out, j * out_stride + i, size - i, v)
