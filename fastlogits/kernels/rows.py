@@ -123,7 +123,7 @@ def log_softmax_slope_lanes(g, log_p, total, least, rate, floor, nothing):
 
 
 def row_softmax_slopes(g, g_stride, p, p_stride, size, n, totals, out, out_stride, beyond):
-    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p. The next n rows are asked for if they lie `beyond`."""
+    """out_ji = p_ji (g_ji - totals_j) of n rows; out may be g or p. The next n rows are asked for if `beyond` these."""
     tiny = machine.splat(2.0 ** machine.lowest(g), g)
     for j in range(n):
         total = machine.splat(totals[j], g)
