@@ -21,6 +21,9 @@ from fastlogits._memory import LAST_CACHE as last_cache
 
 cnp.import_array()
 
+cdef extern from "<stdlib.h>" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
+
 cdef extern from *:
     """
     #ifdef _OPENMP
@@ -52,6 +55,7 @@ cdef extern from *:
     void on_threads(void (*function)(void*, Py_ssize_t) noexcept nogil, void* job, Py_ssize_t parts, int threads) nogil
 
 cdef enum:
+    LINE = 64            # bytes of a cache line
     SHORT_CLASSES = 32   # rows of at most so many classes are transposed
     PIECE = 16           # blocks of a long row that a thread takes at once
     REGION = 1 << 25     # logits in one OpenMP region: tens of milliseconds, between which Ctrl-C is heard
@@ -148,7 +152,7 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
     call.states = <double*>malloc(min(together, call.rows) * fields * sizeof(double))
     call.kept = NULL
     if call.keep == KEEP_PADDED:
-        call.kept = malloc(min(together, call.rows) * call.blocks * BLOCK * sizeof(which[0]))
+        call.kept = aligned_alloc(LINE, min(together, call.rows) * call.blocks * BLOCK * sizeof(which[0]))
     try:
         if call.states == NULL or (call.kept == NULL and call.keep == KEEP_PADDED):
             raise MemoryError
@@ -189,7 +193,7 @@ cdef inline real* scratch(real* work, Call* call, int* keep) noexcept nogil:
     """`work`, or as much with room for the exponentials of a row behind its slots, where they are to stay there."""
     cdef real* larger
     if call.keep == KEEP_PADDED:
-        larger = <real*>malloc((SLOTS + call.blocks) * BLOCK * sizeof(real))
+        larger = <real*>aligned_alloc(LINE, (SLOTS + call.blocks) * BLOCK * sizeof(real))
         if larger != NULL:
             return larger
         keep[0] = DISCARD

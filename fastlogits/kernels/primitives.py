@@ -105,4 +105,4 @@ row_log_softmax_slopes = rows.row_log_softmax_slopes
 
 
 def slot(work, index):
-    return stretch(work, index * BLOCK, (SLOTS - index) * BLOCK)
+    return stretch(work, index * BLOCK, storage.REST)

@@ -244,7 +244,12 @@ ALWAYS_INLINE REAL *F(place)(REAL *y, ptrdiff_t at, REAL *buffer, int storage)
     return storage == NATIVE ? y + at : buffer;
 }
 
-ALWAYS_INLINE REAL *F(slot)(REAL *work, ptrdiff_t index) { return work + index * BLOCK; }
+/* Slots begin at cache lines, for which `work` has a slot too many: with vectors across lines softmax of 128 x 1000
+   bfloat16 took 10 % longer. */
+ALWAYS_INLINE REAL *F(slot)(REAL *work, ptrdiff_t index)
+{
+    return (REAL *)(((uintptr_t)work + 63) & ~(uintptr_t)63) + index * BLOCK;
+}
 
 ALWAYS_INLINE REAL F(cast)(double value, const REAL *like)
 {

@@ -9,7 +9,7 @@ from fastlogits.kernels.radix cimport Options
 cdef void pick(real* x, Py_ssize_t at, int64_t* labels, Py_ssize_t row, double* label_logits, Options* options,
                real* work) noexcept nogil
 
-@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, groups_at=Py_ssize_t,
+@cython.locals(block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, fields=Py_ssize_t, all_groups="real*",
                logits="real*", groups="real*", moment="double*", peak=real, limit=real, shift=double,
                total=double, above=Py_ssize_t)
 cdef void reduce(real* x, Py_ssize_t at, double threshold, Options* options, double* state, Py_ssize_t first,

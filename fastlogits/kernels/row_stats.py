@@ -18,13 +18,13 @@ def pick(x, at, labels, row, label_logits, options, work):
 
 def reduce(x, at, threshold, options, state, first, last, work):
     """Per block: peak_b; sum exp(x_j - peak_b); the moment sum (x_j - peak_b) exp(x_j - peak_b); how many are above."""
-    groups_at = primitives.TILE * primitives.BLOCK
+    all_groups = primitives.slot(work, primitives.TILE)
     for block in range(first, last):
         start = block * primitives.BLOCK
         size = min(primitives.BLOCK, options.classes - start)
         fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
         logits = primitives.load(x, at + start, size, primitives.slot(work, 0), options.storage)
-        groups = primitives.stretch(work, groups_at + block * options.group_step, primitives.GROUPS)
+        groups = primitives.stretch(all_groups, block * options.group_step, primitives.GROUPS)
         peak = primitives.group_maxima(logits, size, groups, not options.sums)
         if options.sums:
             shift = peak if peak > primitives.NEG_INF else 0.0
