@@ -29,7 +29,7 @@ cdef Call rules_call(cnp.ndarray x, Py_ssize_t x_stride, cnp.ndarray rules, Py_s
 
 
 cdef void filter_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[2 * BLOCK]
+    cdef real work[2 * BLOCK + LINE]
     filters.filter_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.rules, c.rules_stride, c.classes,
                         scratch_of(c), work, c.storage, start, stop)
 
@@ -50,7 +50,7 @@ def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t ro
 
 
 cdef void sample_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[2 * BLOCK]
+    cdef real work[2 * BLOCK + LINE]
     sampling.sample_rows(<real*>c.x, c.x_stride, c.rules, c.rules_stride, c.labels, c.key_0, c.key_1, c.indices,
                          c.losses, c.classes, scratch_of(c), work, c.storage, start, stop)
 

@@ -244,7 +244,7 @@ ALWAYS_INLINE REAL *F(place)(REAL *y, ptrdiff_t at, REAL *buffer, int storage)
     return storage == NATIVE ? y + at : buffer;
 }
 
-/* Slots begin at cache lines, for which `work` has a slot too many: with vectors across lines softmax of 128 x 1000
+/* Slots begin at cache lines, for which `work` has room beyond them: with vectors across lines softmax of 128 x 1000
    bfloat16 took 10 % longer. */
 ALWAYS_INLINE REAL *F(slot)(REAL *work, ptrdiff_t index)
 {
