@@ -271,5 +271,7 @@ def check(name, result, inputs, peer=False):
         largest = np.abs(expected).max()
         if name in SUBTRACTED:
             largest = max(largest, np.abs(SUBTRACTED[name](inputs)).max())
-        error = np.abs(value.astype(np.float64) - expected).max() / largest
+        # The mean's gradient of many rows is so small that float16 has few numbers for it.
+        step = np.finfo(value.dtype).smallest_subnormal if value.dtype == np.float16 else 0.0
+        error = max(0.0, np.abs(value.astype(np.float64) - expected).max() - step) / largest
         assert error <= tolerance, f"{name} is wrong: error {error:.1e} of the largest value"
