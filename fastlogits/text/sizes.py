@@ -1,0 +1,18 @@
+"""How much is done at once, and what scratch memory holds of it."""
+
+BLOCK = 1024  # logits of a row that are handled at once
+LANES = 256  # columns side by side
+SHORT = 128  # rows of few classes that are transposed together
+ROWS = 16  # rows of one block that take each step together
+TERMS = 16  # terms that a lane adds before its sum goes to a double
+GROUPS = 16  # groups of a block whose maxima are kept
+
+FIELD = 296  # LANES, room for a vector, and an odd number of cache lines
+SLOT = 1040
+TILE = 4112
+
+DISCARD, KEEP, KEEP_PADDED = 0, 1, 2  # what becomes of exponentials
+NONE, PLAIN, WEIGHTED = 0, 1, 2  # the moment that goes with a sum of them
+
+BLOCK_FIELDS = 5
+PARKED = 16  # numbers of a row that threads share, beside those of its blocks
