@@ -300,6 +300,8 @@ INLINE real largest(lanes v)
 #endif
 }
 
+INLINE real lane_of(lanes v) { return v[0]; }
+
 /* A bit for each lane; `simd` is a comparison of the AVX kind, `plain` the same between numbers. */
 #if defined(__AVX512F__)
 #define LANE_BITS(a, b, simd, plain) return MASKED(_mm512_cmp)(a, b, simd)

@@ -38,6 +38,7 @@ cdef extern from "machine.h" nogil:
     double add_lanes_exactly(lanes v)
     void add_eight(lanes* v, double* sums, Py_ssize_t at)
     real largest(lanes v)
+    real lane "lane_of"(lanes v)
     bint any_nan(lanes a, lanes b)
     Py_ssize_t count_above(lanes x, lanes limit)
     Py_ssize_t first_equal(lanes a, lanes b)
@@ -68,7 +69,11 @@ cdef extern from "machine.h" nogil:
     void square_to_lanes(void* x, Py_ssize_t at, Py_ssize_t stride, real* to, Py_ssize_t to_at, Py_ssize_t step)
     void square_to_rows(real* x, Py_ssize_t at, Py_ssize_t step, void* to, Py_ssize_t to_at, Py_ssize_t stride)
 
-# An array or scratch memory
+# An array or scratch memory; a function may take two of either kind.
 ctypedef fused place:
+    real
+    stored
+
+ctypedef fused other_place:
     real
     stored

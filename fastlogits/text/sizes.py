@@ -14,5 +14,8 @@ TILE = 4112
 DISCARD, KEEP, KEEP_PADDED = 0, 1, 2  # what becomes of exponentials
 NONE, PLAIN, WEIGHTED = 0, 1, 2  # the moment that goes with a sum of them
 
+IGNORED, SOFT = -1, -2  # in the place of a label
+
+PIECE = 16  # blocks of a long row that a thread takes at once
 BLOCK_FIELDS = 5
 PARKED = 16  # numbers of a row that threads share, beside those of its blocks

@@ -6,6 +6,10 @@ cdef bint in_scratch(Py_ssize_t classes, int keep) noexcept nogil
 cdef Kept kept_in(Task* task, Work* work, Py_ssize_t row) noexcept nogil
 cdef void group_sums(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, double scale,
                      Kept kept, Work* work) noexcept nogil
+cdef void group_peaks(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n,
+                      Work* work) noexcept nogil
+cdef void group_rests(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, double scale,
+                      Kept kept, Work* work) noexcept nogil
 cdef inline void group_exps(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, double scale,
                             Kept kept, Work* work) noexcept nogil
 cdef inline double norm(Work* work, Py_ssize_t j) noexcept nogil
@@ -15,7 +19,7 @@ cdef void shift_row(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, 
                     double log_sum) noexcept nogil
 cdef void reduce_blocks(Task* task, Py_ssize_t row, Kept kept, Work* work, Py_ssize_t first,
                         Py_ssize_t last) noexcept nogil
-cdef double block_sum(Task* task, Py_ssize_t at, Py_ssize_t size, double peak, Kept kept,
+cdef double block_sum(place* x, Py_ssize_t at, Py_ssize_t size, double peak, double scale, Kept kept,
                       Py_ssize_t start) noexcept nogil
 cdef Py_ssize_t merge(Py_ssize_t n, double scale, Blocks blocks, Work* work) noexcept nogil
 cdef void settle_row(Task* task, Py_ssize_t row, Kept kept, Work* work) noexcept nogil

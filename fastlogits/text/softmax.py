@@ -44,8 +44,16 @@ def kept_in(task, work, row):
 
 def group_sums(x, at, stride, classes, n, scale, kept, work):
     """PEAK and REST of a group of n rows."""
+    group_peaks(x, at, stride, classes, n, work)
+    group_rests(x, at, stride, classes, n, scale, kept, work)
+
+
+def group_peaks(x, at, stride, classes, n, work):
     for j in range(n):
         work.peak[j] = maximum(x, at + j * stride, classes)
+
+
+def group_rests(x, at, stride, classes, n, scale, kept, work):
     if kept.how == KEEP:
         group_exps(x, at, stride, classes, n, scale, Kept(kept.exps, kept.at, kept.stride, KEEP), work)
     elif kept.how == KEEP_PADDED:
@@ -145,21 +153,17 @@ def reduce_blocks(task, row, kept, work, first, last):
         size = min(BLOCK, task.classes - start)
         at = row * task.x_stride + start
         blocks.peak[block] = maximum(task.x, at, size)
-        blocks.sum[block] = block_sum(task, at, size, blocks.peak[block], kept, start)
+        blocks.sum[block] = block_sum(task.x, at, size, blocks.peak[block], task.scale, kept, start)
 
 
-def block_sum(task, at, size, peak, kept, start):
+def block_sum(x, at, size, peak, scale, kept, start):
     """sum exp(scale (x_j - peak)), the terms where they are kept"""
     if kept.how == KEEP:
-        total, _ = exp_sum(
-            task.x, at, size, sweep_from(peak, task.scale, BLOCK, KEEP, NONE), kept.exps, kept.at + start
-        )
+        total, _ = exp_sum(x, at, size, sweep_from(peak, scale, BLOCK, KEEP, NONE), kept.exps, kept.at + start)
     elif kept.how == KEEP_PADDED:
-        total, _ = exp_sum(
-            task.x, at, size, sweep_from(peak, task.scale, BLOCK, KEEP_PADDED, NONE), kept.exps, kept.at + start
-        )
+        total, _ = exp_sum(x, at, size, sweep_from(peak, scale, BLOCK, KEEP_PADDED, NONE), kept.exps, kept.at + start)
     else:
-        total, _ = exp_sum(task.x, at, size, sweep_from(peak, task.scale, BLOCK, DISCARD, NONE), kept.exps, 0)
+        total, _ = exp_sum(x, at, size, sweep_from(peak, scale, BLOCK, DISCARD, NONE), kept.exps, 0)
     return total
 
 

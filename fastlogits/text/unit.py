@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MODULES = ("sizes", "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles")
+MODULES = ("sizes", "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy", "loss_tiles", "sharing")
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
 
@@ -54,7 +54,7 @@ def unit():
     records = (HERE / "records.pxd").read_text(encoding="utf-8")
     records = re.sub(r"^from .*\n", "", records, flags=re.M)
     parts = [
-        "cimport machine\nfrom machine cimport lanes, place, real, stored\nfrom libc.stdint cimport int64_t",
+        "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\nfrom libc.stdint cimport int64_t",
         "cdef enum:\n" + "\n".join(f"    {key} = {value}" for key, value in integers),
         'cdef extern from *:\n    """\n'
         + "\n".join(f"    #define TEXT_{key} {value!r}" for key, value in reals)
