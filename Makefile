@@ -12,7 +12,7 @@ PYTEST = FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n $(WORKERS)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input
-SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.px? adapters/*/__init__.py adapters/*/*.pyx adapters/*/*.h)
+SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/backends/*.px? fastlogits/backends/team/*.? adapters/*/__init__.py adapters/*/*.pyx adapters/*/*.h)
 
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
@@ -39,7 +39,7 @@ lint: $(VENV)/.dev
 # asv builds each commit of RANGE in an environment of its own: RANGE=HEAD~12..HEAD. One benchmark: ARGS="--bench Softmax"
 RANGE ?= HEAD^!
 ASV = $(BIN)/asv $(1) --config benchmarks/asv.conf.json
-# Not forked: in a process forked from one that has imported us, we run on one thread.
+# Not forked: JAX says that the child of a process with its threads may hang.
 SPAWN := --launch-method spawn --show-stderr
 
 bench: $(VENV)/.dev

@@ -6,36 +6,23 @@ from fastlogits.kernels.primitives cimport BUCKETS, RULES, SECTIONS
 include "_run.pxi"
 
 
-cdef inline double* scratch_of(Call* c) noexcept nogil:
-    """The calling thread's own."""
-    return c.states + omp_get_thread_num() * SECTIONS * max(c.classes, BUCKETS)
-
-
-cdef int run_in_scratch(chunk function, real* which, Call* call, int threads) except -1:
-    call.states = <double*>malloc(threads * SECTIONS * max(call.classes, BUCKETS) * sizeof(double))
-    if call.states == NULL:
-        raise MemoryError
-    try:
-        return run(function, which, call, call.rows, call.classes, threads)
-    finally:
-        free(call.states)
-
-
 cdef Call rules_call(cnp.ndarray x, Py_ssize_t x_stride, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes):
     cdef Call call = new_call(x, x_stride, rows, classes, 1)
     call.rules = <double*>data(rules)
     call.rules_stride = RULES if cnp.PyArray_DIM(rules, 0) > 1 else 0
+    call.fields = SECTIONS * max(classes, BUCKETS)
+    call.reals = 2 * BLOCK + LINE
     return call
 
 
 cdef void filter_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[2 * BLOCK + LINE]
+    cdef real* work = work_of(which, c)
     filters.filter_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.rules, c.rules_stride, c.classes,
-                        scratch_of(c), work, c.storage, start, stop)
+                        state_of(c), work, c.storage, start, stop)
 
 
 cdef int filter_of(real* which, Call* call, int threads) except -1:
-    return run_in_scratch(<chunk>filter_rows, which, call, threads)
+    return run(<chunk>filter_rows, which, call, call.rows, call.classes, threads)
 
 
 def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes,
@@ -50,13 +37,13 @@ def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t ro
 
 
 cdef void sample_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[2 * BLOCK + LINE]
+    cdef real* work = work_of(which, c)
     sampling.sample_rows(<real*>c.x, c.x_stride, c.rules, c.rules_stride, c.labels, c.key_0, c.key_1, c.indices,
-                         c.losses, c.classes, scratch_of(c), work, c.storage, start, stop)
+                         c.losses, c.classes, state_of(c), work, c.storage, start, stop)
 
 
 cdef int sample_of(real* which, Call* call, int threads) except -1:
-    return run_in_scratch(<chunk>sample_rows, which, call, threads)
+    return run(<chunk>sample_rows, which, call, call.rows, call.classes, threads)
 
 
 def sample(cnp.ndarray x, cnp.ndarray rules, cnp.ndarray numbers, int64_t key_0, int64_t key_1, cnp.ndarray ids,

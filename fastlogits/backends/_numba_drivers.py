@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import os
 
 import numba
 import numpy as np
@@ -17,6 +18,18 @@ WORK = primitives.SLOTS * primitives.BLOCK
 STATE = primitives.STATE
 STATE_CLASSES = primitives.MOST_BLOCKS * primitives.BLOCK  # longer rows need more
 NATIVE, DISCARD, KEEP, KEEP_PADDED = primitives.NATIVE, primitives.DISCARD, primitives.KEEP, primitives.KEEP_PADDED
+
+_forked = False
+
+
+def _after_fork_in_child():
+    # The threads of Numba's layer do not exist here; a parallel region would wait for them for ever.
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 Driver = collections.namedtuple("Driver", "alone shared")
 
@@ -90,7 +103,9 @@ def run(driver, items, threads, classes, lanes, options, *args, fields=STATE, ke
 
 
 def available(threads):
-    """As many as Numba can give: one where its only threading layer aborts on concurrent callers."""
+    """As many as Numba can give: one in a child made by fork, or where its only layer aborts on concurrent callers."""
+    if _forked:
+        return 1
     numba.get_num_threads()  # starts them, so that their layer is known
     return 1 if numba.threading_layer() == "workqueue" else min(threads, numba.config.NUMBA_NUM_THREADS)
 
