@@ -4,6 +4,7 @@ import copy
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -13,10 +14,12 @@ KERNELS = (
     "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "pieces", "radix",
     "row_stats", "sampling", "softmax", "topk",
 )  # fmt: skip
-PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
+PARTS = ("backends", "backends.units", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 TEAM = Path("fastlogits/backends/team")
+TEXT = Path("fastlogits/text")
+STORED = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 MARCH = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {"generic": None}
@@ -24,6 +27,7 @@ MARCH = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {"
 # Never -ffast-math: NaN must stay NaN, and -fassociative-math would reorder the formulas. The steps of a row are
 # functions that want to be one: with this limit the loss of 8192 x 100 takes 0.35 ms on one thread with AVX2, without
 # it 0.38.
+UNIT_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 FLAGS = [
     "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-finline-limit=800",
 ]  # fmt: skip
@@ -35,7 +39,8 @@ def extensions():
 
     directives = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
     texts = cythonize(
-        [f"fastlogits/kernels/{name}.py" for name in KERNELS], build_dir="build", compiler_directives=directives
+        [f"fastlogits/kernels/{name}.py" for name in KERNELS], build_dir="build", compiler_directives=directives,
+        include_path=[str(TEXT), "build/text"],
     )
     calls = [
         Extension(
@@ -58,6 +63,38 @@ def extensions():
             extra_link_args=["-pthread"],
         ),
     ]
+    sys.path.insert(0, str(TEXT))
+    import unit
+
+    unit.write(Path("build/text"))
+    (text,) = cythonize(
+        [Extension("unit", ["build/text/unit.pyx"])],
+        build_dir="build",
+        include_path=[str(TEXT)],
+        compiler_directives={**directives, "infer_types": True},
+    )
+    units = [
+        Extension(
+            f"fastlogits.backends.units.{name}_{stored}",
+            text.sources,
+            include_dirs=[str(TEXT)],
+            define_macros=[("STORED", macro)],
+            depends=[str(TEXT / "machine.h")],
+            extra_compile_args=[*UNIT_FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
+        )
+        for name, march in MARCH.items()
+        for stored, macro in STORED.items()
+    ]
+    callers = Extension(
+        "fastlogits.backends._calls",
+        ["fastlogits/backends/_calls.pyx"],
+        include_dirs=[numpy.get_include(), "fastlogits/backends", str(TEXT)],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        depends=["build/text/plan.pxi", str(TEXT / "machine.h")],
+    )
+    units += cythonize(
+        [callers], build_dir="build", include_path=[str(TEXT), "build/text"], compiler_directives=directives
+    )
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(
         "fastlogits.jax._handler",
@@ -68,7 +105,7 @@ def extensions():
     )
     # The C of a kernel is compiled once for each instruction set, into a folder that takes the place of
     # fastlogits/kernels on the package's path: the module's name, which Cython writes into the C, stays true.
-    return cythonize([*plain, xla, *calls], build_dir="build", compiler_directives=directives) + [
+    return units + cythonize([*plain, xla, *calls], build_dir="build", compiler_directives=directives) + [
         Extension(
             text.name.replace("kernels.", f"kernels.{name}."),
             text.sources,
@@ -93,6 +130,7 @@ class BuildKernels(build_ext):
         if self.inplace or self.editable_mode:
             for name in MARCH:
                 Path("fastlogits/kernels", name).mkdir(exist_ok=True)
+            Path("fastlogits/backends/units").mkdir(exist_ok=True)
         super().run()
 
     def build_extension(self, extension):

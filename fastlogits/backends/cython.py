@@ -28,12 +28,10 @@ isa = _folder.name
 kernels.__path__ = [str(_folder), *kernels.__path__]
 
 # The path above decides which kernels these are linked to.
-from fastlogits.backends._cross_entropy import count_labels, cross_entropy  # noqa: E402
-from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
-from fastlogits.backends._moments import moments  # noqa: E402
-from fastlogits.backends._row_stats import row_stats  # noqa: E402
-from fastlogits.backends._softmax import (  # noqa: E402
+from fastlogits.backends import _calls  # noqa: E402
+from fastlogits.backends._calls import (  # noqa: E402
     argmax,
+    cross_entropy,
     log_softmax,
     log_softmax_backward,
     logsumexp,
@@ -43,6 +41,12 @@ from fastlogits.backends._softmax import (  # noqa: E402
     softmax_merged,
     softmax_piece,
 )
+from fastlogits.backends._cross_entropy import count_labels  # noqa: E402
+from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
+from fastlogits.backends._moments import moments  # noqa: E402
+from fastlogits.backends._row_stats import row_stats  # noqa: E402
+
+_calls.use(Path(__file__).parent / "units", isa)
 
 __all__ = [
     "argmax",

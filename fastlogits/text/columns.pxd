@@ -1,7 +1,6 @@
 from fastlogits.kernels.machine cimport lanes, place, real, stored
 from fastlogits.kernels.records cimport Kept, Task, Work
 
-cdef Py_ssize_t tile_lanes(Py_ssize_t classes) noexcept nogil
 cdef void to_lanes(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n,
                    real* lanes) noexcept nogil
 cdef void to_rows(real* lanes, Py_ssize_t classes, Py_ssize_t n, place* y, Py_ssize_t at,

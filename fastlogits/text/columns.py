@@ -5,15 +5,8 @@ The class axis in the middle of an array lies so in memory; rows of few classes 
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import LOG2_E, beats, exp_lanes, finite_peak, floor_of, flush_lanes
-from fastlogits.kernels.sizes import DISCARD, KEEP, LANES, TERMS, TILE
+from fastlogits.kernels.sizes import DISCARD, LANES
 from fastlogits.kernels.sums import load_some, save_some
-
-
-def tile_lanes(classes):
-    """How many columns are handled at once: of half types as many as their exponentials fit the scratch tile."""
-    if machine.HALVES and classes * 64 <= TILE:
-        return min(LANES, TILE // classes // 64 * 64)
-    return LANES
 
 
 def to_lanes(x, at, stride, classes, n, lanes):

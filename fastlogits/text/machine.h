@@ -13,16 +13,26 @@
 #define FLOAT16 3
 #define BFLOAT16 4
 
-#if !defined(STORED)
-typedef void stored, real;
-#else
-#include <math.h>
-#include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
+
+/* What was saved past the caches comes before what this thread writes from here on. */
+static inline void end_streams(void)
+{
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+#if !defined(STORED)
+typedef void stored, real;
+typedef char lanes;
+#else
+#include <math.h>
+#include <string.h>
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -590,13 +600,6 @@ INLINE void prefetch_lines(const char *x, int bytes)
         __builtin_prefetch(x + byte);
 }
 
-/* What was saved past the caches comes before what this thread writes from here on. */
-INLINE void end_streams(void)
-{
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
-}
 
 /* ---- squares ----
    A quarter is 16 bytes of scratch memory, SIDE numbers of one row. A vector holds quarters of rows that lie SIDE rows

@@ -180,7 +180,9 @@ def loss_settle(task, work, start, stop):
 
 
 def loss_write(task, work, start, stop):
-    """The gradient of the pieces [start, stop)."""
+    """The gradient of the pieces [start, stop), where asked."""
+    if not task.loss.with_grad:
+        return
     for item in range(start, stop):
         row, first, last = piece_at(task, item)
         resume(task, work, row)

@@ -20,7 +20,6 @@ cdef inline void lane_slopes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ss
                              bint log) noexcept nogil
 cdef void slopes_some(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t first, Py_ssize_t last,
                       Work* work) noexcept nogil
-cdef Py_ssize_t tiles_of(Task* task) noexcept nogil
 cdef (Py_ssize_t, Py_ssize_t, Py_ssize_t) tile_at(Task* task, Py_ssize_t item) noexcept nogil
 cdef void softmax_columns(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void softmax_short(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

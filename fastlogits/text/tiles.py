@@ -13,12 +13,12 @@ from fastlogits.kernels.columns import (
     scaled,
     start_peaks,
     start_sums,
-    tile_lanes,
     to_lanes,
     to_rows,
 )
 from fastlogits.kernels.gradients import slope
 from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, log1p_lanes
+from fastlogits.kernels.plan import tile_lanes, tiles_in
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.sizes import DISCARD, KEEP, SHORT, TERMS, TILE
 from fastlogits.kernels.sums import load_some, save_some
@@ -202,16 +202,10 @@ def slopes_some(task, g_at, p_at, at, first, last, work):
 # Work is counted in items: a tile of columns, or SHORT rows.
 
 
-def tiles_of(task):
-    """How many tiles there are."""
-    lanes = tile_lanes(task.classes)
-    return task.rows * ((task.inner + lanes - 1) // lanes)
-
-
 def tile_at(task, item):
     """(outer index, first column, how many columns) of a tile"""
-    lanes = tile_lanes(task.classes)
-    tiles = (task.inner + lanes - 1) // lanes
+    lanes = tile_lanes(task.classes, machine.HALVES)
+    tiles = tiles_in(task.inner, lanes)
     first = item % tiles * lanes
     return item // tiles, first, min(lanes, task.inner - first)
 

@@ -1,19 +1,29 @@
-"""The text as one Cython file: each `def` of a module gets the signature that its .pxd has, constants become C's."""
+"""The text as Cython compiles it: each `def` gets the signature that its .pxd has, constants become C's.
+
+`unit` is all of it, for one type of array; `plan` is what the callers of the kernels share with them.
+"""
 
 import ast
 import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MODULES = ("sizes", "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy", "loss_tiles", "sharing")
+PLAN = ("sizes", "plan")
+MODULES = (
+    *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
+    "loss_tiles", "sharing", "pieces",
+)  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
+
+
+def read(name):
+    path = HERE / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def signatures(name):
     """{function: the declaration that the .pxd of a module has}"""
-    path = HERE / f"{name}.pxd"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    found = re.findall(r"^cdef .*?nogil$", text, re.M | re.S)
+    found = re.findall(r"^cdef .*?nogil$", read(f"{name}.pxd"), re.M | re.S)
     return {re.search(r"(\w+)\(", line)[1]: line for line in found}
 
 
@@ -21,7 +31,7 @@ def constants(tree):
     """(name, value) of the module's constants."""
     for node in tree.body:
         if isinstance(node, ast.Assign):
-            value = ast.literal_eval(node.value)
+            value = eval(compile(ast.Expression(node.value), "<constant>", "eval"), {})
             names = node.targets[0]
             if isinstance(names, ast.Tuple):
                 yield from zip((name.id for name in names.elts), value, strict=True)
@@ -41,26 +51,40 @@ def functions(name, tree, lines):
             yield "\n".join([f"{typed[node.name]}:", *body])
 
 
-def unit():
-    """The whole text."""
-    integers, reals, bodies, kernels = [], [], [], []
-    for name in MODULES:
-        source = (HERE / f"{name}.py").read_text(encoding="utf-8")
+def typed(modules):
+    """(constants, functions) of modules, as Cython has them."""
+    integers, reals, bodies = [], [], []
+    for name in modules:
+        source = read(f"{name}.py")
         tree = ast.parse(source)
         for key, value in constants(tree):
             (integers if isinstance(value, int) else reals).append((key, value))
         bodies += functions(name, tree, source.splitlines())
-        kernels += [key for key, line in signatures(name).items() if KERNEL in re.sub(r"\s+", " ", line)]
-    records = (HERE / "records.pxd").read_text(encoding="utf-8")
-    records = re.sub(r"^from .*\n", "", records, flags=re.M)
+    parts = ["cdef enum:\n" + "\n".join(f"    {key} = {value}" for key, value in integers)]
+    if reals:
+        defines = "\n".join(f"    #define TEXT_{key} {value!r}" for key, value in reals)
+        names = "\n".join(f'    const double {key} "TEXT_{key}"' for key, _ in reals)
+        parts.append(f'cdef extern from *:\n    """\n{defines}\n    """\n{names}')
+    return parts, bodies
+
+
+def records(*names):
+    return re.sub(r"^from .*\n", "", "".join(read(f"{name}.pxd") for name in names), flags=re.M)
+
+
+def unit():
+    constants, bodies = typed(MODULES)
+    kernels = [
+        key
+        for name in MODULES
+        for key, line in signatures(name).items()
+        if KERNEL in re.sub(r"\s+", " ", line)
+    ]
     parts = [
-        "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\nfrom libc.stdint cimport int64_t",
-        "cdef enum:\n" + "\n".join(f"    {key} = {value}" for key, value in integers),
-        'cdef extern from *:\n    """\n'
-        + "\n".join(f"    #define TEXT_{key} {value!r}" for key, value in reals)
-        + '\n    """\n'
-        + "\n".join(f'    const double {key} "TEXT_{key}"' for key, _ in reals),
-        records,
+        "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\n"
+        "from libc.stdint cimport int64_t",
+        *constants,
+        records("task", "records"),
         *bodies,
         "KERNELS = {\n" + "\n".join(f'    "{key}": <size_t><void*>{key},' for key in kernels) + "\n}",
         "WORK = sizeof(Work)",
@@ -68,5 +92,16 @@ def unit():
     return "\n\n\n".join(parts) + "\n"
 
 
-if __name__ == "__main__":
-    print(unit())
+def plan():
+    constants, bodies = typed(PLAN)
+    head = "from machine cimport real, stored\nfrom libc.stdint cimport int64_t"
+    return "\n\n\n".join([head, *constants, records("task"), *bodies]) + "\n"
+
+
+def write(folder):
+    """unit.pyx and plan.pxi in a folder, left alone where they are the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("unit.pyx", unit()), ("plan.pxi", plan())):
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
