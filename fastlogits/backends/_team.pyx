@@ -9,6 +9,7 @@ cdef extern from "team/team.h" nogil:
     void team_help()
     bint team_use_openmp(const char* library)
     int team_openmp_threads()
+    long team_openmp_regions()
     int team_limit()
 
 cdef extern from "team/scratch.h" nogil:
@@ -55,6 +56,11 @@ def use_openmp(bytes library):
 def openmp_threads():
     """What that OpenMP would use in this thread; 0 without one."""
     return team_openmp_threads()
+
+
+def regions():
+    """How many calls that OpenMP's threads have shared."""
+    return team_openmp_regions()
 
 
 def limit():
