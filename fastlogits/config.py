@@ -103,6 +103,7 @@ def threads(work):
     """How many threads `work` logits deserve."""
     if work < SERIAL_BELOW:
         return 1
+    backend_threads.look_around()
     return _num_threads.get() or environment_threads() or backend_threads.default()
 
 

@@ -113,7 +113,10 @@ cdef int share_out(chunk function, real* which, Call* call, Py_ssize_t items, Py
         job.size = min(region, items - job.start)
         job.parts = min(job.size, max(8 * threads, job.size * item_logits // PART)) if threads > 1 else 1
         with nogil:
-            share(do_part, &job, job.parts, threads, size)
+            if job.parts == 1:
+                do_part(&job, 0)
+            else:
+                share(do_part, &job, job.parts, threads, size)
         job.start += job.size
         if job.start < items:
             PyErr_CheckSignals()

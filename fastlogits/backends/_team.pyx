@@ -9,6 +9,7 @@ cdef extern from "team/team.h" nogil:
     void team_help()
     bint team_use_openmp(const char* library)
     int team_openmp_threads()
+    long team_openmp_regions()
     int team_limit()
 
 cdef extern from "team/scratch.h" nogil:
@@ -57,6 +58,11 @@ def openmp_threads():
     return team_openmp_threads()
 
 
+def regions():
+    """How many calls that OpenMP's threads have shared."""
+    return team_openmp_regions()
+
+
 def limit():
     """What a user's controller of threads has set; 0: nothing."""
     return team_limit()
@@ -69,3 +75,22 @@ def scratch_bytes():
 
 def empty_scratch():
     scratch_empty()
+
+
+# For Numba's drivers
+
+def addresses():
+    """Of `share` and of `held`."""
+    return <size_t>&team_share, <size_t>&scratch_held
+
+
+def hold_scratch(size_t size):
+    """The address of memory that is the calling thread's until `release_scratch`."""
+    cdef void* memory = scratch_hold(size)
+    if memory == NULL:
+        raise MemoryError
+    return <size_t>memory
+
+
+def release_scratch():
+    scratch_release()

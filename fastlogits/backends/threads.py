@@ -18,7 +18,6 @@ def default():
     """Asked each time: threadpoolctl, omp_set_num_threads and torch.set_num_threads change it while we run."""
     counts = [available_cpus()]
     if _team is not None:
-        _look_around()
         counts += filter(None, [_team.limit(), _team.openmp_threads() or _environment()])
     else:
         counts.append(_environment())
@@ -31,8 +30,8 @@ def empty_scratch():
         _team.empty_scratch()
 
 
-def _look_around():
-    """For libraries whose threads concern us, once they are there."""
+def look_around():
+    """For libraries whose threads concern the team's, once they are there."""
     for name, meet in _ACQUAINTANCES.items():
         if name in sys.modules and name not in _found and meet(sys.modules[name]):
             _found.add(name)
@@ -68,7 +67,7 @@ def _meet_threadpoolctl(threadpoolctl):
     return True
 
 
-_ACQUAINTANCES = {"torch": _meet_torch, "threadpoolctl": _meet_threadpoolctl}
+_ACQUAINTANCES = {} if _team is None else {"torch": _meet_torch, "threadpoolctl": _meet_threadpoolctl}
 
 
 @functools.cache

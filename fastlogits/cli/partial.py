@@ -10,12 +10,12 @@ import fcntl
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
 from fastlogits.cli.whole import followed, mind, or_nothing, put, remove, sync_tree
+from fastlogits.cli.workers import Workers
 
 # Between two waits for the disk pass so many times what one takes, but no fewer seconds than make them rare, and no
 # more than are gladly lost to a crash. With waits from the first tenths of a second on, softmax of 1 GB took 2.5 s
@@ -35,7 +35,7 @@ class Partial:
         self.blocks, self.nan_rows, self.file = 0, 0, None
         mind(self.target, replace)
         self.journal = _locked(f"{self.path}.journal", self.target)
-        self._syncer, self._syncing, self._next = ThreadPoolExecutor(1), None, 0.0
+        self._syncer, self._syncing, self._next = Workers(1), None, 0.0
 
     def interrupted(self):
         """(task, last entry) of a run that was interrupted; None where there is none."""

@@ -12,6 +12,7 @@
 static void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
 static int (*most_threads)(void);
 static int64_t not_before;
+static long regions;
 static pthread_key_t key;
 static char taken;  /* whether there is a thread whose jobs go to regions */
 
@@ -84,10 +85,16 @@ void openmp_share(slot *s)
 {
     region r = {.slot = s, .caller = pthread_self()};
     __atomic_store_n(&s->called, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&regions, 1, __ATOMIC_RELAXED);
     parallel(in_region, &r, (unsigned)s->wanted + 1, 0);
     int64_t ended = now(), lost = (ended - s->begun) - (r.ended - r.begun) - BEARABLE;
     if (lost > 0)
         __atomic_store_n(&not_before, ended + PENANCE * lost, __ATOMIC_RELAXED);
+}
+
+long team_openmp_regions(void)
+{
+    return __atomic_load_n(&regions, __ATOMIC_RELAXED);
 }
 
 /* In a child made by fork: a region would wait for threads that are not there. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 enum {
@@ -24,12 +25,12 @@ static pthread_key_t key;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;  /* guards the list */
 static block *blocks;
 
-static void drop(block *own)
+static void *taken_from(block *own)
 {
     void *memory = own->memory;
     own->memory = NULL;
     __atomic_store_n(&own->size, 0, __ATOMIC_RELAXED);
-    free(memory);
+    return memory;
 }
 
 static void leave(void *block_of_thread)
@@ -40,7 +41,7 @@ static void leave(void *block_of_thread)
     if (own->next)
         own->next->previous = own->previous;
     pthread_mutex_unlock(&mutex);
-    drop(own);
+    free(taken_from(own));
     free(own);
 }
 
@@ -66,11 +67,14 @@ void *scratch_hold(size_t size)
     int holds = 0;
     if (own == NULL && (own = enter()) == NULL)
         return NULL;
-    /* Another thread changes it from 0 to EMPTYING and back, nothing else. */
+    /* Another thread changes it from 0 to EMPTYING and soon back, nothing else. */
     while (!__atomic_compare_exchange_n(&own->holds, &holds, holds + 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-        holds = holds == EMPTYING ? 0 : holds;
+        if (holds == EMPTYING) {
+            sched_yield();
+            holds = 0;
+        }
     if (size > own->size || own->memory == NULL) {
-        drop(own);
+        free(taken_from(own));
         size = (size / GRAIN + 1) * GRAIN;
         own->memory = aligned_alloc(ALIGNMENT, size);
         if (own->memory == NULL) {
@@ -86,7 +90,7 @@ void scratch_release(void)
 {
     block *own = pthread_getspecific(key);
     if (own->size > KEPT_MOST && __atomic_load_n(&own->holds, __ATOMIC_RELAXED) == 1)
-        drop(own);
+        free(taken_from(own));
     __atomic_fetch_sub(&own->holds, 1, __ATOMIC_RELEASE);
 }
 
@@ -111,8 +115,9 @@ void scratch_empty(void)
     for (block *each = blocks; each; each = each->next) {
         int holds = 0;
         if (__atomic_compare_exchange_n(&each->holds, &holds, EMPTYING, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-            drop(each);
+            void *memory = taken_from(each);
             __atomic_store_n(&each->holds, 0, __ATOMIC_RELEASE);
+            free(memory);
         }
     }
     pthread_mutex_unlock(&mutex);

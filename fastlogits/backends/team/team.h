@@ -41,6 +41,9 @@ int team_use_openmp(const char *library);
 /* What that OpenMP would use in the calling thread; 0 where there is none. */
 int team_openmp_threads(void);
 
+/* How many jobs went to regions. */
+long team_openmp_regions(void);
+
 /* For a user's controller of threads, which finds them by their names: what it allows; else as many as there are
  * processors. */
 int fastlogits_get_num_threads(void);

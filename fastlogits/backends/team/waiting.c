@@ -4,17 +4,18 @@
 #include "waiting.h"
 
 #if defined(__linux__) && !defined(TEAM_WITHOUT_FUTEX)
-#include <linux/futex.h>
 #include <sys/syscall.h>
+
+enum { WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 };  /* of <linux/futex.h>, which not every build machine has */
 
 void sleep_on(uint32_t *word, uint32_t seen)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    syscall(SYS_futex, word, WAIT_PRIVATE, seen, NULL, NULL, 0);
 }
 
 void wake(uint32_t *word, int threads)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, threads, NULL, NULL, 0);
+    syscall(SYS_futex, word, WAKE_PRIVATE, threads, NULL, NULL, 0);
 }
 
 void forget_sleepers(void) {}
