@@ -9,7 +9,6 @@ from fastlogits.kernels.records import Kept
 from fastlogits.kernels.shared import blocks_of, row_blocks, row_memory
 from fastlogits.kernels.sizes import BLOCK, BLOCK_FIELDS, DISCARD, IGNORED, PIECE
 from fastlogits.kernels.softmax import (
-    infinite_norm,
     kept_in,
     reduce_argmax,
     reduce_blocks,
@@ -17,6 +16,7 @@ from fastlogits.kernels.softmax import (
     settle_row,
     write_blocks,
 )
+from fastlogits.kernels.sums import maximum_or_nan
 
 
 def pieces_of(task):
@@ -98,7 +98,7 @@ def logsumexp_settle(task, work, start, stop):
         settle_row(task, row, kept, work)
         task.lse[row] = work.peak[0] + log1p(work.rest[0])
         if work.peak[0] == machine.INF:
-            task.lse[row] = infinite_norm(task, row)
+            task.lse[row] = maximum_or_nan(task.x, row * task.x_stride, task.classes)
 
 
 def argmax_reduce(task, work, start, stop):

@@ -29,7 +29,6 @@ cdef void write_blocks(Task* task, Py_ssize_t row, Kept kept, Work* work, Py_ssi
 cdef void softmax_rows(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void group_write(Task* task, Py_ssize_t row, Py_ssize_t n, Kept kept, Work* work) noexcept nogil
 cdef void logsumexp_rows(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-cdef double infinite_norm(Task* task, Py_ssize_t row) noexcept nogil
 cdef void reduce_argmax(Task* task, Py_ssize_t row, Work* work, Py_ssize_t first, Py_ssize_t last) noexcept nogil
 cdef void settle_argmax(Task* task, Py_ssize_t row, Work* work) noexcept nogil
 cdef void argmax_rows(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

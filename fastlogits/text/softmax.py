@@ -302,19 +302,9 @@ def logsumexp_rows(task, work, start, stop):
             task.lse[row + j] = work.peak[j] + log1p(work.rest[j])
         for j in range(n):
             if work.peak[j] == machine.INF:
-                task.lse[row + j] = infinite_norm(task, row + j)
+                # +inf is the answer itself in a row without NaN.
+                task.lse[row + j] = maximum_or_nan(task.x, (row + j) * task.x_stride, task.classes)
         row += n
-
-
-def infinite_norm(task, row):
-    """+inf, which is the answer itself in a row without NaN."""
-    at = row * task.x_stride
-    result = machine.INF
-    for i in range(task.classes):
-        logit = machine.number(task.x, at + i)
-        if logit != logit:
-            result = machine.NAN
-    return result
 
 
 def reduce_argmax(task, row, work, first, last):

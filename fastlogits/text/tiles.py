@@ -124,11 +124,11 @@ def logsumexp_tile(task, x, at, step, row, n, work):
         task.lse[row + j] = work.peaks[j] + work.factors[j]
     for j in range(n):
         if work.peaks[j] == machine.INF or work.peaks[j] == -machine.INF:
-            task.lse[row + j] = work.peaks[j]
+            nans = 0
             for c in range(classes):
                 logit = machine.number(x, at + c * step + j)
-                if logit != logit:
-                    task.lse[row + j] = machine.NAN
+                nans += 1 if logit != logit else 0
+            task.lse[row + j] = machine.NAN if nans > 0 else work.peaks[j]
 
 
 def argmax_tile(task, x, at, step, row, n, work):
