@@ -17,7 +17,7 @@ C = {
     "Py_ssize_t": ctypes.c_ssize_t, "int64_t": ctypes.c_int64, "double": ctypes.c_double, "int": ctypes.c_int,
     "bint": ctypes.c_int,
 }  # fmt: skip
-NUMBERS = {"Py_ssize_t": types.intp, "int64_t": types.int64, "double": types.float64, "int": types.int32}
+NUMBERS = {"Py_ssize_t": types.intp, "int64_t": types.int64, "double": types.float64, "int": types.intp}
 LINE = re.compile(r"    (.+?)(\*?) (\w+)(?:\[(\w+)\])?$")
 
 
@@ -90,6 +90,9 @@ class Records:
                 fe_type = self.type_of(kind, pointer, length)
                 if kind in TUPLES:
                     values.append(self.unpack_structure(kind)(context, builder, where))
+                elif kind == "int" and not pointer:
+                    number = builder.load(builder.bitcast(where, ir.IntType(32).as_pointer()))
+                    values.append(builder.sext(number, ir.IntType(64)))
                 elif kind == "bint":
                     number = builder.load(builder.bitcast(where, ir.IntType(32).as_pointer()))
                     values.append(builder.icmp_unsigned("!=", number, number.type(0)))

@@ -524,7 +524,6 @@ def machine_of(stored):
 
     machine.stretch = machine.stretch_real = intrinsic(stretch)
 
-    @operation
     def some_lanes(typingctx, n):
         def emit(context, builder, signature, args):
             with builder.goto_entry_block():
@@ -533,6 +532,8 @@ def machine_of(stored):
             return memory
 
         return types.CPointer(lanes)(n), emit
+
+    machine.some_lanes = intrinsic(prefer_literal=True)(some_lanes)
 
     @operation
     def cast(typingctx, value):

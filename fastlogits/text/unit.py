@@ -27,6 +27,11 @@ def signatures(name):
     return {re.search(r"(\w+)\(", line)[1]: line for line in found}
 
 
+def is_kernel(line):
+    """Whether a declaration is that of a kernel, which callers reach."""
+    return KERNEL in re.sub(r"\s+", " ", line)
+
+
 def constants(tree):
     """(name, value) of the module's constants."""
     for node in tree.body:
@@ -78,7 +83,7 @@ def unit():
         key
         for name in MODULES
         for key, line in signatures(name).items()
-        if KERNEL in re.sub(r"\s+", " ", line)
+        if is_kernel(line)
     ]
     parts = [
         "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\n"
