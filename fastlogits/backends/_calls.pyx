@@ -49,7 +49,7 @@ cdef struct Ways:
 
 cdef class Unit:
     """The text compiled for one type of array."""
-    cdef Ways softmax, logsumexp, argmax, gradient, loss, blocks, merged, piece
+    cdef Ways softmax, logsumexp, argmax, gradient, loss, count, blocks, merged, piece
     cdef size_t work
     cdef int itemsize
     cdef bint halves
@@ -67,6 +67,7 @@ cdef class Unit:
         self.argmax = ways_of(kernels, "argmax")
         self.gradient = ways_of(kernels, "gradient")
         self.loss = ways_of(kernels, "loss")
+        self.count = ways_of(kernels, "count")
         self.blocks = ways_of(kernels, "blocks")
         self.merged = ways_of(kernels, "merged")
         self.piece = ways_of(kernels, "piece")
@@ -102,8 +103,11 @@ def load(stored, itemsize, halves):
 
 cdef Unit unit_of(cnp.ndarray array):
     """The text for the array's type, loaded when it is first needed."""
+    return unit_for(cnp.PyArray_TYPE(array))
+
+
+cdef Unit unit_for(int kind):
     global float32, float64, float16, bfloat16
-    cdef int kind = cnp.PyArray_TYPE(array)
     if kind == cnp.NPY_FLOAT:
         if float32 is None:
             float32 = load("float32", 4, False)
@@ -414,3 +418,22 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
         if task.keep != KEEP and task.x != task.y:
             task.past = past_caches(way, 2 * cnp.PyArray_NBYTES(x), last_cache, unit.halves)
     run_way(&unit.loss, way, unit, &task, threads)
+
+
+def count_labels(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index):
+    """The first row with a label that is no class, or -1; what a mean divides by."""
+    cdef Task task = new_task(labels, 0, cnp.PyArray_SIZE(labels), classes, 1)
+    cdef Unit unit = unit_for(cnp.NPY_FLOAT if weight is None else cnp.PyArray_TYPE(<cnp.ndarray>weight))
+    cdef double total
+    cdef Py_ssize_t bad
+    task.labels = <int64_t*>data(labels)
+    task.weight = <real*>data(weight)
+    task.sample_weight = <double*>data(sample_weight)
+    task.loss.ignore_index = ignore_index
+    task.loss.weighted = weight is not None
+    task.loss.sampled = sample_weight is not None
+    task.losses = &total
+    task.indices = &bad
+    with nogil:
+        unit.count.rows(&task, NULL, 0, task.rows)
+    return bad, total

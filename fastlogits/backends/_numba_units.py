@@ -53,16 +53,24 @@ class Unit:
             self.load(name)
         self.records = Records(real, nb.uint16 if self.halves else real, package.sizes)
         self.work_bytes = self.records.work_bytes
+        self.sizes, self.plan = package.sizes, self.interpreted("plan")
         self.kernels = {
             key: name for name in text.MODULES for key, line in text.signatures(name).items() if text.is_kernel(line)
         }
 
-    def load(self, name):
+    def interpreted(self, name):
         """A module of the text, with what it imports from there taken from this package."""
         path = TEXT_FOLDER / f"{name}.py"
         source = path.read_text(encoding="utf-8").replace("fastlogits.kernels", self.package.__name__)
-        module = add(self.package, name, {})
+        module = types.ModuleType(f"{self.package.__name__}.{name}")
         exec(compile(source, path, "exec"), vars(module))
+        return module
+
+    def load(self, name):
+        """The same, its functions jitted, as part of the package."""
+        module = self.interpreted(name)
+        sys.modules[module.__name__] = module
+        setattr(self.package, name, module)
         for key, value in list(vars(module).items()):
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
                 setattr(module, key, numba.njit(value, **ONE_TEXT))

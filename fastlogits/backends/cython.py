@@ -31,6 +31,7 @@ kernels.__path__ = [str(_folder), *kernels.__path__]
 from fastlogits.backends import _calls  # noqa: E402
 from fastlogits.backends._calls import (  # noqa: E402
     argmax,
+    count_labels,
     cross_entropy,
     log_softmax,
     log_softmax_backward,
@@ -41,7 +42,6 @@ from fastlogits.backends._calls import (  # noqa: E402
     softmax_merged,
     softmax_piece,
 )
-from fastlogits.backends._cross_entropy import count_labels  # noqa: E402
 from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
 from fastlogits.backends._moments import moments  # noqa: E402
 from fastlogits.backends._row_stats import row_stats  # noqa: E402

@@ -10,3 +10,4 @@ cdef void pick_bent(Task* task, double logit, Py_ssize_t j, Work* work) noexcept
 cdef void finish(Task* task, Py_ssize_t row, Py_ssize_t n, Work* work) noexcept nogil
 cdef void gradient_factors(Py_ssize_t n, double scale, double z_loss, double grad_scale, Work* work) noexcept nogil
 cdef void log_norms(Py_ssize_t n, Work* work) noexcept nogil
+cdef void count_rows(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

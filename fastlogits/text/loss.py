@@ -15,7 +15,7 @@ every digit where the label dominates.
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.numbers import exp, log1p, sech2_lanes, tanh_lanes, weigh
+from fastlogits.kernels.numbers import exp, log1p, rounded_away, sech2_lanes, tanh_lanes, weigh
 from fastlogits.kernels.sizes import IGNORED, SOFT
 from fastlogits.kernels.sums import load_some, save_some
 
@@ -133,3 +133,33 @@ def log_norms(n, work):
     for j in range(n):
         work.log_norm[j] = log1p(work.rest[j])
 
+
+
+def count_rows(task, work, start, stop):
+    """losses_0 = the sum of sample_weight_i w_label_i over the rows not ignored; indices_0 = the first bad row, or -1."""
+    bad = 0
+    valid = 0
+    task.indices[0] = -1
+    for row in range(start, stop):
+        label = task.labels[row]
+        if label != task.loss.ignore_index:
+            valid += 1
+            bad += 0 if label >= 0 and label < task.classes else 1
+    task.losses[0] = valid
+    if bad > 0:
+        for row in range(start, stop):
+            label = task.labels[row]
+            if label != task.loss.ignore_index and (label < 0 or label >= task.classes):
+                task.indices[0] = row
+                return
+    if task.loss.weighted or task.loss.sampled:
+        total = 0.0
+        lost = 0.0
+        for row in range(start, stop):
+            label = task.labels[row]
+            if label != task.loss.ignore_index and label >= 0 and label < task.classes:
+                term = task.weight[label] if task.loss.weighted else 1.0
+                term *= task.sample_weight[row] if task.loss.sampled else 1.0
+                lost += rounded_away(total, term)
+                total += term
+        task.losses[0] = total + lost
