@@ -30,7 +30,7 @@ def held(nbytes):
     """Scratch memory of the calling thread, in the form that drivers take it."""
     if _team is None or numba.config.DISABLE_JIT:
         memory = np.empty(nbytes + LINE, np.uint8)
-        yield memory if numba.config.DISABLE_JIT else memory.ctypes.data + -memory.ctypes.data % LINE
+        yield memory.ctypes.data + -memory.ctypes.data % LINE
     else:
         address = _team.hold_scratch(nbytes)
         try:

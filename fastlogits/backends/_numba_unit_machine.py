@@ -262,14 +262,14 @@ def machine_of(stored):
         return types.float64(v), lambda context, builder, signature, args: exactly_added(builder, args[0])
 
     @operation
-    def add_eight(typingctx, v, sums, at):
+    def add_eight(typingctx, v0, v1, v2, v3, v4, v5, v6, v7, sums, at):
         def emit(context, builder, signature, args):
             for k in range(8):
-                one = builder.load(builder.gep(args[0], [I64(k)]))
-                builder.store(exactly_added(builder, one), builder.gep(args[1], [builder.add(args[2], I64(k))]))
+                where = builder.gep(args[8], [builder.add(args[9], I64(k))])
+                builder.store(exactly_added(builder, args[k]), where)
             return context.get_dummy_value()
 
-        return types.none(v, sums, types.intp), emit
+        return types.none(*(lanes,) * 8, sums, types.intp), emit
 
     @operation
     def largest(typingctx, v):

@@ -10,10 +10,12 @@ from llvmlite import ir
 from numba import types as nb
 from numba.extending import intrinsic
 
+from fastlogits.backends import _interpreted
 from fastlogits.backends import _numba_team as team
 from fastlogits.backends._numba_compiler import ONE_JIT, ONE_TEXT, TEXT_FOLDER, compiled
 from fastlogits.backends._numba_records import TUPLES, Records
 from fastlogits.backends._numba_unit_machine import machine_of
+from fastlogits.text import machine as interpreter
 from fastlogits.text import unit as text
 
 Driver = collections.namedtuple("Driver", "alone part shared")
@@ -43,15 +45,20 @@ class Unit:
         self.stored = stored
         self.halves = stored in ("float16", "bfloat16")
         self.itemsize = 8 if stored == "float64" else 4
-        real = nb.float64 if stored == "float64" else nb.float32
+        jitted = not numba.config.DISABLE_JIT
         package = types.ModuleType(f"{__name__}.{stored}")
         sys.modules[package.__name__] = package
         self.package = package
-        add(package, "machine", vars(machine_of(stored)))
+        add(package, "machine", vars(machine_of(stored) if jitted else interpreter.machine_of(stored)))
         add(package, "records", TUPLES)
         for name in text.MODULES:
             self.load(name)
-        self.records = Records(real, nb.uint16 if self.halves else real, package.sizes)
+        if jitted:
+            real = nb.float64 if stored == "float64" else nb.float32
+            self.records = Records(real, nb.uint16 if self.halves else real, package.sizes)
+        else:
+            real = "float64" if stored == "float64" else "float32"
+            self.records = _interpreted.Records(real, "uint16" if self.halves else real, package.sizes)
         self.work_bytes = self.records.work_bytes
         self.sizes, self.plan = package.sizes, self.interpreted("plan")
         self.kernels = {
@@ -79,6 +86,8 @@ class Unit:
     def driver(self, name):
         """`alone` for all items of a kernel, for one part of them, and for all parts on the threads of the team."""
         kernel = getattr(getattr(self.package, self.kernels[name]), name)
+        if numba.config.DISABLE_JIT:
+            return _interpreted.driver_of(kernel, self.records)
         task_at, work_at = self.records.task_at, self.records.work_at
 
         def alone(memory, work_bytes, fields, start, stop, task):

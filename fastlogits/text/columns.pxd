@@ -1,5 +1,5 @@
 from fastlogits.kernels.machine cimport lanes, place, real, stored
-from fastlogits.kernels.records cimport Kept, Task, Work
+from fastlogits.kernels.records cimport Kept, Sweep, Task, Work
 
 cdef void to_lanes(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n,
                    real* lanes) noexcept nogil
@@ -11,6 +11,8 @@ cdef void lane_maxima(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t class
 cdef void start_sums(Py_ssize_t n, Work* work) noexcept nogil
 cdef void lane_exps(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, double scale, Kept kept,
                     Work* work) noexcept nogil
+cdef inline (lanes, lanes) vector_exps(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t left,
+                                       Sweep sweep, Kept kept) noexcept nogil
 cdef void finish_sums(Py_ssize_t n, Work* work) noexcept nogil
 cdef void lane_scale(Kept kept, Py_ssize_t classes, Py_ssize_t n, real* factors, place* y, Py_ssize_t at,
                      Py_ssize_t step, bint past) noexcept nogil

@@ -5,7 +5,8 @@ The class axis in the middle of an array lies so in memory; rows of few classes 
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import LOG2_E, beats, exp_lanes, finite_peak, floor_of, flush_lanes
-from fastlogits.kernels.sizes import DISCARD, LANES
+from fastlogits.kernels.records import Kept, Sweep
+from fastlogits.kernels.sizes import DISCARD, LANES, NONE
 from fastlogits.kernels.sums import load_some, save_some
 
 
@@ -97,21 +98,32 @@ def lane_exps(x, at, step, classes, n, scale, kept, work):
     w = machine.WIDTH
     rate = machine.splat(scale * LOG2_E)
     floor = machine.splat(floor_of(scale))
-    one = machine.splat(1.0)
     j = 0
     while j < n:
-        away = load_some(work.shifts, j, n - j)
-        total = count = machine.splat(0.0)
-        for c in range(classes):
-            e = exp_lanes(load_some(x, at + c * step + j, n - j) - away, rate, floor)
-            below = machine.zero_where_equal(e, one, e)
-            total = total + below
-            count = count + (e - below)
-            if kept.how != DISCARD:
-                save_some(kept.exps, kept.at + c * kept.stride + j, n - j, e)
+        sweep = Sweep(load_some(work.shifts, j, n - j), rate, floor, 0, kept.how, NONE)
+        here = Kept(kept.exps, kept.at + j, kept.stride, kept.how)
+        if j + w <= n:
+            total, count = vector_exps(x, at + j, step, classes, w, sweep, here)
+        else:
+            total, count = vector_exps(x, at + j, step, classes, n - j, sweep, here)
         machine.add_exactly_to(work.rest, work.lost, j, total)
         machine.add_to(work.tied, j, count)
         j += w
+
+
+def vector_exps(x, at, step, classes, left, sweep, kept):
+    """The sums of the terms that are not 1, and of those that are, of the lanes that are left for a vector."""
+    one = machine.splat(1.0)
+    total = count = machine.splat(0.0)
+    for c in range(classes):
+        d = load_some(x, at + c * step, left) - sweep.shift
+        e = exp_lanes(d, sweep.rate, sweep.floor)
+        below = machine.zero_where_equal(e, one, e)
+        total = total + below
+        count = count + (e - below)
+        if sweep.keep != DISCARD:
+            save_some(kept.exps, kept.at + c * kept.stride, left, e)
+    return total, count
 
 
 def finish_sums(n, work):

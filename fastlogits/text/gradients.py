@@ -29,8 +29,11 @@ def gradient_rows(task, work, start, stop):
         else:
             for j in range(n):
                 work.rest[j] = row_total(task, row + j, 0, task.classes)
-        for j in range(n):
-            row_slopes(task, row + j, 0, task.classes, work.rest[j], n)
+        if task.classes < machine.WIDTH and not task.past:
+            short_slopes(task, row, n, work.rest)
+        else:
+            for j in range(n):
+                row_slopes(task, row + j, 0, task.classes, work.rest[j], n)
         row += n
 
 
@@ -50,15 +53,38 @@ def short_totals(task, row, n, totals):
 
 
 def some_totals(task, row, n, totals, times):
-    parts = machine.some_lanes(8)
-    nothing = machine.splat(0.0)
-    for first in range(0, n, 8):
-        for k in range(8):
-            j = row + first + k
-            parts[k] = nothing
-            if first + k < n:
-                parts[k] = sum_run(task.x, j * task.x_stride, task.y, j * task.y_stride, task.classes, times)
-        machine.add_eight(parts, totals, first)
+    j = 0
+    while j + 8 <= n:
+        machine.add_eight(
+            row_part(task, row + j, times), row_part(task, row + j + 1, times), row_part(task, row + j + 2, times),
+            row_part(task, row + j + 3, times), row_part(task, row + j + 4, times), row_part(task, row + j + 5, times),
+            row_part(task, row + j + 6, times), row_part(task, row + j + 7, times), totals, j,
+        )  # fmt: skip
+        j += 8
+    while j < n:
+        totals[j] = machine.add_lanes_exactly(row_part(task, row + j, times))
+        j += 1
+
+
+def row_part(task, row, times):
+    """The sums by lane of a whole row of at most eight vectors"""
+    return sum_run(task.x, row * task.x_stride, task.y, row * task.y_stride, task.classes, times)
+
+
+def short_slopes(task, row, n, totals):
+    """The gradient of n rows shorter than a vector"""
+    if task.log:
+        some_slopes(task, row, n, totals, True)
+    else:
+        some_slopes(task, row, n, totals, False)
+
+
+def some_slopes(task, row, n, totals, log):
+    for j in range(n):
+        g = machine.load_tail(task.x, (row + j) * task.x_stride, task.classes, 0.0)
+        p = machine.load_tail(task.y, (row + j) * task.y_stride, task.classes, 0.0)
+        v = slope(g, p, machine.splat(totals[j]), log)
+        machine.save_tail(task.z, (row + j) * task.z_stride, task.classes, v)
 
 
 def row_slopes(task, row, first, n, total, ahead):

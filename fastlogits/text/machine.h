@@ -272,8 +272,10 @@ INLINE double add_lanes_exactly(lanes v)
 }
 
 /* sums_k = add_lanes_exactly(v_k) of eight vectors. Of floats the rows share the additions: alone, each needs as many. */
-INLINE void add_eight(const lanes *v, double *sums, ptrdiff_t at)
+INLINE void add_eight(lanes v0, lanes v1, lanes v2, lanes v3, lanes v4, lanes v5, lanes v6, lanes v7, double *sums,
+                      ptrdiff_t at)
 {
+    lanes v[] = {v0, v1, v2, v3, v4, v5, v6, v7};
     sums += at;
 #if defined(__AVX512F__) && !DOUBLE
     f64v a[8];
@@ -626,7 +628,7 @@ INLINE f32v joined(__m128 *q)
 #endif
 }
 
-INLINE void parted(f32v v, __m128 *q)
+INLINE void parted_real(f32v v, __m128 *q)
 {
 #if defined(__AVX512F__)
     q[0] = _mm512_castps512_ps128(v);
@@ -665,9 +667,11 @@ INLINE void transpose(f32v *v)
 }
 
 INLINE __m128 quarter_real(const real *x) { return _mm_loadu_ps((const float *)x); }
-INLINE void put_quarter_real(real *y, __m128 v) { _mm_storeu_ps((float *)y, v); }
+typedef __m128 quarter_of_real;
 
 #if HALVES
+typedef uint64_t quarter_of_stored;
+
 INLINE __m128 quarter_stored(const stored *x)
 {
 #if STORED == BFLOAT16
@@ -679,14 +683,10 @@ INLINE __m128 quarter_stored(const stored *x)
 #endif
 }
 
-INLINE void put_quarter_stored(stored *y, __m128 v)
+INLINE void parted_stored(f32v v, uint64_t *q)
 {
-#if STORED == FLOAT16 && defined(__F16C__)
-    _mm_storel_epi64((__m128i *)y, _mm_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-#else
-    for (int i = 0; i < 4; i++)
-        y[i].bits = narrowed(v[i]);
-#endif
+    half_lanes h = narrow((lanes)v);
+    memcpy(q, &h, sizeof h);
 }
 #endif
 
@@ -712,10 +712,10 @@ INLINE void put_quarter_stored(stored *y, __m128 v)
             memcpy(v + i, x + i * step, sizeof *v);                                                                    \
         transpose(v);                                                                                                  \
         for (ptrdiff_t i = 0; i < SIDE; i++) {                                                                         \
-            __m128 q[VECTOR_BYTES / 16];                                                                               \
-            parted(v[i], q);                                                                                           \
+            quarter_of_##type q[VECTOR_BYTES / 16];                                                                    \
+            parted_##type(v[i], q);                                                                                    \
             for (ptrdiff_t k = 0; k < VECTOR_BYTES / 16; k++)                                                          \
-                put_quarter_##type(to + (i + k * SIDE) * stride, q[k]);                                                \
+                memcpy(to + (i + k * SIDE) * stride, q + k, sizeof *q);                                                \
         }                                                                                                              \
     }
 #else

@@ -36,7 +36,8 @@ cdef extern from "machine.h" nogil:
 
     double add_lanes(lanes v)
     double add_lanes_exactly(lanes v)
-    void add_eight(lanes* v, double* sums, Py_ssize_t at)
+    void add_eight(lanes v0, lanes v1, lanes v2, lanes v3, lanes v4, lanes v5, lanes v6, lanes v7, double* sums,
+                   Py_ssize_t at)
     real largest(lanes v)
     real lane "lane_of"(lanes v)
     bint any_nan(lanes a, lanes b)
