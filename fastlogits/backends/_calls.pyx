@@ -29,31 +29,9 @@ cdef Py_ssize_t last_cache = LAST_CACHE
 cdef enum:
     LINE = 64   # bytes of a cache line
 
-# The beginning of a thread's scratch memory, see records.pxd
-cdef struct Memory:
-    double* blocks
-    void* row
-
-ctypedef void (*kernel)(Task* task, Memory* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
-# The kernels of an operation for each way; what it lacks is NULL.
-cdef struct Ways:
-    kernel rows
-    kernel short
-    kernel columns
-    kernel pick
-    kernel reduce
-    kernel settle
-    kernel write
-
 
 cdef class Unit:
     """The text compiled for one type of array."""
-    cdef Ways softmax, logsumexp, argmax, gradient, loss, count, blocks, merged, piece
-    cdef size_t work
-    cdef int itemsize
-    cdef bint halves
-
     def __init__(self, path, itemsize, halves):
         spec = importlib.util.spec_from_file_location("unit", path)
         module = importlib.util.module_from_spec(spec)
@@ -71,6 +49,8 @@ cdef class Unit:
         self.blocks = ways_of(kernels, "blocks")
         self.merged = ways_of(kernels, "merged")
         self.piece = ways_of(kernels, "piece")
+        self.moments = ways_of(kernels, "moments")
+        self.stats = ways_of(kernels, "stats")
 
 
 cdef Ways ways_of(dict kernels, str name):
@@ -146,8 +126,11 @@ cdef void do_part(void* shared, ptrdiff_t part) noexcept nogil:
 
 
 cdef Py_ssize_t fields_of(Task* task) noexcept nogil:
-    """How many numbers a long row has, a whole number of cache lines."""
-    return (BLOCK_FIELDS * blocks_in(task.classes) + PARKED + 7) // 8 * 8
+    """How many numbers a long row has, and a sort of its logits, a whole number of cache lines."""
+    cdef Py_ssize_t fields = BLOCK_FIELDS * blocks_in(task.classes) + PARKED
+    if task.stats.sorting:
+        fields += sort_fields(task.classes)
+    return (fields + 7) // 8 * 8
 
 
 cdef inline Py_ssize_t blocks_in(Py_ssize_t classes) noexcept nogil:
@@ -230,7 +213,8 @@ cdef int run_shared(Ways* ways, Unit unit, Task* task, int threads) except -1:
             if ways.pick != NULL:
                 share_out(ways.pick, unit, task, n, BLOCK, 1)
             share_out(ways.reduce, unit, task, n * pieces, PIECE * BLOCK, threads)
-            share_out(ways.settle, unit, task, n, BLOCK, 1)
+            if ways.settle != NULL:
+                share_out(ways.settle, unit, task, n, BLOCK, 1)
             if ways.write != NULL:
                 share_out(ways.write, unit, task, n * pieces, PIECE * BLOCK, threads)
             row += n
@@ -241,7 +225,7 @@ cdef int run_shared(Ways* ways, Unit unit, Task* task, int threads) except -1:
     return 0
 
 
-cdef inline void* data(object array) noexcept:
+cdef void* data(object array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 

@@ -41,10 +41,11 @@ def structure(name):
 
 STRUCTURES = {}
 STRUCTURES["Loss"] = structure("Loss")
+STRUCTURES["Stats"] = structure("Stats")
 STRUCTURES["Task"] = structure("Task")
 TUPLES = {
     name: collections.namedtuple(name, [field for _, _, field, _ in fields_of(name)])
-    for name in ("Loss", "Task", "Work", "Kept", "Blocks", "Tile", "Sweep")
+    for name in ("Loss", "Stats", "Task", "Work", "Kept", "Blocks", "Tile", "Sweep")
 }
 
 

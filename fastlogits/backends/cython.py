@@ -42,9 +42,8 @@ from fastlogits.backends._calls import (  # noqa: E402
     softmax_merged,
     softmax_piece,
 )
+from fastlogits.backends._calls_stats import moments, row_stats  # noqa: E402
 from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
-from fastlogits.backends._moments import moments  # noqa: E402
-from fastlogits.backends._row_stats import row_stats  # noqa: E402
 
 _calls.use(Path(__file__).parent / "units", isa)
 

@@ -339,6 +339,20 @@ INLINE ptrdiff_t first_equal(lanes a, lanes b) { return first_bit(equal_bits(a, 
 INLINE ptrdiff_t first_nan(lanes x) { return first_bit(nan_bits(x, x)); }
 INLINE ptrdiff_t first_above(lanes x, lanes limit) { return first_bit(above_bits(x, limit)); }
 
+/* For a radix sort from the largest number to the smallest: the digits of a key, of 11 bits each, the lowest first. NaN
+   has the first key of all, and zeros of both signs have the same. */
+#define DIGITS ((ptrdiff_t)(8 * sizeof(real) + 10) / 11)
+
+INLINE ptrdiff_t digit_of(real x, ptrdiff_t place)
+{
+    const bits negative = (bits)1 << (8 * sizeof(real) - 1);
+    union { real real; bits bits; } v = {x};
+    bits key = v.bits & negative ? v.bits : ~(negative | v.bits);
+    key = x == 0 ? ~negative : key;
+    key = x != x ? 0 : key;
+    return (ptrdiff_t)(key >> 11 * place) & 2047;
+}
+
 /* ---- lanes that are added to doubles ---- */
 
 INLINE void add_to(double *sums, ptrdiff_t at, lanes v)

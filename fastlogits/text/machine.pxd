@@ -11,6 +11,7 @@ cdef extern from "machine.h" nogil:
     const bint HALVES
     const bint NARROW
     const bint SQUARES
+    const Py_ssize_t DIGITS
     const double MAGIC
     const double LOWEST_EXPONENT
     const double TINY
@@ -45,6 +46,7 @@ cdef extern from "machine.h" nogil:
     Py_ssize_t first_equal(lanes a, lanes b)
     Py_ssize_t first_nan(lanes x)
     Py_ssize_t first_above(lanes x, lanes limit)
+    Py_ssize_t digit "digit_of"(double x, Py_ssize_t place)
     void add_to(double* sums, Py_ssize_t at, lanes v)
     void add_exactly_to(double* sums, double* lost, Py_ssize_t at, lanes v)
 

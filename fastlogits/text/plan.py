@@ -1,12 +1,13 @@
 """Which way a call takes, and how its work is cut into parts."""
 
-from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, LANES, PIECE, SHORT, TILE
+from fastlogits.kernels.sizes import BLOCK, BUCKETS, DISCARD, KEEP, KEEP_PADDED, LANES, PIECE, SHORT, TILE
 
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory
 PART = 1 << 17  # logits: some tens of microseconds
+SORT_K = 256  # from so many of the largest on a radix sort is faster than a heap
 REGION = 1 << 25  # logits that are shared out at once: tens of milliseconds, between which Ctrl-C is heard
 
 
@@ -70,3 +71,8 @@ def parts_of(items, logits, threads):
     if threads == 1:
         return 1
     return min(items, max(8 * threads, items * logits // PART))
+
+
+def sort_fields(classes):
+    """How many numbers of scratch memory a radix sort takes: the counts of digits, and its entries twice."""
+    return BUCKETS + 4 * classes

@@ -19,3 +19,5 @@ IGNORED, SOFT = -1, -2  # in the place of a label
 PIECE = 16  # blocks of a long row that a thread takes at once
 BLOCK_FIELDS = 5
 PARKED = 16  # numbers of a row that threads share, beside those of its blocks
+
+BUCKETS = 2048  # of a radix sort: a digit has 11 bits

@@ -20,6 +20,26 @@ cdef struct Loss:
     bint negative       # their sign is changed
     bint with_grad
 
+# What is wanted of rows, as stats.py has it, and where it goes; what is not wanted has no place.
+cdef struct Stats:
+    Py_ssize_t top_k
+    bint labelled       # the logit at the label
+    bint swept          # anything else
+    bint sums
+    bint moment
+    bint located        # argmax
+    bint second         # the largest logit but one
+    bint ranked         # how many logits are above the threshold
+    bint ordered        # the top_k come in order
+    bint sorting        # they are sorted by radix, for which there is memory behind the blocks
+    double* label_logits
+    double* thresholds
+    double* moments
+    double* seconds
+    Py_ssize_t* above
+    real* top_values
+    Py_ssize_t* top_ids
+
 # What is to be done: arrays, of which a row begins every `stride` numbers; classes of a row, and how many numbers lie
 # between two of them (1: rows, more: columns).
 cdef struct Task:
@@ -41,6 +61,7 @@ cdef struct Task:
     double* shared      # the blocks and numbers of those rows
     real* kept          # their exponentials, where keep is KEEP_PADDED
     Loss loss
+    Stats stats
     int64_t* labels
     stored* targets     # distributions in the place of labels
     Py_ssize_t targets_stride
@@ -55,3 +76,4 @@ cdef struct Task:
     double* row_rests
     real* lse           # logsumexp
     Py_ssize_t* indices # argmax
+    double* results     # moments: five numbers of each row

@@ -1,6 +1,6 @@
 """The text as Cython compiles it: each `def` gets the signature that its .pxd has, constants become C's.
 
-`unit` is all of it, for one type of array; `plan` is what the callers of the kernels share with them.
+`unit` is all of it, for one type of array; `task` and `plan` are what the callers of the kernels share with them.
 """
 
 import ast
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces",
+    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
@@ -97,16 +97,22 @@ def unit():
     return "\n\n\n".join(parts) + "\n"
 
 
-def plan():
-    constants, bodies = typed(PLAN)
+def task():
+    """What the callers' .pxd has."""
+    constants, _ = typed(PLAN)
     head = "from machine cimport real, stored\nfrom libc.stdint cimport int64_t"
-    return "\n\n\n".join([head, *constants, records("task"), *bodies]) + "\n"
+    return "\n\n\n".join([head, *constants, records("task")]) + "\n"
+
+
+def plan():
+    _, bodies = typed(PLAN)
+    return "\n\n\n".join(bodies) + "\n"
 
 
 def write(folder):
-    """unit.pyx and plan.pxi in a folder, left alone where they are the same."""
+    """unit.pyx, task.pxi and plan.pxi in a folder, left alone where they are the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("unit.pyx", unit()), ("plan.pxi", plan())):
+    for name, text in (("unit.pyx", unit()), ("task.pxi", task()), ("plan.pxi", plan())):
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
