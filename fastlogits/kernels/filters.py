@@ -252,6 +252,8 @@ def keep_typical(n, typical_p, peak, total, min_keep, scratch, classes):
         gap = (survivors[i] - peak) - center
         key[i] = primitives.larger(gap if gap < 0.0 else -gap, primitives.LOWEST)
     threshold = select(key, mass, n, total, (1.0 - typical_p) * total, scratch, classes)
+    # Classes above and below the mean that are as far from it are so to within the rounding.
+    threshold = primitives.larger(threshold - primitives.NEAR * (1.0 - threshold), primitives.LOWEST)
     return keep(key, n, threshold, 0, n, primitives.FIRST_TIES, min_keep, scratch, classes)
 
 

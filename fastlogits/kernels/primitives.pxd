@@ -22,7 +22,7 @@ cdef extern from "primitives.h" nogil:
     const double INF "(double)INFINITY"
     const double NEG_INF "-(double)INFINITY"
     const double NAN "(double)NAN"
-    const double LOWEST
+    const double LOWEST, NEAR
     const int64_t WORD, MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1
 
     real* stretch(real* x, Py_ssize_t at, Py_ssize_t n)
