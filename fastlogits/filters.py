@@ -12,6 +12,7 @@ from fastlogits.backends._numpy_filters import NEAR
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+
 @dispatch.by_array
 def filter_logits(
     logits: ArrayLike,
