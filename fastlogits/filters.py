@@ -72,7 +72,7 @@ def filter_logits(
     A row with NaN or +inf is NaN; a row of nothing but -inf stays so.
 
     Half types are divided and filtered in float32, as transformers' ``generate`` does, and rounded at the end.
-    Probabilities are formed and added up in double precision. What comes within 1e-11 of a limit is on it,
+    Probabilities are formed and added up in double precision. What comes within 2**-42 of a limit is on it,
     whatever the backend: classes that have ``1 - top_p`` together are dropped, those with a probability of
     `min_p` times the largest, or at a cutoff, are kept, and `typical_p` is reached. `sample` draws from what is
     kept here. transformers computes in float32, and there decides otherwise in some rows. Which

@@ -10,7 +10,7 @@ from fastlogits.backends._numpy_blocks import compute_dtype, quiet, view
 TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP = range(8)
 # A share of the probability that comes as near as this to a limit is on it: far more than sums are off by, so that what
 # is kept depends neither on the backend nor on the order of additions. `fastlogits.filters` moves the limits by it.
-NEAR = 1e-11
+NEAR = 2.0**-42
 
 
 @quiet

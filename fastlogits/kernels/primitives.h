@@ -39,11 +39,13 @@ enum {
     SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS
 };
 enum { BEFORE, ONE };
+/* What the scratch memory of the filters begins with; room for survivors that it has at least, if there may be more. */
+enum { ROOM, NEEDED, FIRST_SECTION = 8, NO_ROOM = -2, MOST_ROOM = 1 << 20 };
 enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES };
 enum { ALL_TIES, FIRST_TIES, LAST_TIES };
 enum { SPAN = 256, BUCKETS = 2048 };
 #define LOWEST -1.7976931348623157e308
-#define NEAR 1e-11
+#define NEAR 0x1p-42
 #define LOG2_E 1.4426950408889634
 
 /* Of Philox, which is made of 32-bit words. */
