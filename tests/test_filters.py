@@ -359,10 +359,10 @@ def test_rows_with_more_survivors_than_there_is_room_for(compiled_backend, optio
 def test_a_row_of_two_to_the_31_classes(compiled_backend):
     """Scratch memory is for survivors, not for classes."""
     x = np.zeros((1, 2**31 + 5), np.float16)
-    x[0, -3:] = 9, 30, 29
+    x[0, 5], x[0, 2**30], x[0, -1] = 9, 30, 29
     assert fastlogits.sample(x, seed=1).ids.shape == (1,)
-    assert fastlogits.sample(x, seed=1, top_k=2, temperature=0.5).ids[0] in (2**31 + 3, 2**31 + 4)
-    assert fastlogits.sample(x, seed=1, min_p=0.9).ids == [2**31 + 3]
+    assert fastlogits.sample(x, seed=1, top_k=2, temperature=0.5).ids[0] in (2**30, 2**31 + 4)
+    assert fastlogits.sample(x, seed=1, min_p=0.9).ids == [2**30]
     filtered = fastlogits.filter_logits(x, top_k=3, out=x)
-    assert np.flatnonzero(filtered[0, -1000:] > -INF).tolist() == [997, 998, 999]
-    assert np.isneginf(filtered[0, :1000]).all()
+    assert np.flatnonzero(filtered[0, -1000:] > -INF).tolist() == [999]
+    assert np.flatnonzero(filtered[0, :1000] > -INF).tolist() == [5]
