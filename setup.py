@@ -11,8 +11,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = (
-    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "moments", "philox", "pieces", "radix",
-    "row_stats", "sampling", "softmax", "topk",
+    "backward", "cross_entropy", "cross_entropy_lanes", "lanes", "moments", "pieces", "radix", "row_stats", "softmax",
+    "topk",
 )  # fmt: skip
 PARTS = ("backends", "backends.units", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
@@ -55,7 +55,7 @@ def extensions():
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             extra_compile_args=["-O2"],
         )
-        for name in ("_softmax", "_cross_entropy", "_filters", "_moments", "_row_stats")
+        for name in ("_softmax", "_cross_entropy", "_moments", "_row_stats")
     ]
     plain = [
         Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
@@ -90,15 +90,18 @@ def extensions():
         for name, march in MARCH.items()
         for stored, macro in STORED.items()
     ]
-    callers = Extension(
-        "fastlogits.backends._calls",
-        ["fastlogits/backends/_calls.pyx"],
-        include_dirs=[numpy.get_include(), "fastlogits/backends", str(TEXT)],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=["build/text/plan.pxi", str(TEXT / "machine.h")],
-    )
+    callers = [
+        Extension(
+            f"fastlogits.backends.{name}",
+            [f"fastlogits/backends/{name}.pyx"],
+            include_dirs=[numpy.get_include(), "fastlogits/backends", str(TEXT)],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            depends=["build/text/plan.pxi", "fastlogits/backends/_calls.pxi", str(TEXT / "machine.h")],
+        )
+        for name in ("_calls", "_calls_filters")
+    ]
     units += cythonize(
-        [callers], build_dir="build", include_path=[str(TEXT), "build/text"], compiler_directives=directives
+        callers, build_dir="build", include_path=[str(TEXT), "build/text"], compiler_directives=directives
     )
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(

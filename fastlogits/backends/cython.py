@@ -28,7 +28,7 @@ isa = _folder.name
 kernels.__path__ = [str(_folder), *kernels.__path__]
 
 # The path above decides which kernels these are linked to.
-from fastlogits.backends import _calls  # noqa: E402
+from fastlogits.backends import _calls, _calls_filters  # noqa: E402
 from fastlogits.backends._calls import (  # noqa: E402
     argmax,
     cross_entropy,
@@ -41,12 +41,13 @@ from fastlogits.backends._calls import (  # noqa: E402
     softmax_merged,
     softmax_piece,
 )
+from fastlogits.backends._calls_filters import filter_logits, sample  # noqa: E402
 from fastlogits.backends._cross_entropy import count_labels  # noqa: E402
-from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
 from fastlogits.backends._moments import moments  # noqa: E402
 from fastlogits.backends._row_stats import row_stats  # noqa: E402
 
-_calls.use(Path(__file__).parent / "units", isa)
+for module in (_calls, _calls_filters):
+    module.use(Path(__file__).parent / "units", isa)
 
 __all__ = [
     "argmax",

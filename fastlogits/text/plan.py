@@ -1,6 +1,6 @@
 """Which way a call takes, and how its work is cut into parts."""
 
-from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, LANES, PIECE, SHORT, TILE
+from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, LANES, MOST_ROOM, PIECE, SHORT, SPAN, TILE
 
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
@@ -70,3 +70,16 @@ def parts_of(items, logits, threads):
     if threads == 1:
         return 1
     return min(items, max(8 * threads, items * logits // PART))
+
+
+def room_of(classes):
+    """How many survivors of the filters there is room for: all classes of rows that are not very long, a number for each
+    span of a row, and a block of doubles.
+    """
+    spans = (classes + SPAN - 1) // SPAN
+    return max(BLOCK, max(spans, min(classes, MOST_ROOM)))
+
+
+def field_of(room):
+    """How far apart the fields of the survivors lie: an odd number of cache lines."""
+    return (room + 15) // 16 * 16 + 8

@@ -55,3 +55,9 @@ cdef struct Task:
     double* row_rests
     real* lse           # logsumexp
     Py_ssize_t* indices # argmax
+    double* rules       # the parameters of the filters, RULES for each row, or those of all rows
+    Py_ssize_t rules_stride
+    int64_t* numbers    # of the rows, to draw by
+    int64_t key_0
+    int64_t key_1
+    double* log_probs   # of what was drawn

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces",
+    "loss_tiles", "sharing", "pieces", "doubles", "philox", "filters", "sampling",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
@@ -82,7 +82,7 @@ def unit():
     ]
     parts = [
         "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\n"
-        "from libc.stdint cimport int64_t",
+        "from libc cimport math\nfrom libc.stdint cimport int64_t",
         *constants,
         records("task", "records"),
         *bodies,

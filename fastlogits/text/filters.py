@@ -1,0 +1,387 @@
+"""Filters of rows of logits by the rules of Hugging Face's processors, without sorting.
+
+Each filter looks at what the ones before it left. These survivors stand in scratch memory, ordered by class: the logit
+z, its mass exp(z - peak) with peak the row's largest z, and the class. All of it is in double.
+
+What sorting would find, `select` finds by histograms: where the masses of the largest keys, added up, reach a
+share. The key is z, or minus its distance from the mean. Most of a long row never becomes a survivor, because the
+first filter sets a bound that no smaller z can pass. A row's `rules` are the parameters of its filters.
+
+There is room for so many survivors. A long row may have more: then it is left for whoever called to come back to it
+with more memory.
+"""
+
+import math
+
+from fastlogits.kernels import machine
+from fastlogits.kernels.doubles import count_from, exps_of, largest_of, total_of, widen
+from fastlogits.kernels.numbers import exp, weigh
+from fastlogits.kernels.plan import field_of
+from fastlogits.kernels.records import Survivors
+from fastlogits.kernels.shared import blocks_of
+from fastlogits.kernels.sizes import (
+    BLOCK,
+    BUCKETS,
+    EPSILON,
+    ETA,
+    MIN_KEEP,
+    MIN_P,
+    NO_ROOM,
+    SPAN,
+    TEMPERATURE,
+    TOP_K,
+    TOP_P,
+    TYPICAL_P,
+)
+from fastlogits.kernels.sums import load_some, maximum_or_nan, save_some
+
+ALL_TIES, FIRST_TIES, LAST_TIES = 0, 1, 2  # which of equal keys stay
+LOWEST = -1.7976931348623157e308
+ON_LIMIT = 2.0**-42  # what comes as near as this to a limit is on it
+
+
+def survivors_of(work):
+    memory = work.survivors
+    field = field_of(work.room)
+    return Survivors(
+        memory, machine.stretch(memory, field), machine.stretch(memory, 2 * field), machine.stretch(memory, 3 * field),
+        machine.stretch(memory, 4 * field), machine.stretch(memory, 5 * field), machine.stretch(memory, 6 * field),
+        machine.stretch(memory, 7 * field),
+    )  # fmt: skip
+
+
+def scaled_logits(task, at, n, temperature, work):
+    """spare_j = z_j = x_j / temperature of at most BLOCK logits"""
+    divisor = machine.splat(temperature)
+    j = 0
+    while j < n:
+        v = load_some(task.x, at + j, n - j)
+        machine.save(work.spare, j, v if temperature == 1.0 else v / divisor)
+        j += machine.WIDTH
+
+
+def span_peaks(task, at, temperature, survivors):
+    """The largest z of each span of the row; returns the largest of them all, or NaN if there is one."""
+    peak = -machine.INF
+    for span in range((task.classes + SPAN - 1) // SPAN):
+        start = span * SPAN
+        largest = machine.cast(maximum_or_nan(task.x, at + start, min(SPAN, task.classes - start)))
+        survivors.peaks[span] = largest / machine.cast(temperature)
+        if survivors.peaks[span] != survivors.peaks[span]:
+            return machine.NAN
+        if survivors.peaks[span] > peak:
+            peak = survivors.peaks[span]
+    return peak
+
+
+def row_mass(task, at, temperature, peak, survivors, work):
+    """sum_j exp(z_j - peak)"""
+    total = 0.0
+    for block in range(blocks_of(task.classes)):
+        start = block * BLOCK
+        size = min(BLOCK, task.classes - start)
+        scaled_logits(task, at + start, size, temperature, work)
+        widen(work.spare, size, survivors.key)
+        total += exps_of(survivors.key, size, peak, survivors.key)
+    return total
+
+
+def gather(task, at, temperature, bound, survivors, work):
+    """Makes survivors of the finite z from `bound` on; returns how many, or NO_ROOM."""
+    n = 0
+    more = 0
+    for span in range((task.classes + SPAN - 1) // SPAN):
+        if survivors.peaks[span] >= bound:
+            start = span * SPAN
+            size = min(SPAN, task.classes - start)
+            scaled_logits(task, at + start, size, temperature, work)
+            if n + size > work.room:
+                for j in range(size):
+                    more += 1 if work.spare[j] >= bound else 0
+            else:
+                for j in range(size):
+                    survivors.z[n] = work.spare[j]
+                    survivors.id[n] = start + j
+                    n += 1 if work.spare[j] >= bound else 0
+    if more > 0:
+        work.needed = n + more + SPAN
+        return NO_ROOM
+    return n
+
+
+def distance(key, high, unit, rate):
+    """From the largest key, in buckets."""
+    return (high * unit - key * unit) * rate
+
+
+def bucket(key, high, unit, rate, last):
+    """Which of the buckets [0, last] holds `key`, the largest keys in the first."""
+    place = distance(key, high, unit, rate)
+    return machine.whole(place) if place < last else last
+
+
+def unit_of(span):
+    """A power of 2 times which keys can be subtracted, and their number divided by the span, without overflow."""
+    if span == machine.INF:
+        return 0.5
+    return 2.0**500 if span < 2.0**-900 else 1.0
+
+
+def select(key, mass, n, total, rest, survivors):
+    """The key at which the masses of the largest keys leave at most `rest` of `total`, the smallest if none does; the
+    mass of all larger keys; that of one with this key. Each round leaves one bucket of keys.
+    """
+    histogram = survivors.histogram
+    before = 0.0
+    high = largest_of(key, n, 1.0)
+    low = -largest_of(key, n, -1.0)
+    while low < high:
+        last = min(n, BUCKETS) - 1
+        unit = unit_of(high - low)
+        rate = (last + 1) / (high * unit - low * unit)
+        for b in range(last + 1):
+            histogram[b] = 0.0
+        for i in range(n):
+            histogram[bucket(key[i], high, unit, rate, last)] += mass[i]
+        chosen = 0
+        while chosen < last and total - (before + histogram[chosen]) > rest:
+            before += histogram[chosen]
+            chosen += 1
+        size = 0
+        # Most keys are far from this bucket, which one comparison shows; two would be mispredicted.
+        for i in range(n):
+            if abs(distance(key[i], high, unit, rate) - (chosen + 0.5)) < 1.0:
+                if bucket(key[i], high, unit, rate, last) == chosen:
+                    survivors.narrowed[size] = key[i]
+                    survivors.narrowed_mass[size] = mass[i]
+                    size += 1
+        key = survivors.narrowed
+        mass = survivors.narrowed_mass
+        n = size
+        high = largest_of(key, n, 1.0)
+        low = -largest_of(key, n, -1.0)
+    return high, before, mass[0]
+
+
+def nth(key, n, count, survivors):
+    """The `count`-th largest of n keys."""
+    ones = survivors.narrowed_mass
+    for i in range(n):
+        ones[i] = 1.0
+    threshold, _, _ = select(key, ones, n, n, n - count, survivors)
+    return threshold
+
+
+def count_at(key, n, threshold):
+    count = 0
+    for i in range(n):
+        count += 1 if key[i] == threshold else 0
+    return count
+
+
+def keep(key, n, threshold, first, last, ties, min_keep, survivors):
+    """Keeps the survivors with keys above `threshold`, and [first, last) of those at it; returns how many.
+
+    At least `min_keep` stay: if need be the threshold sinks to the last of them, and `ties` says which of those at
+    it stay.
+    """
+    if min_keep >= n:
+        return n
+    at_threshold = count_at(key, n, threshold)
+    above = count_from(key, n, threshold) - at_threshold
+    last = min(last, at_threshold)
+    if above + last - first < min_keep:
+        threshold = nth(key, n, min_keep, survivors)
+        at_threshold = count_at(key, n, threshold)
+        above = count_from(key, n, threshold) - at_threshold
+        first = 0
+        last = at_threshold
+        if ties == FIRST_TIES:
+            last = min_keep - above
+        elif ties == LAST_TIES:
+            first = last - (min_keep - above)
+    if last - first < at_threshold:
+        place = 0
+        for i in range(n):
+            if key[i] == threshold:
+                if place < first or place >= last:
+                    key[i] = -machine.INF
+                place += 1
+    kept = 0
+    for i in range(n):
+        # Written whether it stays or not: of branches here half would be mispredicted.
+        survivors.z[kept] = survivors.z[i]
+        survivors.mass[kept] = survivors.mass[i]
+        survivors.id[kept] = survivors.id[i]
+        kept += 1 if key[i] >= threshold else 0
+    return kept
+
+
+def keep_top_p(n, top_p, total, min_keep, survivors):
+    """Drops z as long as the mass of all that are not larger is at most 1 - top_p of the total."""
+    rest = (1.0 - top_p) * total
+    threshold, before, one = select(survivors.z, survivors.mass, n, total, rest, survivors)
+    at_threshold = count_at(survivors.z, n, threshold)
+    stay = 1
+    while stay < at_threshold and total - (before + stay * one) > rest:
+        stay += 1
+    return keep(survivors.z, n, threshold, at_threshold - stay, at_threshold, LAST_TIES, min_keep, survivors)
+
+
+def keep_probable(n, cutoff, total, ties, min_keep, survivors):
+    """Drops z with mass / total < cutoff."""
+    lowest = machine.INF
+    for i in range(n):
+        if survivors.mass[i] / total >= cutoff and survivors.z[i] < lowest:
+            lowest = survivors.z[i]
+    return keep(survivors.z, n, lowest, 0, n, ties, min_keep, survivors)
+
+
+def mean(n, peak, total, survivors):
+    """sum_i mass_i (z_i - peak) / total"""
+    for i in range(n):
+        survivors.key[i] = weigh(survivors.mass[i], survivors.z[i] - peak)
+    return total_of(survivors.key, n) / total
+
+
+def keep_typical(n, typical_p, peak, total, min_keep, survivors):
+    """Keeps the z nearest to the mean, up to the first with which they have typical_p of the mass, and its equals.
+
+    -log p_i - H = sum_j p_j z_j - z_i: the distance of the surprise from the entropy H is that of z from its mean.
+    """
+    key = survivors.key
+    center = mean(n, peak, total, survivors)
+    for i in range(n):
+        key[i] = max(-abs((survivors.z[i] - peak) - center), LOWEST)
+    threshold, _, _ = select(key, survivors.mass, n, total, (1.0 - typical_p) * total, survivors)
+    # Classes above and below the mean that are as far from it are so to within the rounding.
+    threshold = max(threshold - ON_LIMIT * (1.0 - threshold), LOWEST)
+    return keep(key, n, threshold, 0, n, FIRST_TIES, min_keep, survivors)
+
+
+def eta_cutoff(n, eta, peak, total, survivors):
+    """min(eta, sqrt(eta) exp(-H)), H the entropy."""
+    entropy = math.log(total) - mean(n, peak, total, survivors)
+    return min(eta, math.sqrt(eta) * exp(-entropy))
+
+
+def first_bound(task, rules, peak, total, survivors):
+    """No z below this passes the first of the filters; `total` where that needs it."""
+    classes = task.classes
+    count = machine.whole(rules[MIN_KEEP])
+    bound = peak
+    if rules[TOP_K] < classes:
+        count = max(machine.whole(rules[TOP_K]), count)
+    else:
+        least = 0.0
+        if rules[TOP_P] < 1.0:
+            least = (1.0 - rules[TOP_P]) * total / classes
+        elif rules[MIN_P] > 0.0:
+            least = rules[MIN_P]
+        elif rules[TYPICAL_P] == 1.0:
+            least = rules[EPSILON] * total
+        if least == 0.0:
+            return LOWEST
+        bound = min(peak, peak + math.log(least) - 1e-6)  # well below what rounding may do to it
+    spans = (classes + SPAN - 1) // SPAN
+    if count > spans:
+        return LOWEST
+    if count > 1:
+        # As many spans have a z of this size.
+        bound = min(bound, nth(survivors.peaks, spans, count, survivors))
+    return max(bound, LOWEST)
+
+
+def filter_row(task, at, rules, survivors, work):
+    """Leaves the survivors of all filters; returns how many, NO_ROOM, or -1 for a row with NaN or +inf."""
+    min_keep = machine.whole(rules[MIN_KEEP])
+    temperature = rules[TEMPERATURE]
+    peak = span_peaks(task, at, temperature, survivors)
+    if not peak < machine.INF:
+        return -1
+    if peak == -machine.INF:
+        return 0
+    # A filter by the share of the whole row's mass must know it even where it looks at the top of the row only.
+    whole = 0
+    if rules[TOP_K] >= task.classes:
+        whole = 1 if rules[TOP_P] < 1.0 else 0
+        if rules[MIN_P] == 0.0 and rules[TYPICAL_P] == 1.0 and rules[EPSILON] > 0.0:
+            whole = 1
+    total = row_mass(task, at, temperature, peak, survivors, work) if whole else 0.0
+    bound = first_bound(task, rules, peak, total, survivors)
+    n = gather(task, at, temperature, bound, survivors, work)
+    if n < 0:
+        return n
+    if rules[TOP_K] < task.classes:
+        top_k = max(machine.whole(rules[TOP_K]), min_keep)
+        n = keep(survivors.z, n, machine.INF, 0, 0, ALL_TIES, top_k, survivors)
+    left = exps_of(survivors.z, n, peak, survivors.mass)
+    if not whole:
+        total = left
+    if rules[TOP_P] < 1.0:
+        n = keep_top_p(n, rules[TOP_P], total, min_keep, survivors)
+        total = total_of(survivors.mass, n)
+    if rules[MIN_P] > 0.0:
+        n = keep_probable(n, rules[MIN_P], 1.0, FIRST_TIES, min_keep, survivors)
+        total = total_of(survivors.mass, n)
+    if rules[TYPICAL_P] < 1.0:
+        n = keep_typical(n, rules[TYPICAL_P], peak, total, min_keep, survivors)
+        total = total_of(survivors.mass, n)
+    if rules[EPSILON] > 0.0:
+        n = keep_probable(n, rules[EPSILON], total, ALL_TIES, min_keep, survivors)
+        total = total_of(survivors.mass, n)
+    if rules[ETA] > 0.0:
+        cutoff = eta_cutoff(n, rules[ETA], peak, total, survivors)
+        n = keep_probable(n, cutoff, total, ALL_TIES, min_keep, survivors)
+    return n
+
+
+def unfiltered(rules, classes):
+    """Whether every class survives, if its logit is finite."""
+    if rules[TOP_K] < classes or rules[TOP_P] < 1.0 or rules[MIN_P] > 0.0:
+        return False
+    return not (rules[EPSILON] > 0.0 or rules[TYPICAL_P] < 1.0 or rules[ETA] > 0.0)
+
+
+def fill(y, at, n, value):
+    """y_j = value"""
+    i = 0
+    while i < n:
+        save_some(y, at + i, n - i, machine.splat(value))
+        i += machine.WIDTH
+
+
+def divide_row(task, row, temperature, survivors, work):
+    """y_j = x_j / temperature; NaN for a row with NaN or +inf."""
+    at = row * task.x_stride
+    y_at = row * task.y_stride
+    if not span_peaks(task, at, temperature, survivors) < machine.INF:
+        fill(task.y, y_at, task.classes, machine.NAN)
+        return
+    divisor = machine.splat(temperature)
+    j = 0
+    while j < task.classes:
+        left = task.classes - j
+        save_some(task.y, y_at + j, left, load_some(task.x, at + j, left) / divisor)
+        j += machine.WIDTH
+
+
+def filter_rows(task, work, start, stop):
+    """y_j = x_j / temperature where class j survives, else -inf; NaN for a row with NaN or +inf. Of the rows
+    [start, stop), or up to the first for which there is no room.
+    """
+    survivors = survivors_of(work)
+    for row in range(start, stop):
+        work.reached = row
+        y_at = row * task.y_stride
+        rules = machine.stretch(task.rules, row * task.rules_stride)
+        if unfiltered(rules, task.classes):
+            divide_row(task, row, rules[TEMPERATURE], survivors, work)
+            continue
+        n = filter_row(task, row * task.x_stride, rules, survivors, work)
+        if n == NO_ROOM:
+            return
+        fill(task.y, y_at, task.classes, machine.NAN if n < 0 else -machine.INF)
+        for i in range(n):
+            machine.put(task.y, y_at + machine.whole(survivors.id[i]), survivors.z[i])
+    work.reached = stop
