@@ -1,35 +1,36 @@
 """The compiled kernels, one build per instruction set, and adapters/<name> as fastlogits.<name>."""
 
 import copy
+import importlib.util
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = (
-    "backward", "cross_entropy", "cross_entropy_lanes", "filters", "lanes", "philox", "pieces", "sampling", "softmax",
-)  # fmt: skip
 PARTS = ("backends", "backends.units", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 TEAM = Path("fastlogits/backends/team")
-TEXT = Path("fastlogits/text")
+TEXT = Path("fastlogits/kernels")
 STORED = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 MARCH = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {"generic": None}
 
-# Never -ffast-math: NaN must stay NaN, and -fassociative-math would reorder the formulas. The steps of a row are
-# functions that want to be one: with this limit the loss of 8192 x 100 takes 0.35 ms on one thread with AVX2, without
-# it 0.38.
-UNIT_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
-FLAGS = [
-    "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-finline-limit=800",
-]  # fmt: skip
+# Never -ffast-math: NaN must stay NaN, and -fassociative-math would reorder the formulas. Multiply-add is fused where
+# the text says fma, nowhere else, so that two compilers round alike.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
+
+
+def read_text():
+    """kernels/unit.py, which makes one Cython file of the text; the package cannot be imported before it is built."""
+    spec = importlib.util.spec_from_file_location("unit", TEXT / "unit.py")
+    unit = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unit)
+    return unit
 
 
 def extensions():
@@ -37,20 +38,6 @@ def extensions():
     from Cython.Build import cythonize
 
     directives = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
-    texts = cythonize(
-        [f"fastlogits/kernels/{name}.py" for name in KERNELS], build_dir="build", compiler_directives=directives,
-        include_path=[str(TEXT), "build/text"],
-    )
-    calls = [
-        Extension(
-            f"fastlogits.backends.{name}",
-            [f"fastlogits/backends/{name}.pyx"],
-            include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/kernels"],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            extra_compile_args=["-O2"],
-        )
-        for name in ("_softmax", "_cross_entropy", "_filters")
-    ]
     plain = [
         Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
         Extension(
@@ -62,14 +49,11 @@ def extensions():
             extra_link_args=["-pthread"],
         ),
     ]
-    sys.path.insert(0, str(TEXT))
-    import unit
-
-    unit.write(Path("build/text"))
+    read_text().write(Path("build/text"))
     (text,) = cythonize(
         [Extension("unit", ["build/text/unit.pyx"])],
         build_dir="build",
-        include_path=[str(TEXT)],
+        include_path=[str(TEXT), "build/text"],
         compiler_directives={**directives, "infer_types": True},
     )
     units = [
@@ -79,7 +63,7 @@ def extensions():
             include_dirs=[str(TEXT)],
             define_macros=[("STORED", macro)],
             depends=[str(TEXT / "machine.h")],
-            extra_compile_args=[*UNIT_FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
+            extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
         )
         for name, march in MARCH.items()
         for stored, macro in STORED.items()
@@ -92,11 +76,8 @@ def extensions():
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             depends=["build/text/task.pxi", "build/text/plan.pxi", str(TEXT / "machine.h")],
         )
-        for name in ("_calls", "_calls_stats")
+        for name in ("_calls", "_calls_filters", "_calls_stats")
     ]
-    units += cythonize(
-        callers, build_dir="build", include_path=[str(TEXT), "build/text"], compiler_directives=directives
-    )
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(
         "fastlogits.jax._handler",
@@ -105,19 +86,13 @@ def extensions():
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h"],
     )
-    # The C of a kernel is compiled once for each instruction set, into a folder that takes the place of
-    # fastlogits/kernels on the package's path: the module's name, which Cython writes into the C, stays true.
-    return units + cythonize([*plain, xla, *calls], build_dir="build", compiler_directives=directives) + [
-        Extension(
-            text.name.replace("kernels.", f"kernels.{name}."),
-            text.sources,
-            include_dirs=["fastlogits/kernels"],
-            depends=[*text.depends, *map(str, Path("fastlogits/kernels").glob("*.h"))],
-            extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
-        )
-        for name, march in MARCH.items()
-        for text in texts
-    ]
+    written = cythonize(
+        [*plain, xla, *callers],
+        build_dir="build",
+        include_path=[str(TEXT), "build/text"],
+        compiler_directives=directives,
+    )
+    return [*written, *units]
 
 
 class BuildKernels(build_ext):
@@ -130,13 +105,11 @@ class BuildKernels(build_ext):
             )
         self.parallel = self.parallel or os.cpu_count()
         if self.inplace or self.editable_mode:
-            for name in MARCH:
-                Path("fastlogits/kernels", name).mkdir(exist_ok=True)
             Path("fastlogits/backends/units").mkdir(exist_ok=True)
         super().run()
 
     def build_extension(self, extension):
-        # A kernel's objects for each instruction set come from one C file: keep them apart.
+        # The objects for each type and instruction set come from one C file: keep them apart.
         apart = copy.copy(self)
         apart.build_temp = os.path.join(self.build_temp, extension.name)
         build_ext.build_extension(apart, extension)

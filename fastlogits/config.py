@@ -31,7 +31,8 @@ def settings(*, backend=None, num_threads=None):
     backend : {"auto", "cython", "numba", "numpy"}, optional
         "auto" is the first that loads.
     num_threads : int, optional
-        At least 1. Small arrays are served by one thread whatever it is.
+        From 1 to 256, or to the number of processors where that is larger. Small arrays are served by one thread
+        whatever it is.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from fastlogits.backends._team cimport held, hold, release, share
+from fastlogits.backends._team cimport held, hold, part_of_job, release, share
 
 from fastlogits._memory import LAST_CACHE
 
@@ -51,6 +51,8 @@ cdef class Unit:
         self.piece = ways_of(kernels, "piece")
         self.moments = ways_of(kernels, "moments")
         self.stats = ways_of(kernels, "stats")
+        self.filter = ways_of(kernels, "filter")
+        self.sample = ways_of(kernels, "sample")
 
 
 cdef Ways ways_of(dict kernels, str name):
@@ -107,13 +109,6 @@ cdef Unit unit_for(int kind):
 
 # Shares of the work
 
-cdef struct Job:
-    kernel function
-    Task* task
-    size_t work
-    Py_ssize_t row_fields, start, size, parts
-
-
 cdef void do_part(void* shared, ptrdiff_t part) noexcept nogil:
     cdef Job* job = <Job*>shared
     cdef Memory* work = <Memory*>held()
@@ -126,11 +121,9 @@ cdef void do_part(void* shared, ptrdiff_t part) noexcept nogil:
 
 
 cdef Py_ssize_t fields_of(Task* task) noexcept nogil:
-    """How many numbers a long row has, and a sort of its logits, a whole number of cache lines."""
-    cdef Py_ssize_t fields = BLOCK_FIELDS * blocks_in(task.classes) + PARKED
-    if task.stats.sorting:
-        fields += sort_fields(task.classes)
-    return (fields + 7) // 8 * 8
+    """How many numbers a long row has, a whole number of cache lines; and what a radix sort takes."""
+    cdef Py_ssize_t sorting = sort_fields(task.classes) if task.stats.sorting else 0
+    return (BLOCK_FIELDS * blocks_in(task.classes) + PARKED + sorting + 7) // 8 * 8
 
 
 cdef inline Py_ssize_t blocks_in(Py_ssize_t classes) noexcept nogil:
@@ -145,38 +138,55 @@ cdef size_t room(Unit unit, Task* task) noexcept:
     return size
 
 
+cdef Job new_job(kernel function, Unit unit, Task* task) noexcept:
+    cdef Job job
+    memset(&job, 0, sizeof(job))
+    job.function = function
+    job.task = task
+    job.work = unit.work
+    job.row_fields = fields_of(task)
+    return job
+
+
 cdef int run(kernel function, Unit unit, Task* task, Py_ssize_t items, Py_ssize_t logits, int threads) except -1:
     """All items."""
-    cdef size_t size = room(unit, task)
+    cdef Job job = new_job(function, unit, task)
+    return run_job(do_part, &job, items, logits, threads, room(unit, task))
+
+
+cdef int run_job(part_of_job part, Job* job, Py_ssize_t items, Py_ssize_t logits, int threads,
+                 size_t size) except -1:
+    """All items, by threads that hold `size` bytes of scratch memory."""
     if hold(size) == NULL:
         raise MemoryError
     try:
-        share_out(function, unit, task, items, logits, threads)
+        share_out(part, job, items, logits, threads, size)
     finally:
         release()
     return 0
 
 
-cdef int share_out(kernel function, Unit unit, Task* task, Py_ssize_t items, Py_ssize_t logits,
-                   int threads) except -1:
+cdef int share_out(part_of_job part, Job* job, Py_ssize_t items, Py_ssize_t logits, int threads,
+                   size_t size) except -1:
     """All items, by threads that hold as much scratch memory as this one does."""
     cdef Py_ssize_t region = max(1, REGION // max(1, logits))
-    cdef size_t size = room(unit, task)
-    cdef Job job
-    job.function = function
-    job.task = task
-    job.work = unit.work
-    job.row_fields = fields_of(task)
     job.start = 0
     while job.start < items:
         job.size = min(region, items - job.start)
         job.parts = parts_of(job.size, logits, threads)
         with nogil:
-            share(do_part, &job, job.parts, threads, size)
+            share(part, job, job.parts, threads, size)
         job.start += job.size
         if job.start < items:
             PyErr_CheckSignals()
     return 0
+
+
+cdef int share_step(kernel function, Unit unit, Task* task, Py_ssize_t items, Py_ssize_t logits,
+                    int threads) except -1:
+    """All items of a step of rows that threads share; scratch memory is held."""
+    cdef Job job = new_job(function, unit, task)
+    return share_out(do_part, &job, items, logits, threads, room(unit, task))
 
 
 cdef int run_way(Ways* ways, int way, Unit unit, Task* task, int threads) except -1:
@@ -211,12 +221,12 @@ cdef int run_shared(Ways* ways, Unit unit, Task* task, int threads) except -1:
             n = min(together, task.rows - row)
             task.first = row
             if ways.pick != NULL:
-                share_out(ways.pick, unit, task, n, BLOCK, 1)
-            share_out(ways.reduce, unit, task, n * pieces, PIECE * BLOCK, threads)
+                share_step(ways.pick, unit, task, n, BLOCK, 1)
+            share_step(ways.reduce, unit, task, n * pieces, PIECE * BLOCK, threads)
             if ways.settle != NULL:
-                share_out(ways.settle, unit, task, n, BLOCK, 1)
+                share_step(ways.settle, unit, task, n, BLOCK, 1)
             if ways.write != NULL:
-                share_out(ways.write, unit, task, n * pieces, PIECE * BLOCK, threads)
+                share_step(ways.write, unit, task, n * pieces, PIECE * BLOCK, threads)
             row += n
     finally:
         free(task.shared)

@@ -5,8 +5,8 @@ import ctypes
 
 import numpy as np
 
-from fastlogits.backends._numba_records import STRUCTURES, TUPLES, fields_of
-from fastlogits.text.machine import Pointer
+from fastlogits.backends._numba_records import STRUCTURES, TUPLES, fields_of, length_of
+from fastlogits.kernels.machine import Pointer
 
 Driver = collections.namedtuple("Driver", "alone part")
 
@@ -39,7 +39,7 @@ class Records:
     def fields_of_work(self):
         for kind, pointer, _, length in fields_of("Work"):
             dtype = self.dtype_of(kind)
-            yield dtype, pointer, 8 if pointer else dtype.itemsize * getattr(self.sizes, length)
+            yield dtype, pointer, 8 if pointer else dtype.itemsize * length_of(length, self.sizes)
 
     def work_at(self, address):
         values = []
@@ -57,8 +57,31 @@ def driver_of(kernel, records):
         with np.errstate(all="ignore"):  # infinity and NaN are results
             kernel(records.task_at(task), records.work_at(memory), start, stop)
 
+    return Driver(alone, shared_by(alone))
+
+
+def filter_driver_of(kernel, unit):
+    def alone(memory, work_bytes, room, start, stop, task):
+        places = (ctypes.c_int64 * 6).from_address(memory)
+        row = start
+        with np.errstate(all="ignore"):
+            while True:
+                places[2], places[3] = memory + work_bytes, room
+                kernel(unit.records.task_at(task), unit.records.work_at(memory), row, stop)
+                row = places[5]
+                if row == stop:
+                    return
+                more = np.empty(unit.sizes.SURVIVOR_FIELDS * unit.plan.field_of(places[4]))
+                places[2], places[3] = more.ctypes.data, places[4]
+                kernel(unit.records.task_at(task), unit.records.work_at(memory), row, row + 1)
+                row += 1
+
+    return Driver(alone, shared_by(alone))
+
+
+def shared_by(alone):
     def part(memory, number, parts, work_bytes, fields, start, stop, task):
         first, last = start + (stop - start) * number // parts, start + (stop - start) * (number + 1) // parts
         alone(memory, work_bytes, fields, first, last, task)
 
-    return Driver(alone, part)
+    return part

@@ -10,7 +10,7 @@ from fastlogits.backends import _numba_team as team
 from fastlogits.backends._numba_records import STRUCTURES
 from fastlogits.backends._numba_units import unit_of
 
-Task, Loss = STRUCTURES["Task"], STRUCTURES["Loss"]
+Task, Loss, Stats = STRUCTURES["Task"], STRUCTURES["Loss"], STRUCTURES["Stats"]
 
 
 def unit_for(array):
@@ -32,8 +32,9 @@ def blocks_in(unit, classes):
 
 
 def fields_of(unit, task):
-    """How many numbers a long row has, a whole number of cache lines."""
+    """How many numbers a long row has, a whole number of cache lines; and what a radix sort takes."""
     numbers = unit.sizes.BLOCK_FIELDS * blocks_in(unit, task.classes) + unit.sizes.PARKED
+    numbers += unit.plan.sort_fields(task.classes) if task.stats.sorting else 0
     return -(-numbers // 8) * 8
 
 
@@ -47,7 +48,10 @@ def room(unit, task):
 
 def run(name, unit, task, items, logits, threads):
     """All items of a kernel, shared out so that Ctrl-C is heard in between."""
-    driver, nbytes, fields = unit.driver(name), room(unit, task), fields_of(unit, task)
+    share_out(unit.driver(name), unit, task, items, logits, threads, room(unit, task), fields_of(unit, task))
+
+
+def share_out(driver, unit, task, items, logits, threads, nbytes, fields):
     region = unit.plan.REGION // max(1, logits) or 1
     where = ctypes.addressof(task)
     with team.held(nbytes) as memory:
@@ -199,3 +203,48 @@ def count_labels(labels, weight, sample_weight, classes, ignore_index):
     )  # fmt: skip
     run("count_rows", unit, task, task.rows, 0, 1)
     return int(bad[0]), float(total[0])
+
+
+def moments(x, labels, results, outer, classes, inner, x_stride, beta, threads):
+    task = new_task(x, x_stride, outer, classes, inner, scale=beta, labels=address(labels), results=address(results))
+    unit = unit_for(x)
+    run_way("moments", unit.plan.way_of(outer, classes, inner, threads), unit, task, threads)
+
+
+def row_stats(
+    x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids,
+    rows, classes, x_stride, ordered, threads,
+):  # fmt: skip
+    unit, swept = unit_for(x), peak is not None
+    top_k = 0 if top_ids is None else top_ids.shape[1]
+    sorting = top_k >= unit.plan.SORT_K
+    stats = Stats(
+        label_logits=address(label_logits), thresholds=address(thresholds), moments=address(moment),
+        seconds=address(second), above=address(above), top_values=address(top_values), top_ids=address(top_ids),
+        top_k=top_k, labelled=label_logits is not None, swept=swept, sums=rest is not None, moment=moment is not None,
+        located=argmax is not None, second=second is not None, ranked=above is not None, ordered=ordered,
+        sorting=sorting,
+    )  # fmt: skip
+    found = {"row_peaks": address(peak), "row_rests": address(rest), "indices": address(argmax)}
+    task = new_task(x, x_stride, rows, classes, 1, labels=address(labels), stats=stats, **found)
+    way = unit.plan.way_of(rows, classes, 1, threads) if swept and not sorting else unit.plan.ROWS_WAY
+    run_way("stats", unit.plan.ROWS_WAY if way == unit.plan.SHORT_WAY else way, unit, task, threads)
+
+
+def filter_logits(x, y, rules, rows, classes, x_stride, y_stride, threads):
+    task = new_task(x, x_stride, rows, classes, 1, y=address(y), y_stride=y_stride)
+    run_filters("filter_rows", x, task, rules, threads)
+
+
+def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, x_stride, threads):
+    drawn = {"indices": address(ids), "log_probs": address(log_probs)}
+    task = new_task(x, x_stride, rows, classes, 1, numbers=address(numbers), key_0=key_0, key_1=key_1, **drawn)
+    run_filters("sample_rows", x, task, rules, threads)
+
+
+def run_filters(name, x, task, rules, threads):
+    unit = unit_for(x)
+    task.rules, task.rules_stride = address(rules), unit.sizes.RULES if len(rules) > 1 else 0
+    survivors = unit.plan.room_of(task.classes)
+    nbytes = unit.work_bytes + 8 * unit.sizes.SURVIVOR_FIELDS * unit.plan.field_of(survivors)
+    share_out(unit.filter_driver(name), unit, task, task.rows, task.classes, threads, nbytes, survivors)

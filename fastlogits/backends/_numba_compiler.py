@@ -13,9 +13,8 @@ from numba.core.typed_passes import NativeLowering
 
 from fastlogits import kernels
 
-KERNELS = Path(kernels.__file__).parent
-TEXT_FOLDER = KERNELS.parent / "text"
-FILES = [*sorted(KERNELS.glob("*.py")), *sorted(TEXT_FOLDER.glob("*.p*")), *sorted(Path(__file__).parent.glob("*numba*.py"))]
+TEXT_FOLDER = Path(kernels.__file__).parent
+FILES = [*sorted(TEXT_FOLDER.glob("*.p*")), *sorted(Path(__file__).parent.glob("*numba*.py"))]
 STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in FILES)).hexdigest()
 
 
@@ -52,16 +51,14 @@ class TextCache(FunctionCache):
         return sig, codegen.magic_tuple()
 
 
-# Contraction and a lost sign of 0 do no harm; nothing may change the order of a formula.
-JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
-ONE_JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"nsz"}}
-ONE_TEXT = {**ONE_JIT, "pipeline_class": WideCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# A lost sign of 0 does no harm; nothing may change the order of a formula, or fuse what it does not call fma.
+JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"nsz"}}
 TEXT = {**JIT, "pipeline_class": WideCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-def compiled(function, name, jit=JIT, **options):
+def compiled(function, name, **options):
     """`function`, to be compiled or loaded from the cache when it is called."""
-    dispatcher = njit(function, **jit, **options)
+    dispatcher = njit(function, **JIT, **options)
     if dispatcher is not function:  # NUMBA_DISABLE_JIT
         dispatcher._cache = TextCache(function, name)
     return dispatcher

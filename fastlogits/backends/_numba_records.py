@@ -109,7 +109,7 @@ class Records:
         for kind, pointer, field, length in fields_of("Work"):
             places[field] = offset
             size = 8 if pointer or kind != "real" else self.kinds["real"].bitwidth // 8
-            offset += size * (1 if length is None else getattr(self.sizes, length))
+            offset += size * length_of(length, self.sizes)
         return places, -(-offset // 64) * 64
 
     def unpack_work(self, places):
@@ -123,6 +123,11 @@ class Records:
             return context.make_tuple(builder, self.tuple_of("Work"), values)
 
         return unpack
+
+
+def length_of(length, sizes):
+    """Of an array that a record has; 1 of what is none."""
+    return int(length or 1) if length is None or length.isdigit() else getattr(sizes, length)
 
 
 def at(builder, base, offset):

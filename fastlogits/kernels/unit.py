@@ -11,7 +11,8 @@ HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats",
+    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "doubles", "philox", "filters",
+    "sampling",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
@@ -79,6 +80,9 @@ def records(*names):
 
 def unit():
     constants, bodies = typed(MODULES)
+    names = [key for name in MODULES for key in signatures(name)]
+    if twice := sorted({key for key in names if names.count(key) > 1}):
+        raise SystemExit(f"functions of the text have names of their own; there are two of {twice}")
     kernels = [
         key
         for name in MODULES
@@ -87,7 +91,7 @@ def unit():
     ]
     parts = [
         "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\n"
-        "from libc.stdint cimport int64_t",
+        "from libc cimport math\nfrom libc.stdint cimport int64_t",
         *constants,
         records("task", "records"),
         *bodies,

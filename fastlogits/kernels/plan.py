@@ -1,6 +1,18 @@
 """Which way a call takes, and how its work is cut into parts."""
 
-from fastlogits.kernels.sizes import BLOCK, BUCKETS, DISCARD, KEEP, KEEP_PADDED, LANES, PIECE, SHORT, TILE
+from fastlogits.kernels.sizes import (
+    BLOCK,
+    BUCKETS,
+    DISCARD,
+    KEEP,
+    KEEP_PADDED,
+    LANES,
+    MOST_ROOM,
+    PIECE,
+    SHORT,
+    SPAN,
+    TILE,
+)
 
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
@@ -76,3 +88,16 @@ def parts_of(items, logits, threads):
 def sort_fields(classes):
     """How many numbers of scratch memory a radix sort takes: the counts of digits, and its entries twice."""
     return BUCKETS + 4 * classes
+
+
+def room_of(classes):
+    """How many survivors of the filters there is room for: all classes of rows that are not very long, a number for each
+    span of a row, and a block of doubles.
+    """
+    spans = (classes + SPAN - 1) // SPAN
+    return max(BLOCK, max(spans, min(classes, MOST_ROOM)))
+
+
+def field_of(room):
+    """How far apart the fields of the survivors lie: an odd number of cache lines."""
+    return (room + 15) // 16 * 16 + 8

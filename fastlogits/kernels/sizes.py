@@ -20,4 +20,11 @@ PIECE = 16  # blocks of a long row that a thread takes at once
 BLOCK_FIELDS = 5
 PARKED = 16  # numbers of a row that threads share, beside those of its blocks
 
-BUCKETS = 2048  # of a radix sort: a digit has 11 bits
+SPAN = 256  # logits of which the filters keep the largest
+BUCKETS = 2048  # of a histogram of survivors, and of a radix sort: a digit has 11 bits
+MOST_ROOM = 1 << 20  # survivors of a long row for which there is room to begin with
+SURVIVOR_FIELDS = 8
+NO_ROOM = -2  # in the place of a number of survivors
+
+# Where the parameters of a row's filters are.
+TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES = 0, 1, 2, 3, 4, 5, 6, 7, 8

@@ -77,3 +77,9 @@ cdef struct Task:
     real* lse           # logsumexp
     Py_ssize_t* indices # argmax
     double* results     # moments: five numbers of each row
+    double* rules       # the parameters of the filters, RULES for each row, or those of all rows
+    Py_ssize_t rules_stride
+    int64_t* numbers    # of the rows, to draw by
+    int64_t key_0
+    int64_t key_1
+    double* log_probs   # of what was drawn

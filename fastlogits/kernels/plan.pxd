@@ -7,3 +7,5 @@ cdef int keep_of(int way, Py_ssize_t classes, bint in_results) noexcept nogil
 cdef bint past_caches(int way, Py_ssize_t nbytes, Py_ssize_t last_cache, bint halves) noexcept nogil
 cdef Py_ssize_t parts_of(Py_ssize_t items, Py_ssize_t logits, int threads) noexcept nogil
 cdef Py_ssize_t sort_fields(Py_ssize_t classes) noexcept nogil
+cdef Py_ssize_t room_of(Py_ssize_t classes) noexcept nogil
+cdef Py_ssize_t field_of(Py_ssize_t room) noexcept nogil

@@ -8,6 +8,11 @@ from fastlogits.kernels.machine cimport lanes, real, stored
 cdef struct Work:
     double* blocks          # of a long row
     real* row               # the exponentials of a long row, where they stay in scratch memory
+    double* survivors       # of the filters
+    Py_ssize_t room[1]      # how many they may be
+    Py_ssize_t needed[1]    # how many there are of a row that has no room
+    Py_ssize_t reached[1]   # that row, or the end
+    Py_ssize_t apart[2]     # so that the arrays begin at cache lines
     double peak[FIELD]      # the largest logit
     double rest[FIELD]      # the sum of the exponentials over all but one maximum
     double lost[FIELD]      # what `rest` has rounded away
@@ -68,3 +73,14 @@ cdef struct Sweep:
     Py_ssize_t ahead
     int keep
     int moment
+
+# What the filters have left of a row, ordered by class, and their scratch memory
+cdef struct Survivors:
+    double* z
+    double* mass            # exp(z - peak)
+    double* id              # the class
+    double* key
+    double* narrowed        # the keys of a bucket
+    double* narrowed_mass
+    double* peaks           # the largest z of each span of the row
+    double* histogram
