@@ -61,7 +61,7 @@ def extensions():
             f"fastlogits.backends.units.{name}_{stored}",
             text.sources,
             include_dirs=[str(TEXT)],
-            define_macros=[("STORED", macro)],
+            define_macros=[("STORED", macro), ("CYTHON_INLINE", "inline __attribute__((always_inline))")],
             depends=[str(TEXT / "machine.h")],
             extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
         )

@@ -5,7 +5,7 @@ from fastlogits.kernels.columns import (
     finish_sums,
     lane_exps,
     lane_maxima,
-    scaled,
+    lane_scale,
     start_peaks,
     start_sums,
     to_lanes,
@@ -126,6 +126,17 @@ def loss_tile(task, x, y, targets, tile, work):
     for j in range(n):
         work.factors[j] = work.factor[j]
         work.counters[j] = work.counter[j]
+    if kept.how == KEEP and not task.loss.spread:
+        lane_scale(kept, task.classes, n, work.factors, y, tile.y_at, tile.y_step, False)
+    else:
+        write_classes(task, x, y, targets, tile, kept, work)
+    for j in range(n):
+        if work.label[j] >= 0:
+            machine.put(y, tile.y_at + work.label[j] * tile.y_step + j, flush(work.target[j]))
+
+
+def write_classes(task, x, y, targets, tile, kept, work):
+    """The gradient of a tile but for its labels"""
     for c in range(task.classes):
         if kept.how == DISCARD:
             class_exps(task, x, tile, c, work)
@@ -133,9 +144,6 @@ def loss_tile(task, x, y, targets, tile, work):
         else:
             here = Kept(kept.exps, kept.at + c * kept.stride, 0, KEEP)
             write_class(task, x, y, targets, tile, c, here, work)
-    for j in range(n):
-        if work.label[j] >= 0:
-            machine.put(y, tile.y_at + work.label[j] * tile.y_step + j, flush(work.target[j]))
 
 
 def class_exps(task, x, tile, c, work):
