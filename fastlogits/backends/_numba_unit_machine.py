@@ -96,6 +96,14 @@ def first_bit(builder, condition):
     return builder.zext(zeros, I64)
 
 
+def shuffle(lanes, picks):
+    @intrinsic
+    def shuffle(typingctx, a, b):
+        return lanes(a, b), lambda context, builder, signature, args: shuffled(builder, *args, picks)
+
+    return shuffle
+
+
 def machine_of(stored):
     """The machine for arrays of a type: "float32", "float64", "float16" or "bfloat16"."""
     wide = stored == "float64"
@@ -223,6 +231,14 @@ def machine_of(stored):
             return builder.select(tail(builder, args[1]), args[0], ir.Constant(vector, None))
 
         return lanes(v, types.intp), emit
+
+    for name, picks in {
+        "evens": range(0, 2 * width, 2),
+        "odds": range(1, 2 * width, 2),
+        "zip_low": [i // 2 + i % 2 * width for i in range(width)],
+        "zip_high": [width // 2 + i // 2 + i % 2 * width for i in range(width)],
+    }.items():
+        setattr(machine, name, shuffle(lanes, picks))
 
     # Folds
 
@@ -587,6 +603,23 @@ def machine_of(stored):
             return builder.bitcast(builder.add(within, I64(0x3FE6A09E667F3BCD)), F64)
 
         return types.float64(types.float64), double_bits(transform)
+
+    machine.DIGITS = 6 if wide else 3
+    word = I64 if wide else I32
+
+    @operation
+    def digit(typingctx, x, place):
+        def emit(context, builder, signature, args):
+            one = context.cast(builder, args[0], x, real)
+            bits, top = builder.bitcast(one, word), 1 << 8 * size - 1
+            negative = builder.icmp_signed("<", bits, word(0))
+            key = builder.select(negative, bits, builder.not_(builder.or_(bits, word(top))))
+            key = builder.select(builder.fcmp_ordered("==", one, element(0.0)), word(top - 1), key)
+            key = builder.select(builder.fcmp_unordered("uno", one, one), word(0), key)
+            key = key if wide else builder.zext(key, I64)
+            return builder.and_(builder.lshr(key, builder.mul(args[1], I64(11))), I64(2047))
+
+        return types.intp(x, types.intp), emit
 
     # Squares of numbers, transposed in registers: a quarter is 16 bytes of one row, `side` numbers
 

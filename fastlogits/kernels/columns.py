@@ -15,6 +15,12 @@ def to_lanes(x, at, stride, classes, n, lanes):
     w = machine.WIDTH
     side = machine.SIDE
     j = 0
+    while classes == 2 and stride == 2 and j + w <= n:
+        low = machine.load(x, at + 2 * j)
+        high = machine.load(x, at + 2 * j + w)
+        machine.save(lanes, j, machine.evens(low, high))
+        machine.save(lanes, n + j, machine.odds(low, high))
+        j += w
     while machine.SQUARES and classes >= side and j + w <= n:
         c = 0
         while c < classes:
@@ -33,6 +39,12 @@ def to_rows(lanes, classes, n, y, at, stride):
     w = machine.WIDTH
     side = machine.SIDE
     j = 0
+    while classes == 2 and stride == 2 and j + w <= n:
+        a = machine.load(lanes, j)
+        b = machine.load(lanes, n + j)
+        machine.save(y, at + 2 * j, machine.zip_low(a, b))
+        machine.save(y, at + 2 * j + w, machine.zip_high(a, b))
+        j += w
     while machine.SQUARES and classes >= side and j + w <= n:
         c = 0
         while c < classes:

@@ -221,6 +221,38 @@ INLINE double double_mantissa(double u)
     return double_of(within + 0x3fe6a09e667f3bcd);
 }
 
+/* a0 a2 ... b0 b2 ..., a1 a3 ... b1 b3 ..., and back */
+#if VECTOR_BYTES == 64 && !DOUBLE
+#define EACH_LANE(f) {f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)}
+#elif VECTOR_BYTES / (4 + 4 * DOUBLE) == 8
+#define EACH_LANE(f) {f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)}
+#elif VECTOR_BYTES / (4 + 4 * DOUBLE) == 4
+#define EACH_LANE(f) {f(0), f(1), f(2), f(3)}
+#else
+#define EACH_LANE(f) {f(0), f(1)}
+#endif
+#define EVEN(i) 2 * (i)
+#define ODD(i) 2 * (i) + 1
+#define LOW(i) ((i) / 2 + (i) % 2 * LANES_OF)
+#define HIGH(i) (LANES_OF / 2 + (i) / 2 + (i) % 2 * LANES_OF)
+
+INLINE lanes shuffled(lanes a, lanes b, lane_bits picks)
+{
+#if defined(__clang__)
+    lanes v;
+    for (int i = 0; i < LANES_OF; i++)
+        v[i] = picks[i] < LANES_OF ? a[picks[i]] : b[picks[i] - LANES_OF];
+    return v;
+#else
+    return __builtin_shuffle(a, b, picks);
+#endif
+}
+
+INLINE lanes evens(lanes a, lanes b) { return shuffled(a, b, (lane_bits)EACH_LANE(EVEN)); }
+INLINE lanes odds(lanes a, lanes b) { return shuffled(a, b, (lane_bits)EACH_LANE(ODD)); }
+INLINE lanes zip_low(lanes a, lanes b) { return shuffled(a, b, (lane_bits)EACH_LANE(LOW)); }
+INLINE lanes zip_high(lanes a, lanes b) { return shuffled(a, b, (lane_bits)EACH_LANE(HIGH)); }
+
 /* ---- folds ---- */
 
 #if DOUBLE

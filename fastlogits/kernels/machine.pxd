@@ -35,6 +35,11 @@ cdef extern from "machine.h" nogil:
     double double_exponent(double u)
     double double_mantissa(double u)
 
+    lanes evens(lanes a, lanes b)
+    lanes odds(lanes a, lanes b)
+    lanes zip_low(lanes a, lanes b)
+    lanes zip_high(lanes a, lanes b)
+
     double add_lanes(lanes v)
     double add_lanes_exactly(lanes v)
     void add_eight(lanes v0, lanes v1, lanes v2, lanes v3, lanes v4, lanes v5, lanes v6, lanes v7, double* sums,

@@ -167,6 +167,24 @@ def machine_of(stored):
         """0 in all lanes but the first n"""
         return np.where(np.arange(width) < n, v, real.type(0))
 
+    @operation
+    def evens(a, b):
+        """a_0 a_2 ... b_0 b_2 ..."""
+        return np.concatenate([a, b])[::2]
+
+    @operation
+    def odds(a, b):
+        return np.concatenate([a, b])[1::2]
+
+    @operation
+    def zip_low(a, b):
+        """a_0 b_0 a_1 b_1 ... of the lower halves"""
+        return np.stack([a, b], axis=1).reshape(-1)[:width]
+
+    @operation
+    def zip_high(a, b):
+        return np.stack([a, b], axis=1).reshape(-1)[width:]
+
     # Folds
 
     def halves(v):
@@ -354,6 +372,19 @@ def machine_of(stored):
     @operation
     def double_mantissa(u):
         return of_bits((as_bits(u) + offset & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
+
+    machine.DIGITS = 6 if wide else 3
+
+    @operation
+    def digit(x, place):
+        """The digit, of 11 bits, at a place of the key of a number: for a radix sort from the largest to the smallest. NaN
+        has the first key of all, and zeros of both signs have the same.
+        """
+        top = 1 << 8 * real.itemsize - 1
+        bits = int(real.type(x).view(integers))
+        key = bits if bits & top else ~(top | bits) & 2 * top - 1
+        key = 0 if x != x else top - 1 if x == 0 else key
+        return key >> 11 * place & 2047
 
     # Squares
 
