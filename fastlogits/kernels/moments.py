@@ -16,7 +16,7 @@ probabilities.
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.columns import to_lanes
-from fastlogits.kernels.numbers import LOG2_E, exp_lanes, finite_peak, floor_of
+from fastlogits.kernels.numbers import LOG2_E, exp_lanes, finite_peak, floor_of, weigh
 from fastlogits.kernels.records import Kept, Tile
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sharing import piece_at
@@ -98,7 +98,8 @@ def finish_moments(task, row, work):
         if blocks.sum[block] != 0.0:
             below = task.scale * (peak - blocks.peak[block])
             factor = rescale(peak, blocks.peak[block], task.scale) / whole
-            gap += factor * (blocks.gap[block] + blocks.sum[block] * below)
+            # Infinite, perhaps, of a block so far below that nothing is left of it: factor is 0.
+            gap += weigh(factor, blocks.gap[block] + blocks.sum[block] * below)
             square += factor * factor * blocks.square[block]
     spread = 0.0
     for block in range(blocks_of(task.classes)):
@@ -106,7 +107,7 @@ def finish_moments(task, row, work):
             below = task.scale * (peak - blocks.peak[block])
             factor = rescale(peak, blocks.peak[block], task.scale) / whole
             away = blocks.gap[block] / blocks.sum[block] + below - gap
-            spread += factor * (blocks.mass[block] + blocks.sum[block] * away * away)
+            spread += weigh(factor, blocks.mass[block] + blocks.sum[block] * away * away)
     task.results[row] = work.rest[0] if peak > -machine.INF else machine.NAN
     task.results[rows + row] = peak - machine.number(task.x, row * task.x_stride + task.labels[row])
     task.results[2 * rows + row] = gap

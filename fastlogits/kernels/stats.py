@@ -4,7 +4,7 @@ NaN counts as the largest logit, and equals come by index; see the reference in 
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.numbers import beats, exp, rounded_away
+from fastlogits.kernels.numbers import beats, exp, rounded_away, weigh
 from fastlogits.kernels.order import group_maxima, how_many_above
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.shared import blocks_of, row_blocks
@@ -79,7 +79,8 @@ def merge_moments(task, row, work):
     for block in range(blocks_of(task.classes)):
         if blocks.peak[block] > -machine.INF:
             away = blocks.peak[block] - work.peak[0]
-            term = exp(away) * (blocks.gap[block] + away * blocks.sum[block])
+            # Infinite, perhaps, of a block so far below that nothing is left of it.
+            term = weigh(exp(away), blocks.gap[block] + away * blocks.sum[block])
             lost += rounded_away(total, term)
             total += term
     return total + lost
