@@ -5,6 +5,7 @@ import collections
 import numpy as np
 
 from fastlogits.backends import _numba_text as text
+from fastlogits.backends import _numpy_row_stats as _numpy
 from fastlogits.backends._numba_drivers import STATE_CLASSES, flat, optional, quiet, run, storage_of
 from fastlogits.backends._numba_text import primitives
 
@@ -20,8 +21,43 @@ NO_FLOATS, NO_INTEGERS = np.empty(0), np.empty(0, np.intp)
 NO_VALUES = {np.dtype(np.float32): np.empty(0, np.float32), np.dtype(np.float64): NO_FLOATS}
 
 
+# What each result that is a formula of others is made of
+MADE_OF = {
+    "lse": ("peak", "rest"), "nll": ("peak", "rest", "label_logit"), "entropy": ("rest", "moment"),
+    "max_prob": ("rest",), "margin": ("peak", "second"),
+}  # fmt: skip
+NAMES = ("label_logit", "peak", "rest", "moment", "argmax", "second", "above", "top_values", "top_ids")
+
+
+def row_stats(x, labels, thresholds, results, rows, classes, inner, x_stride, ordered, ignore_index, threads):
+    parts = {name: results.get(name) for name in NAMES}
+    for name in results.keys() & MADE_OF.keys():
+        for part in MADE_OF[name]:
+            parts[part] = np.empty(rows) if parts[part] is None else parts[part]
+    if "ahead" in results:
+        _numpy.row_stats(
+            x, labels, None, {"ahead": results["ahead"]}, rows, classes, 1, x_stride, ordered, ignore_index, threads
+        )
+    if parts["above"] is not None and thresholds is None and parts["label_logit"] is None:
+        parts["label_logit"] = np.empty(rows)
+    if thresholds is None:
+        thresholds = parts["label_logit"]
+    if any(array is not None for array in parts.values()):
+        if parts["peak"] is None and any(parts[name] is not None for name in NAMES[2:]):
+            parts["peak"] = np.empty(rows)
+        sweep(x, labels, thresholds, *parts.values(), rows, classes, x_stride, ordered, threads)
+    with np.errstate(all="ignore"):
+        for name in results.keys() & MADE_OF.keys():
+            results[name][:] = _numpy.FINISHED[name](parts, None if labels is None else labels == ignore_index)
+
+
+def columns_pay(classes, top_k):
+    """Whether `row_stats` takes the classes of columns where they lie."""
+    return False
+
+
 @quiet
-def row_stats(
+def sweep(
     x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids,
     rows, classes, x_stride, ordered, threads,
 ):  # fmt: skip

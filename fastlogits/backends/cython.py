@@ -41,7 +41,7 @@ from fastlogits.backends._calls import (  # noqa: E402
     softmax_merged,
     softmax_piece,
 )
-from fastlogits.backends._calls_stats import moments, row_stats  # noqa: E402
+from fastlogits.backends._calls_stats import columns_pay, moments, row_stats  # noqa: E402
 from fastlogits.backends._cross_entropy import count_labels  # noqa: E402
 from fastlogits.backends._filters import filter_logits, sample  # noqa: E402
 
@@ -49,6 +49,7 @@ _calls.use(Path(__file__).parent / "units", isa)
 
 __all__ = [
     "argmax",
+    "columns_pay",
     "count_labels",
     "cross_entropy",
     "filter_logits",

@@ -33,7 +33,7 @@ from fastlogits.backends._numba_drivers import (
 )
 from fastlogits.backends._numba_filters import filter_logits, sample  # noqa: F401
 from fastlogits.backends._numba_moments import moments  # noqa: F401
-from fastlogits.backends._numba_row_stats import row_stats  # noqa: F401
+from fastlogits.backends._numba_row_stats import columns_pay, row_stats  # noqa: F401
 from fastlogits.backends._numba_text import machine, primitives
 
 isa = llvmlite.binding.get_host_cpu_name()

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats",
+    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "lane_order", "stats_tiles",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
