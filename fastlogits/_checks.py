@@ -360,9 +360,8 @@ def class_ids(ids, shape, axis):
     """`ids`, one a row of logits of `shape` or several along `axis`, as a copy, which stays what was checked."""
     ids = as_array("ids", ids).copy()
     form_of_ids(ids, shape, axis)
-    bad = (ids < 0) | (ids >= shape[axis])
-    if bad.any():
-        position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
+    if ids.size and (ids.min() < 0 or ids.max() >= shape[axis]):
+        position = tuple(map(int, np.unravel_index(np.argmax((ids < 0) | (ids >= shape[axis])), ids.shape)))
         raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
     return ids
 

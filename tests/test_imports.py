@@ -55,7 +55,7 @@ ALLOWED = {
     "backends/_numpy_filters.py": {"backends"},
     "filters.py": {"_checks", "_checks_filters", "_layout", "backends", "config", "dispatch"},
     "sampling.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
-    "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy"},
+    "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
 }
 
 

@@ -211,24 +211,46 @@ def moments(x, labels, results, outer, classes, inner, x_stride, beta, threads):
     run_way("moments", unit.plan.way_of(outer, classes, inner, threads), unit, task, threads)
 
 
-def row_stats(
-    x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values, top_ids,
-    rows, classes, x_stride, ordered, threads,
-):  # fmt: skip
-    unit, swept = unit_for(x), peak is not None
-    top_k = 0 if top_ids is None else top_ids.shape[1]
-    sorting = top_k >= unit.plan.SORT_K
+def row_stats(x, labels, thresholds, results, outer, classes, inner, x_stride, ordered, ignore_index, threads):
+    unit, plan = unit_for(x), unit_for(x).plan
+    where = {name: address(array) for name, array in results.items()}
+    wanted = {f"with_{name}s": f"{name}" in where for name in ("label_logit", "peak", "rest", "moment", "second")}
+    wanted |= {f"with_{name}": name in where for name in ("lse", "nll", "entropy", "max_prob", "margin")}
+    top_k = results["top_ids"].shape[1] if "top_ids" in results else 0
+    moment = "moment" in where or "entropy" in where
+    ranked = "ahead" in where or "above" in where
     stats = Stats(
-        label_logits=address(label_logits), thresholds=address(thresholds), moments=address(moment),
-        seconds=address(second), above=address(above), top_values=address(top_values), top_ids=address(top_ids),
-        top_k=top_k, labelled=label_logits is not None, swept=swept, sums=rest is not None, moment=moment is not None,
-        located=argmax is not None, second=second is not None, ranked=above is not None, ordered=ordered,
-        sorting=sorting,
+        label_logits=where.get("label_logit"), thresholds=address(thresholds), moments=where.get("moment"),
+        seconds=where.get("second"), nll=where.get("nll"), entropy=where.get("entropy"),
+        max_prob=where.get("max_prob"), margin=where.get("margin"), above=where.get("ahead", where.get("above")),
+        top_values=where.get("top_values"), top_ids=where.get("top_ids"), top_k=top_k, ties="ahead" in where,
+        moment=moment, sums=moment or not where.keys().isdisjoint(("rest", "lse", "nll", "max_prob")),
+        located="argmax" in where, second="second" in where or "margin" in where, ranked=ranked,
+        given=thresholds is not None, swept=len(where) > ("label_logit" in where), ordered=ordered,
+        labelled="label_logit" in where or "nll" in where or (ranked and thresholds is None),
+        sorting=top_k >= plan.SORT_K, **wanted,
     )  # fmt: skip
-    found = {"row_peaks": address(peak), "row_rests": address(rest), "indices": address(argmax)}
-    task = new_task(x, x_stride, rows, classes, 1, labels=address(labels), stats=stats, **found)
-    way = unit.plan.way_of(rows, classes, 1, threads) if swept and not sorting else unit.plan.ROWS_WAY
-    run_way("stats", unit.plan.ROWS_WAY if way == unit.plan.SHORT_WAY else way, unit, task, threads)
+    task = new_task(
+        x, x_stride, outer, classes, inner, labels=address(labels), stats=stats, row_peaks=where.get("peak"),
+        row_rests=where.get("rest"), indices=where.get("argmax"), lse=where.get("lse"),
+        loss=Loss(ignore_index=ignore_index),
+    )  # fmt: skip
+    if inner == 1 and not stats.swept:
+        run("stats_rows", unit, task, outer, 1, threads)
+        return
+    way = plan.ROWS_WAY
+    if not stats.sorting:
+        way = plan.way_of(outer, classes, inner, threads)
+        if way == plan.ROWS_WAY and classes <= plan.STATS_CLASSES:
+            way = plan.SHORT_WAY
+    run_way("stats", way, unit, task, threads)
+
+
+def columns_pay(classes, top_k):
+    """Whether statistics of columns are taken where they lie, and not from rows that they are copied to."""
+    plan = unit_of("float32").plan
+    few = top_k <= plan.COLUMN_K and classes <= plan.COLUMN_CLASSES
+    return top_k == 0 or few or classes <= plan.STATS_CLASSES
 
 
 def filter_logits(x, y, rules, rows, classes, x_stride, y_stride, threads):

@@ -195,6 +195,13 @@ def machine_of(stored):
         return lanes(x, m, a, b), emit
 
     @operation
+    def where_above(typingctx, x, m, a, b):
+        def emit(context, builder, signature, args):
+            return builder.select(builder.fcmp_unordered(">", *args[:2]), *args[2:])
+
+        return lanes(x, m, a, b), emit
+
+    @operation
     def two_to(typingctx, shifted):
         def emit(context, builder, signature, args):
             exponent = builder.shl(builder.bitcast(args[0], integers), each(integers, mantissa_bits))
@@ -308,13 +315,22 @@ def machine_of(stored):
 
         return types.intp(a, b), emit
 
+    def count(builder, condition):
+        return builder.zext(builder.ctpop(builder.bitcast(condition, ir.IntType(width))), I64)
+
     @operation
     def count_above(typingctx, x, limit):
         def emit(context, builder, signature, args):
-            above = builder.bitcast(builder.fcmp_unordered(">", *args), ir.IntType(width))
-            return builder.zext(builder.ctpop(above), I64)
+            return count(builder, builder.fcmp_unordered(">", *args))
 
         return types.intp(x, limit), emit
+
+    @operation
+    def count_equal(typingctx, a, b):
+        def emit(context, builder, signature, args):
+            return count(builder, builder.fcmp_ordered("==", *args))
+
+        return types.intp(a, b), emit
 
     @operation
     def first_above(typingctx, x, limit):

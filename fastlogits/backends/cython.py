@@ -19,7 +19,7 @@ from fastlogits.backends._calls import (
     softmax_piece,
 )
 from fastlogits.backends._calls_filters import filter_logits, sample
-from fastlogits.backends._calls_stats import moments, row_stats
+from fastlogits.backends._calls_stats import columns_pay, moments, row_stats
 
 LEVELS = ("v2", "v3", "v4")
 
@@ -45,6 +45,7 @@ _calls.use(UNITS, isa)
 
 __all__ = [
     "argmax",
+    "columns_pay",
     "count_labels",
     "cross_entropy",
     "filter_logits",

@@ -4,6 +4,7 @@ import llvmlite.binding
 
 from fastlogits.backends._numba_calls import (  # noqa: F401
     argmax,
+    columns_pay,
     count_labels,
     cross_entropy,
     filter_logits,

@@ -152,6 +152,15 @@ INLINE lanes where_larger(lanes x, lanes m, lanes a, lanes b)
 #endif
 }
 
+INLINE lanes where_above(lanes x, lanes m, lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    return PS(_mm512_mask_mov)(b, MASKED(_mm512_cmp)(x, m, _CMP_NLE_UQ), a);
+#else
+    return pick((lane_bits)(x <= m), b, a);
+#endif
+}
+
 INLINE lanes two_to(lanes shifted) { return (lanes)(((lane_bits)shifted << MANTISSA) + BIAS); }
 
 INLINE lanes copy_sign(lanes size, lanes sign)
@@ -367,6 +376,7 @@ INLINE ptrdiff_t first_bit(unsigned found) { return found ? __builtin_ctz(found)
 
 INLINE int any_nan(lanes a, lanes b) { return nan_bits(a, b) != 0; }
 INLINE ptrdiff_t count_above(lanes x, lanes limit) { return __builtin_popcount(above_bits(x, limit)); }
+INLINE ptrdiff_t count_equal(lanes a, lanes b) { return __builtin_popcount(equal_bits(a, b)); }
 INLINE ptrdiff_t first_equal(lanes a, lanes b) { return first_bit(equal_bits(a, b)); }
 INLINE ptrdiff_t first_nan(lanes x) { return first_bit(nan_bits(x, x)); }
 INLINE ptrdiff_t first_above(lanes x, lanes limit) { return first_bit(above_bits(x, limit)); }
@@ -389,8 +399,11 @@ INLINE ptrdiff_t digit_of(real x, ptrdiff_t place)
 
 INLINE void add_to(double *sums, ptrdiff_t at, lanes v)
 {
+    real a[LANES_OF];
+    memcpy(a, &v, sizeof v);
+#pragma GCC ivdep
     for (int i = 0; i < LANES_OF; i++)
-        sums[at + i] += v[i];
+        sums[at + i] += a[i];
 }
 
 INLINE void add_exactly_to(double *sums, double *lost, ptrdiff_t at, lanes v)

@@ -145,6 +145,11 @@ def machine_of(stored):
         return np.where(x > m, a, b)
 
     @operation
+    def where_above(x, m, a, b):
+        """a where x > m or one is NaN, else b"""
+        return np.where(x <= m, b, a)
+
+    @operation
     def two_to(shifted):
         """2^n of lanes that hold n in their low bits"""
         return ((shifted.view(integers) << mantissa_bits) + integers.type(bias)).view(real)
@@ -238,6 +243,10 @@ def machine_of(stored):
     def count_above(x, limit):
         """How many lanes are larger than those of `limit`, or unordered"""
         return int((~(x <= limit)).sum())
+
+    @operation
+    def count_equal(a, b):
+        return int((a == b).sum())
 
     @operation
     def first_above(x, limit):

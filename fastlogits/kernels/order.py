@@ -79,3 +79,23 @@ def next_above(x, at, first, n, limit):
             return min(n, i + found)
         i += w
     return n
+
+
+def how_many_equal(x, at, n, value):
+    """How many x_i equal the value; of a NaN, how many are NaN."""
+    w = machine.WIDTH
+    wanted = machine.splat(value)
+    count = 0
+    i = 0
+    if value != value:
+        for j in range(n):
+            one = machine.number(x, at + j)
+            count += 1 if one != one else 0
+        return count
+    while i + w <= n:
+        count += machine.count_equal(machine.load(x, at + i), wanted)
+        i += w
+    while i < n:
+        count += 1 if machine.number(x, at + i) == value else 0
+        i += 1
+    return count

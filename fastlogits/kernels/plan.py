@@ -17,8 +17,10 @@ from fastlogits.kernels.sizes import (
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
+STATS_CLASSES = 128  # the same for statistics
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory
 PART = 1 << 17  # logits: some tens of microseconds
+COLUMN_K, COLUMN_CLASSES = 16, 1 << 16  # the k largest of columns are taken where they lie up to here
 SORT_K = 256  # from so many of the largest on a radix sort is faster than a heap
 REGION = 1 << 25  # logits that are shared out at once: tens of milliseconds, between which Ctrl-C is heard
 

@@ -28,6 +28,8 @@ cdef struct Work:
     double factor[FIELD]    # see `finish` of loss.py
     double counter[FIELD]
     double target[FIELD]
+    double second[FIELD]    # the largest logit but one
+    double above[FIELD]     # how many logits come before the label
     int64_t label[FIELD]    # a class, IGNORED or SOFT
     Py_ssize_t index[FIELD]
     real tile[TILE]

@@ -4,8 +4,8 @@ NaN counts as the largest logit, and equals come by index; see the reference in 
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.numbers import beats, exp, rounded_away, weigh
-from fastlogits.kernels.order import group_maxima, how_many_above
+from fastlogits.kernels.numbers import beats, exp, log1p, rounded_away, weigh
+from fastlogits.kernels.order import group_maxima, how_many_above, how_many_equal
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sharing import piece_at
@@ -15,12 +15,19 @@ from fastlogits.kernels.sums import exp_sum, find, maximum, maximum_or_nan, swee
 from fastlogits.kernels.topk import group_step, select
 
 
-def pick_label(task, row):
-    """The logit at the label; NaN where that is not a class."""
+def label_logit(task, x, row, at, step):
+    """The logit at the label of a row that begins at `at`, its classes `step` apart; NaN where that is not a class."""
     label = task.labels[row]
-    task.stats.label_logits[row] = machine.NAN
     if label >= 0 and label < task.classes:
-        task.stats.label_logits[row] = machine.number(task.x, row * task.x_stride + label)
+        return machine.number(x, at + label * step)
+    return machine.NAN
+
+
+def threshold(task, row):
+    """What the logits that `above` counts are larger than."""
+    if task.stats.given:
+        return task.stats.thresholds[row]
+    return label_logit(task, task.x, row, row * task.x_stride, 1)
 
 
 def reduce_stats(task, row, work, first, last):
@@ -37,10 +44,19 @@ def reduce_stats(task, row, work, first, last):
         else:
             blocks.peak[block] = group_maxima(task.x, at, size, work.tile, block * step, True)
         if task.stats.ranked:
-            limit = machine.cast(task.stats.thresholds[row])
-            blocks.mass[block] = 0.0
-            if beats(blocks.peak[block], limit):
-                blocks.mass[block] = how_many_above(task.x, at, size, limit)
+            blocks.mass[block] = count_before(task, row, start, size, blocks.peak[block])
+
+
+def count_before(task, row, start, size, peak):
+    """How many logits of a block are above the threshold; with `ties` also the equals that come before the label."""
+    limit = machine.cast(threshold(task, row))
+    at = row * task.x_stride + start
+    count = 0
+    if beats(peak, limit):
+        count += how_many_above(task.x, at, size, limit)
+    if task.stats.ties:
+        count += how_many_equal(task.x, at, min(size, task.labels[row] - start), limit)
+    return count
 
 
 def sum_block(task, row, work, block):
@@ -103,50 +119,90 @@ def finish_stats(task, row, work):
     """The results of a row from its blocks."""
     best = lead(task, row, work)
     peak = work.peak[0]
-    task.row_peaks[row] = peak
+    if task.stats.labelled:
+        work.picked[0] = label_logit(task, task.x, row, row * task.x_stride, 1)
     if task.stats.moment:
-        task.stats.moments[row] = merge_moments(task, row, work)
+        work.gap[0] = -merge_moments(task, row, work)
     if task.stats.sums:
-        task.row_rests[row] = machine.NAN
+        work.rest[0] = machine.NAN
         if peak > -machine.INF:
             settle_row(task, row, Kept(machine.stretch_real(work.spare, 0), 0, 0, DISCARD), work)
-            task.row_rests[row] = work.rest[0]
+        work.log_norm[0] = log1p(work.rest[0])
+    work.peak[0] = peak
     if task.stats.located or task.stats.second:
         start = best * BLOCK
         found = find(task.x, row * task.x_stride + start, min(BLOCK, task.classes - start), peak)
-        if task.stats.located:
-            task.indices[row] = start + found
+        work.index[0] = start + found
         if task.stats.second:
-            task.stats.seconds[row] = second_largest(task, row, best, found, work)
+            work.second[0] = second_largest(task, row, best, found, work)
     if task.stats.ranked:
         blocks = row_blocks(task, work, row)
         above = 0.0
         for block in range(blocks_of(task.classes)):
             above += blocks.mass[block]
-        task.stats.above[row] = machine.whole(above)
+        work.above[0] = above
+    deliver(task, row, 1, work)
     if task.stats.top_k > 0:
-        work.peak[0] = peak
         select(task, row, work)
 
 
+def deliver(task, row, n, work):
+    """What is wanted of n rows, from what is known of them. An infinite peak is the log of the sum itself; the nll of
+    rows that are ignored is 0.
+    """
+    if task.stats.with_label_logits:
+        for j in range(n):
+            task.stats.label_logits[row + j] = work.picked[j]
+    if task.stats.with_peaks:
+        for j in range(n):
+            task.row_peaks[row + j] = work.peak[j]
+    if task.stats.with_rests:
+        for j in range(n):
+            task.row_rests[row + j] = work.rest[j]
+    if task.stats.with_moments:
+        for j in range(n):
+            task.stats.moments[row + j] = -work.gap[j]
+    if task.stats.with_seconds:
+        for j in range(n):
+            task.stats.seconds[row + j] = work.second[j]
+    if task.stats.with_lse:
+        for j in range(n):
+            peak = work.peak[j]
+            task.lse[row + j] = peak if peak - peak != 0.0 else peak + work.log_norm[j]
+    if task.stats.with_nll:
+        for j in range(n):
+            task.stats.nll[row + j] = work.log_norm[j] + (work.peak[j] - work.picked[j])
+        for j in range(n):
+            if task.labels[row + j] == task.loss.ignore_index:
+                task.stats.nll[row + j] = 0.0
+    if task.stats.with_entropy:
+        for j in range(n):
+            task.stats.entropy[row + j] = work.log_norm[j] + work.gap[j] / (1.0 + work.rest[j])
+    if task.stats.with_max_prob:
+        for j in range(n):
+            task.stats.max_prob[row + j] = 1.0 / (1.0 + work.rest[j])
+    if task.stats.with_margin:
+        for j in range(n):
+            task.stats.margin[row + j] = work.peak[j] - work.second[j]
+    if task.stats.located:
+        for j in range(n):
+            task.indices[row + j] = work.index[j]
+    if task.stats.ranked:
+        for j in range(n):
+            task.stats.above[row + j] = machine.whole(work.above[j])
+
+
 def stats_rows(task, work, start, stop):
-    """The partial results of the rows [start, stop)."""
+    """The results of the rows [start, stop)."""
     for row in range(start, stop):
-        if task.stats.labelled:
-            pick_label(task, row)
         if task.stats.swept:
             reduce_stats(task, row, work, 0, blocks_of(task.classes))
             finish_stats(task, row, work)
+        else:
+            task.stats.label_logits[row] = label_logit(task, task.x, row, row * task.x_stride, 1)
 
 
 # The steps of long rows that threads share: see sharing.py
-
-
-def stats_pick(task, work, start, stop):
-    """The logits at the labels of the rows [start, stop) of those that threads share."""
-    if task.stats.labelled:
-        for row in range(task.first + start, task.first + stop):
-            pick_label(task, row)
 
 
 def stats_reduce(task, work, start, stop):

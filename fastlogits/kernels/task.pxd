@@ -20,22 +20,38 @@ cdef struct Loss:
     bint negative       # their sign is changed
     bint with_grad
 
-# What is wanted of rows, as stats.py has it, and where it goes; what is not wanted has no place.
+# What is to be found of rows, as stats.py has it, what of it is wanted, and where that goes.
 cdef struct Stats:
     Py_ssize_t top_k
-    bint labelled       # the logit at the label
-    bint swept          # anything else
+    bint labelled           # the logit at the label
+    bint swept              # anything else
     bint sums
     bint moment
-    bint located        # argmax
-    bint second         # the largest logit but one
-    bint ranked         # how many logits are above the threshold
-    bint ordered        # the top_k come in order
-    bint sorting        # they are sorted by radix, for which there is memory behind the blocks
+    bint located            # argmax
+    bint second             # the largest logit but one
+    bint ranked             # how many logits are above the threshold
+    bint ties               # and, of those that equal it, how many come before the label
+    bint given              # the threshold is given, and not the logit at the label
+    bint ordered            # the top_k come in order
+    bint sorting            # they are sorted by radix, for which there is memory behind the blocks
+    bint with_label_logits
+    bint with_peaks
+    bint with_rests
+    bint with_moments
+    bint with_seconds
+    bint with_lse
+    bint with_nll
+    bint with_entropy
+    bint with_max_prob
+    bint with_margin
     double* label_logits
     double* thresholds
     double* moments
     double* seconds
+    real* nll
+    real* entropy
+    real* max_prob
+    real* margin
     Py_ssize_t* above
     real* top_values
     Py_ssize_t* top_ids
