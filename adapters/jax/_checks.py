@@ -43,10 +43,7 @@ def broadcast(**arrays):
     try:
         shape = np.broadcast_shapes(*shapes.values())
     except ValueError:
-        (name, ours), (other, theirs) = shapes.items()
-        raise ValueError(
-            f"{other}: expected a shape that broadcasts with that of {name}, {ours}, got {theirs}"
-        ) from None
+        raise _checks.no_common_shape(**shapes) from None
     return [jnp.broadcast_to(array, shape) for array in arrays.values()]
 
 
