@@ -262,7 +262,7 @@ def weights(name, values, shape, dtype):
 
 
 def form_of_weights(name, values, shape):
-    if values.dtype.kind not in "biuf" or values.itemsize > 8:
+    if (values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16") or values.itemsize > 8:
         raise TypeError(f"{name}: expected float32 or float64, got {values.dtype}")
     if values.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {values.shape}")

@@ -65,6 +65,13 @@ def grad_loss(value, loss, reduction):
     return jnp.broadcast_to(array, loss.shape).astype(loss.dtype)
 
 
+def normalizer(value, reduction):
+    """A number, or a traced one, which nothing is known of."""
+    traced = isinstance(value, jax.core.Tracer) and not value.ndim
+    number = _checks.normalizer(1.0 if traced else value, reduction)
+    return value if traced else number
+
+
 def no_out(out):
     if out is not None:
         raise TypeError("out: JAX arrays do not change; leave it out, or donate the argument to jax.jit")
