@@ -94,6 +94,11 @@ def where(value, shape):
         raise ValueError(f"where: expected a shape that broadcasts to {shape}, got {value.shape}") from None
 
 
+def no_common_shape(**shapes):
+    (name, shape), (other, other_shape) = shapes.items()
+    return ValueError(f"{other}: expected a shape that broadcasts with that of {name}, {shape}, got {other_shape}")
+
+
 def out(value, shape, dtype, *, over, apart):
     """`value` may be one of the arrays `over` (the very same elements), and must not touch those `apart`."""
     if not isinstance(value, np.ndarray):
@@ -192,7 +197,7 @@ def one_of(name, value, allowed):
 # Cross-entropy
 
 
-def labels_are_targets(labels, logits, batch_shape):
+def labels_are_targets(labels, logits, batch_shape, name="labels"):
     """Whether `labels` are a distribution, not class indices."""
     if labels.shape == batch_shape and (labels.dtype.kind in "iu" or labels.size == 0):
         return False
@@ -200,14 +205,14 @@ def labels_are_targets(labels, logits, batch_shape):
         return True
     if labels.shape not in (batch_shape, logits.shape):
         raise ValueError(
-            f"labels: expected class indices of shape {batch_shape} or a distribution of shape "
+            f"{name}: expected class indices of shape {batch_shape} or a distribution of shape "
             f"{logits.shape}, got shape {labels.shape}"
         )
     expected = "integer class indices" if labels.shape == batch_shape else "a floating-point distribution"
-    raise TypeError(f"labels: expected {expected} for shape {labels.shape}, got {labels.dtype}")
+    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}")
 
 
-def bad_label(labels, classes, ignore_index):
+def bad_label(labels, classes, ignore_index, name="labels"):
     labels = np.asarray(labels)
     bad = (labels < 0) | (labels >= classes)
     allowed = f"values in [0, {classes})"
@@ -215,7 +220,7 @@ def bad_label(labels, classes, ignore_index):
         bad &= labels != ignore_index
         allowed += f" or ignore_index={int(ignore_index)}"
     position = tuple(map(int, np.unravel_index(np.argmax(bad), labels.shape)))
-    return IndexError(f"labels: expected {allowed}, got {labels[position]} at {position}")
+    return IndexError(f"{name}: expected {allowed}, got {labels[position]} at {position}")
 
 
 def ignore_index(value, *, default, soft, labelled=True):
@@ -257,7 +262,7 @@ def weights(name, values, shape, dtype):
 
 
 def form_of_weights(name, values, shape):
-    if values.dtype.kind not in "biuf" or values.itemsize > 8:
+    if (values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16") or values.itemsize > 8:
         raise TypeError(f"{name}: expected float32 or float64, got {values.dtype}")
     if values.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {values.shape}")
@@ -273,11 +278,12 @@ def grad_loss(value, batch_shape, reduction):
 
 
 def normalizer(value, reduction):
+    """The number; 0 where no label of the step counts, which makes the loss and its gradient 0."""
     if reduction != "mean":
         raise ValueError(f'normalizer: only reduction="mean" divides, got {reduction!r}')
     number = finite("normalizer", value)
-    if number <= 0:
-        raise ValueError(f"normalizer: expected a number above 0, got {value}")
+    if number < 0:
+        raise ValueError(f"normalizer: expected a number of at least 0, got {value}")
     return number
 
 
@@ -347,26 +353,26 @@ def piece(shape, batch_shape, axis):
 # Selected classes
 
 
-def class_ids(ids, shape, axis):
+def class_ids(ids, shape, axis, name="ids"):
     """`ids` as an array: one a row of logits of `shape`, or several along `axis`."""
-    ids = as_array("ids", ids)
-    form_of_ids(ids, shape, axis)
+    ids = as_array(name, ids)
+    form_of_ids(ids, shape, axis, name)
     bad = (ids < 0) | (ids >= shape[axis])
     if bad.any():
         position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
-        raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
+        raise IndexError(f"{name}: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
     return ids
 
 
-def form_of_ids(ids, shape, axis):
+def form_of_ids(ids, shape, axis, name="ids"):
     """Shape and dtype alone, which are known even where the values are not."""
     batch_shape = shape[:axis] + shape[axis + 1 :]
     several = ids.ndim == len(shape) and ids.shape[:axis] + ids.shape[axis + 1 :] == batch_shape
     if ids.shape != batch_shape and not several:
         along = ", ".join(map(str, (*shape[:axis], "K", *shape[axis + 1 :])))
-        raise ValueError(f"ids: expected shape {batch_shape}, or ({along}) with K of them a row, got {ids.shape}")
+        raise ValueError(f"{name}: expected shape {batch_shape}, or ({along}) with K of them a row, got {ids.shape}")
     if ids.dtype.kind not in "iu" and ids.size:
-        raise TypeError(f"ids: expected integers, got {ids.dtype}")
+        raise TypeError(f"{name}: expected integers, got {ids.dtype}")
 
 
 # Compiled kernels

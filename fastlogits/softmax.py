@@ -177,7 +177,10 @@ def logsumexp(
 def _weighted_logsumexp(a, b, axis, keepdims, where):
     a, b = _layout.floats(a, "a"), _layout.floats(b, "b")
     dtype = np.result_type(a, b)
-    a, b = np.broadcast_arrays(a, b)
+    try:
+        a, b = np.broadcast_arrays(a, b)
+    except ValueError:
+        raise _checks.no_common_shape(a=a.shape, b=b.shape) from None
     if where is not None:
         b = np.where(_checks.where(where, a.shape), b, b.dtype.type(0))
     axes = _checks.axes(_checks.axis(axis), a.ndim)

@@ -108,6 +108,8 @@ def test_wheel_has_the_kernel_text_and_no_tests(wheel):
     assert "fastlogits/py.typed" in names
     assert {name.split("/")[0] for name in names} == {"fastlogits", "fastlogits-0.1.0.dist-info"}
     assert not [name for name in names if name.endswith((".c", ".h", ".pxd", ".pyx"))]
+    for licence in ("LICENSE", "NOTICE", "adapters/jax/LICENSE-Apache-2.0"):
+        assert f"fastlogits-0.1.0.dist-info/licenses/{licence}" in names
 
 
 def test_without_the_extension(sdist, python, tmp_path):

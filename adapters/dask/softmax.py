@@ -86,8 +86,12 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
     """As `fastlogits.logsumexp`."""
     if b is not None:
         a, b = da.asanyarray(a), da.asanyarray(b)
-        shape = np.broadcast_shapes(stand_in(a, b.shape).shape, stand_in(b, a.shape).shape)
-        if shape != stand_in(a, b.shape).shape:
+        shapes = stand_in(a, b.shape).shape, stand_in(b, a.shape).shape
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise _checks.no_common_shape(a=a.shape, b=b.shape) from None
+        if shape != shapes[0]:
             a = da.broadcast_to(a, shape)
     x = chunked("a", a, axis)
     where = _broadcast(where, x, _checks.where)

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t
 from fastlogits.kernels cimport primitives, softmax
 from fastlogits.kernels.primitives cimport real
 
-# options.py describes the fields.
+# spread: classes other than the label have a mass; bent: the transformed logits are no positive multiple of the given
+# ones, be it by a softcap or by a negative scale.
 cdef struct Options:
     Py_ssize_t classes, x_stride, grad_stride, targets_stride
     int64_t ignore_index

@@ -1,7 +1,7 @@
 """safetensors: named arrays behind a JSON header of their dtypes, shapes and places.
 
-Its own library maps bfloat16 to no NumPy type, and writes only arrays that are wholly in memory; the format is a
-length, the header and the data, so that it is read and written here.
+Its own library writes only arrays that are wholly in memory; the format is a length, the header and the data, so that
+it is read and written here.
 """
 
 import json
