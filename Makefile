@@ -17,7 +17,7 @@ SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: demo test test-all lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
+.PHONY: demo test test-all test-sanitized lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,17 @@ test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 
 test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 	$(PYTEST) -m "" $(ARGS)
+	$(MAKE) test-sanitized
+
+# The compiled backend once more, built with AddressSanitizer and UBSan: the first fault ends the run. What is left out
+# are the other backends and the frameworks, whose own memory would be watched too.
+SANITIZED := build/sanitized
+LEFT_OUT := adapters cli dask examples imports jax keras memory packaging readme scipy side streaming tensorflow torch
+test-sanitized: $(VENV)/.built $(VENV)/.dev
+	FASTLOGITS_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    FASTLOGITS_BACKEND=cython PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m "" -p no:cacheprovider \
+	    $(foreach name,$(LEFT_OUT),--ignore-glob='tests/test_$(name)*') $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -26,6 +26,11 @@ FLAGS = [
     "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-finline-limit=800",
 ]  # fmt: skip
 
+# For `make test-sanitized`. Python's own -fwrapv would make overflows defined.
+SANITIZE = [
+    "-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+] if os.environ.get("FASTLOGITS_SANITIZE") == "1" else []  # fmt: skip
+
 
 def extensions():
     import numpy
@@ -94,6 +99,8 @@ class BuildKernels(build_ext):
 
     def build_extension(self, extension):
         # A kernel's objects for each instruction set come from one C file: keep them apart.
+        extension.extra_compile_args += SANITIZE
+        extension.extra_link_args += SANITIZE
         apart = copy.copy(self)
         apart.build_temp = os.path.join(self.build_temp, extension.name)
         build_ext.build_extension(apart, extension)

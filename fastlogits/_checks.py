@@ -2,12 +2,15 @@
 
 import math
 import operator
+import os
 
 import numpy as np
 
 INSTRUCTION_SETS = ("auto", "generic", "v2", "v3", "v4")
 FLOATS = "float32, float64, float16 or bfloat16"
 INT64_MAX = 2**63 - 1
+# OpenMP ends the process where the system cannot give it as many threads as it was told to take.
+MOST_THREADS = max(256, os.cpu_count() or 1)
 # 1 / temperature, and x / softcap, must neither overflow nor vanish in float32; nor the kernels' 87 * temperature.
 SCALE_RANGE = (1e-36, 1e36)
 
@@ -178,14 +181,20 @@ def fraction(name, value):
     return number
 
 
-def thread_count(name, value):
+def count(name, value, most=math.inf):
+    """A number, or its text, from 1 to `most`."""
     try:
-        count = int(value) if isinstance(value, str) else operator.index(value)
+        number = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
-        count = 0
-    if count < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
-    return count
+        number = 0
+    if not 1 <= number <= most:
+        limits = "of at least 1" if most == math.inf else f"from 1 to {most}"
+        raise ValueError(f"{name}: expected an integer {limits}, got {value!r}")
+    return number
+
+
+def thread_count(name, value):
+    return count(name, value, MOST_THREADS)
 
 
 def one_of(name, value, allowed):
@@ -354,8 +363,8 @@ def piece(shape, batch_shape, axis):
 
 
 def class_ids(ids, shape, axis, name="ids"):
-    """`ids` as an array: one a row of logits of `shape`, or several along `axis`."""
-    ids = as_array(name, ids)
+    """`ids`, one a row of logits of `shape` or several along `axis`, as a copy, which stays what was checked."""
+    ids = as_array(name, ids).copy()
     form_of_ids(ids, shape, axis, name)
     bad = (ids < 0) | (ids >= shape[axis])
     if bad.any():

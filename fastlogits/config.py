@@ -43,7 +43,8 @@ def settings(*, backend=None, num_threads=None):
     backend : {"auto", "cython", "numba", "numpy"}, optional
         "auto" is the first that loads.
     num_threads : int, optional
-        At least 1. Small arrays, and processes forked from this one, are served by one thread whatever it is.
+        From 1 to 256, or to the number of processors where that is larger. Small arrays, and processes forked from
+        this one, are served by one thread whatever it is.
 
     Raises
     ------

@@ -255,10 +255,9 @@ def _promoted(x, targets):
 
 
 def int64(labels, ignore_index):
-    if labels.dtype == np.int64 and labels.flags.aligned:
-        return labels
+    """A copy of class indices: what is checked must be what is used, whoever else writes to `labels` meanwhile."""
     indices = labels.astype(np.int64)
     if labels.dtype.kind == "u" and labels.itemsize == 8:
         # What does not fit must not wrap around into ignore_index.
-        indices[labels > _checks.INT64_MAX] = -1 if ignore_index != -1 else -2
+        indices[indices < 0] = -1 if ignore_index != -1 else -2
     return indices

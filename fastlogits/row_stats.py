@@ -132,6 +132,7 @@ def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> T
     TopK(values=array([[3., 3., 2.]]), indices=array([[0, 2, 3]]))
     """
     array = _checks.as_array("logits", logits)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     axis = _checks.axes(_checks.one_axis(axis), array.ndim)[0]
     k = _checks.top_k("k", k, array.shape[axis])
     if array.dtype.kind in "biu":

@@ -61,9 +61,9 @@ def selective_log_softmax(logits: ArrayLike, ids: ArrayLike, axis: int = -1) -> 
 def log_probs_at(logits, ids, axis, ids_name="ids"):
     """`selective_log_softmax`, whose errors call the ids by the name that they have for the caller."""
     x = _layout.floats(logits, "logits")
-    ids, many, axis = _class_ids(ids, x, axis, ids_name)
+    shape, many, axis = _class_ids(ids, x, axis, ids_name)
     log_probs = _evaluate(x, many, axis)[0] if many.size else np.empty(many.shape)
-    return _layout.rounded(log_probs.reshape(ids.shape), x.dtype)[()]
+    return _layout.rounded(log_probs.reshape(shape), x.dtype)[()]
 
 
 @dispatch.by_array
@@ -94,7 +94,8 @@ def selective_log_softmax_backward(
     array([[-0.5,  0.5]])
     """
     x, g = _layout.floats(logits, "logits"), _layout.floats(grad, "grad")
-    ids, many, axis = _class_ids(ids, x, axis)
+    ids = _checks.as_array("ids", ids)
+    _, many, axis = _class_ids(ids, x, axis)
     _checks.same_shape("grad", g, "ids", ids)
     _checks.same_dtype("grad", g, "logits", x)
     if out is not None:
@@ -115,11 +116,11 @@ def selective_log_softmax_backward(
 
 
 def _class_ids(ids, x, axis, name="ids"):
-    """The checked ids as they are, the same as int64 with the axis of `x` for the classes, and that axis."""
+    """The shape of the ids, checked copies of them as int64 with the axis of `x` for the classes, and that axis."""
     axis = _checks.axes(_checks.one_axis(axis), x.ndim)[0]
     ids = _checks.class_ids(ids, x.shape, axis, name)
-    many = ids.astype(np.int64)
-    return ids, many if ids.ndim == x.ndim else np.expand_dims(many, axis), axis
+    many = ids.astype(np.int64, copy=False)
+    return ids.shape, many if ids.ndim == x.ndim else np.expand_dims(many, axis), axis
 
 
 @np.errstate(invalid="ignore")

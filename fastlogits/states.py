@@ -136,7 +136,8 @@ class RowState:
         top_k = 0 if top_k is None else _checks.top_k("top_k", top_k)
         parts, at = {}, None
         if labels is not None:
-            parts["label"] = labels = _checks.class_indices(labels, layout.batch_shape)
+            # A copy: the state stays what it is, whoever writes to the labels later.
+            parts["label"] = labels = _checks.class_indices(labels, layout.batch_shape).copy()
             at = labels.astype(np.int64, copy=False) - first_class
         if label_logits is not None:
             shape = layout.batch_shape
@@ -337,8 +338,9 @@ def _joined(left, right):
         return np.where(leads, a[name], b[name]), np.where(leads, b[name], a[name])
 
     def moved(values):
-        """Sums of exp(x - m) in terms of the larger m."""
-        return np.where(np.isneginf(gap), 0, values * np.exp(gap))
+        """Sums of exp(x - m) in terms of the larger m; 0 where nothing is left of them, though gap may be -1e308."""
+        factor = np.exp(gap)
+        return np.where(factor == 0, 0, values * factor)
 
     parts = dict(a, peak=np.maximum(a["peak"], b["peak"]))
     if "label" in a:

@@ -52,7 +52,7 @@ ALLOWED = {
     "row_stats.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_filters.py": {"_checks"},
     "backends/_numpy_filters.py": {"backends"},
-    "filters.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch"},
+    "filters.py": {"_checks", "_checks_filters", "_layout", "backends", "config", "dispatch"},
     "sampling.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
     "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy"},
 }

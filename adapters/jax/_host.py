@@ -93,9 +93,9 @@ def selective_log_softmax_backward(g, x, ids, log_probs, out, *, axis):
 
 
 def labels_in_range(labels, out, *, classes):
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        raise _checks.bad_label(labels, classes, None)
     out[...] = labels
+    if out.size and (out.min() < 0 or out.max() >= classes):
+        raise _checks.bad_label(out, classes, None)
 
 
 def call_back(text, shape, dtype, *operands):

@@ -1,24 +1,45 @@
 """filter_logits and sample, by the compiled kernels."""
 
 from fastlogits.kernels cimport filters, sampling
-from fastlogits.kernels.primitives cimport BUCKETS, RULES, SECTIONS
+from fastlogits.kernels.primitives cimport NEEDED, ROOM, RULES
 
 include "_run.pxi"
 
 
-cdef inline double* scratch_of(Call* c) noexcept nogil:
-    """The calling thread's own."""
-    return c.states + omp_get_thread_num() * SECTIONS * max(c.classes, BUCKETS)
+ctypedef Py_ssize_t (*some_rows)(real* which, Call* call, double* scratch, Py_ssize_t start,
+                                 Py_ssize_t stop) noexcept nogil
+
+
+cdef void in_scratch(some_rows function, real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """All rows, in the calling thread's own memory; those for which it has no room in more."""
+    cdef double* own = c.states + omp_get_thread_num() * filters.size_of(filters.room_of(c.classes))
+    cdef double* larger
+    cdef Py_ssize_t row
+    own[ROOM] = <double>filters.room_of(c.classes)
+    row = function(which, c, own, start, stop)
+    while row < stop:
+        larger = <double*>malloc(filters.size_of(<Py_ssize_t>own[NEEDED]) * sizeof(double))
+        if larger == NULL:
+            c.out_of_memory = True
+            return
+        larger[ROOM] = own[NEEDED]
+        row = function(which, c, larger, row, row + 1)
+        free(larger)
+        row = function(which, c, own, row, stop)
 
 
 cdef int run_in_scratch(chunk function, real* which, Call* call, int threads) except -1:
-    call.states = <double*>malloc(threads * SECTIONS * max(call.classes, BUCKETS) * sizeof(double))
+    call.out_of_memory = False
+    call.states = <double*>malloc(threads * filters.size_of(filters.room_of(call.classes)) * sizeof(double))
     if call.states == NULL:
         raise MemoryError
     try:
-        return run(function, which, call, call.rows, call.classes, threads)
+        run(function, which, call, call.rows, call.classes, threads)
     finally:
         free(call.states)
+    if call.out_of_memory:
+        raise MemoryError
+    return 0
 
 
 cdef Call rules_call(cnp.ndarray x, Py_ssize_t x_stride, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes):
@@ -28,10 +49,14 @@ cdef Call rules_call(cnp.ndarray x, Py_ssize_t x_stride, cnp.ndarray rules, Py_s
     return call
 
 
-cdef void filter_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+cdef Py_ssize_t some_filtered(real* which, Call* c, double* scratch, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[2 * BLOCK + LINE]
-    filters.filter_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.rules, c.rules_stride, c.classes,
-                        scratch_of(c), work, c.storage, start, stop)
+    return filters.filter_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.rules, c.rules_stride, c.classes,
+                               scratch, work, c.storage, start, stop)
+
+
+cdef void filter_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    in_scratch(<some_rows>some_filtered, which, c, start, stop)
 
 
 cdef int filter_of(real* which, Call* call, int threads) except -1:
@@ -49,10 +74,14 @@ def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t ro
         filter_of(<float*>NULL, &call, threads)
 
 
-cdef void sample_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+cdef Py_ssize_t some_drawn(real* which, Call* c, double* scratch, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     cdef real work[2 * BLOCK + LINE]
-    sampling.sample_rows(<real*>c.x, c.x_stride, c.rules, c.rules_stride, c.labels, c.key_0, c.key_1, c.indices,
-                         c.losses, c.classes, scratch_of(c), work, c.storage, start, stop)
+    return sampling.sample_rows(<real*>c.x, c.x_stride, c.rules, c.rules_stride, c.labels, c.key_0, c.key_1, c.indices,
+                                c.losses, c.classes, scratch, work, c.storage, start, stop)
+
+
+cdef void sample_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    in_scratch(<some_rows>some_drawn, which, c, start, stop)
 
 
 cdef int sample_of(real* which, Call* call, int threads) except -1:

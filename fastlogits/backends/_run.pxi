@@ -83,6 +83,7 @@ cdef struct Call:
     int64_t key_0, key_1
     double* peaks
     double* rests
+    bint out_of_memory
     Options options, in_tile
 
 ctypedef void (*chunk)(real* which, Call* call, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

@@ -180,7 +180,7 @@ def _add_calibrate(commands):
     parser.add_argument("labels", type=_type(formats.place), metavar="LABELS", help=OPTIONS["labels"]["help"])
     parser.add_argument("--ignore-index", **OPTIONS["ignore_index"])
     parser.add_argument(
-        "--bins", type=_type(_checks.thread_count, "--bins"), default=15, metavar="N", help="of confidence; default: 15"
+        "--bins", type=_type(_checks.count, "--bins"), default=15, metavar="N", help="of confidence; default: 15"
     )
     for option, (suffixes, content) in FILES.items():
         about = f"{content}, into a {' or '.join(suffixes)}"

@@ -15,7 +15,7 @@ cdef struct Options:
     int keep
 
 @cython.locals(bad=Py_ssize_t, valid=Py_ssize_t, row=Py_ssize_t, kept=bint, inside=bint, label=int64_t,
-               by_label=double)
+               term=double, added=double, lost=double)
 cdef Py_ssize_t count_labels(int64_t* labels, real* weight, double* sample_weight, Py_ssize_t rows, Options* options,
                              double* total) noexcept nogil
 

@@ -33,12 +33,16 @@ def count_labels(labels, weight, sample_weight, rows, options, total):
             if label != options.ignore_index and (label < 0 or label >= options.classes):
                 return row
     if options.weighted or options.sampled:
-        total[0] = 0.0
+        added = 0.0
+        lost = 0.0
         for row in range(rows):
             label = labels[row]
             if label != options.ignore_index:
-                by_label = weight[label] if options.weighted else 1.0
-                total[0] += by_label * (sample_weight[row] if options.sampled else 1.0)
+                term = weight[label] if options.weighted else 1.0
+                term *= sample_weight[row] if options.sampled else 1.0
+                lost += primitives.rounded_away(added, term)
+                added += term
+        total[0] = added + lost
     return -1
 
 

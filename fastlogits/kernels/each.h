@@ -35,6 +35,7 @@ static inline void F(exp_each)(const REAL *x, const REAL *shift, ptrdiff_t n, do
 #undef BITS
 #undef VECTOR
 #undef VECTOR_BITS
+#undef VECTOR_WORDS
 #undef F
 #undef EXP2
 #undef MM

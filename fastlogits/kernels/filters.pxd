@@ -3,8 +3,13 @@ from libc cimport math
 from fastlogits.kernels cimport primitives, softmax
 from fastlogits.kernels.primitives cimport real
 
+@cython.locals(spans=Py_ssize_t)
+cdef Py_ssize_t room_of(Py_ssize_t classes) noexcept nogil
+
+cdef Py_ssize_t size_of(Py_ssize_t room) noexcept nogil
+
 @cython.locals(room=Py_ssize_t)
-cdef double* section(double* scratch, Py_ssize_t index, Py_ssize_t classes) noexcept nogil
+cdef double* section(double* scratch, Py_ssize_t index) noexcept nogil
 
 @cython.locals(j=Py_ssize_t, logits="real*", z="real*", divisor=real)
 cdef real* scaled(real* x, Py_ssize_t at, Py_ssize_t size, double temperature, real* work, int storage) noexcept nogil
@@ -21,8 +26,8 @@ cdef void widen(real* x, Py_ssize_t at, Py_ssize_t size, double temperature, dou
 cdef double row_mass(real* x, Py_ssize_t at, Py_ssize_t classes, double temperature, double peak, double* scratch,
                      real* work, int storage) noexcept nogil
 
-@cython.locals(span=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, n=Py_ssize_t, peaks="double*",
-               survivors="double*", ids="double*", z="real*")
+@cython.locals(span=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, j=Py_ssize_t, n=Py_ssize_t, more=Py_ssize_t,
+               room=Py_ssize_t, peaks="double*", survivors="double*", ids="double*", z="real*")
 cdef Py_ssize_t gather(real* x, Py_ssize_t at, Py_ssize_t classes, double temperature, double bound, double* scratch,
                        real* work, int storage) noexcept nogil
 
@@ -36,11 +41,10 @@ cdef double unit_of(double span) noexcept nogil
 @cython.locals(narrowed="double*", narrowed_mass="double*", histogram="double*", found="double*", before=double,
                high=double, low=double, unit=double, rate=double, gap=double, last=Py_ssize_t,
                b=Py_ssize_t, i=Py_ssize_t, chosen=Py_ssize_t, size=Py_ssize_t)
-cdef double select(double* key, double* mass, Py_ssize_t n, double total, double rest, double* scratch,
-                   Py_ssize_t classes) noexcept nogil
+cdef double select(double* key, double* mass, Py_ssize_t n, double total, double rest, double* scratch) noexcept nogil
 
 @cython.locals(ones="double*", i=Py_ssize_t)
-cdef double nth(double* key, Py_ssize_t n, Py_ssize_t count, double* scratch, Py_ssize_t classes) noexcept nogil
+cdef double nth(double* key, Py_ssize_t n, Py_ssize_t count, double* scratch) noexcept nogil
 
 @cython.locals(i=Py_ssize_t, count=Py_ssize_t)
 cdef Py_ssize_t count_at(double* key, Py_ssize_t n, double threshold) noexcept nogil
@@ -48,28 +52,26 @@ cdef Py_ssize_t count_at(double* key, Py_ssize_t n, double threshold) noexcept n
 @cython.locals(above=Py_ssize_t, i=Py_ssize_t, kept=Py_ssize_t, place=Py_ssize_t, at_threshold=Py_ssize_t,
                survivors="double*", mass="double*", ids="double*")
 cdef Py_ssize_t keep(double* key, Py_ssize_t n, double threshold, Py_ssize_t first, Py_ssize_t last, int ties,
-                     Py_ssize_t min_keep, double* scratch, Py_ssize_t classes) noexcept nogil
+                     Py_ssize_t min_keep, double* scratch) noexcept nogil
 
 @cython.locals(survivors="double*", mass="double*", found="double*", rest=double, threshold=double,
                at_threshold=Py_ssize_t, stay=Py_ssize_t, first=Py_ssize_t)
-cdef Py_ssize_t keep_top_p(Py_ssize_t n, double top_p, double total, Py_ssize_t min_keep, double* scratch,
-                           Py_ssize_t classes) noexcept nogil
+cdef Py_ssize_t keep_top_p(Py_ssize_t n, double top_p, double total, Py_ssize_t min_keep, double* scratch) noexcept nogil
 
 @cython.locals(survivors="double*", mass="double*", lowest=double, i=Py_ssize_t)
 cdef Py_ssize_t keep_probable(Py_ssize_t n, double cutoff, double total, int ties, Py_ssize_t min_keep,
-                              double* scratch, Py_ssize_t classes) noexcept nogil
+                              double* scratch) noexcept nogil
 
 @cython.locals(survivors="double*", mass="double*", terms="double*", i=Py_ssize_t)
-cdef double mean(Py_ssize_t n, double peak, double total, double* scratch, Py_ssize_t classes) noexcept nogil
+cdef double mean(Py_ssize_t n, double peak, double total, double* scratch) noexcept nogil
 
 @cython.locals(survivors="double*", mass="double*", key="double*", center=double, gap=double, threshold=double,
                i=Py_ssize_t)
 cdef Py_ssize_t keep_typical(Py_ssize_t n, double typical_p, double peak, double total, Py_ssize_t min_keep,
-                             double* scratch, Py_ssize_t classes) noexcept nogil
+                             double* scratch) noexcept nogil
 
 @cython.locals(entropy=double)
-cdef double eta_cutoff(Py_ssize_t n, double eta, double peak, double total, double* scratch,
-                       Py_ssize_t classes) noexcept nogil
+cdef double eta_cutoff(Py_ssize_t n, double eta, double peak, double total, double* scratch) noexcept nogil
 
 @cython.locals(top_k=Py_ssize_t, count=Py_ssize_t, spans=Py_ssize_t, bound=double, least=double, peaks="double*")
 cdef double first_bound(double* rules, Py_ssize_t at, Py_ssize_t classes, double peak, double total,
@@ -93,6 +95,6 @@ cdef void divide_row(real* x, Py_ssize_t at, real* y, Py_ssize_t y_at, Py_ssize_
 
 @cython.locals(survivors="double*", ids="double*", value="real*", row=Py_ssize_t, at=Py_ssize_t, y_at=Py_ssize_t,
                rules_at=Py_ssize_t, temperature=double, n=Py_ssize_t, i=Py_ssize_t)
-cdef void filter_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, double* rules,
+cdef Py_ssize_t filter_rows(real* x, Py_ssize_t x_stride, real* y, Py_ssize_t y_stride, double* rules,
                       Py_ssize_t rules_stride, Py_ssize_t classes, double* scratch, real* work, int storage,
                       Py_ssize_t start, Py_ssize_t stop) noexcept nogil

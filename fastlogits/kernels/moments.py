@@ -59,7 +59,8 @@ def finish(x, at, label, results, row, rows, classes, beta, state, work, storage
         if its_sum != 0.0:
             below = beta * (peak - state[fields + primitives.BLOCK_PEAK])
             factor = softmax.rescale(peak, block, beta, state) / norm
-            gap += factor * (state[fields + primitives.BLOCK_GAP] + its_sum * below)
+            # Infinite, perhaps, of a block so far below that nothing is left of it: factor is 0.
+            gap += primitives.weigh(factor, state[fields + primitives.BLOCK_GAP] + its_sum * below)
             square += factor * factor * state[fields + primitives.BLOCK_SQUARE]
     spread = 0.0
     for block in range(softmax.blocks_of(classes)):
@@ -69,7 +70,7 @@ def finish(x, at, label, results, row, rows, classes, beta, state, work, storage
             below = beta * (peak - state[fields + primitives.BLOCK_PEAK])
             factor = softmax.rescale(peak, block, beta, state) / norm
             away = state[fields + primitives.BLOCK_GAP] / its_sum + below - gap
-            spread += factor * (state[fields + primitives.BLOCK_SPREAD] + its_sum * away * away)
+            spread += primitives.weigh(factor, state[fields + primitives.BLOCK_SPREAD] + its_sum * away * away)
     results[row] = state[primitives.REST] if peak > primitives.NEG_INF else primitives.NAN
     results[rows + row] = peak - picked[0]
     results[2 * rows + row] = gap

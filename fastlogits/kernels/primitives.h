@@ -39,10 +39,13 @@ enum {
     SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS
 };
 enum { BEFORE, ONE };
+/* What the scratch memory of the filters begins with; room for survivors that it has at least, if there may be more. */
+enum { ROOM, NEEDED, FIRST_SECTION = 8, NO_ROOM = -2, MOST_ROOM = 1 << 20 };
 enum { TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES };
 enum { ALL_TIES, FIRST_TIES, LAST_TIES };
 enum { SPAN = 256, BUCKETS = 2048 };
 #define LOWEST -1.7976931348623157e308
+#define NEAR 0x1p-42
 #define LOG2_E 1.4426950408889634
 
 /* Of Philox, which is made of 32-bit words. */
@@ -71,8 +74,10 @@ enum { DISCARD = 0, KEEP = 1, KEEP_PADDED = 2 };
 
 typedef float f32v __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t i32v __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t u32v __attribute__((vector_size(VECTOR_BYTES)));
 typedef double f64v __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t i64v __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint64_t u64v __attribute__((vector_size(VECTOR_BYTES)));
 
 /* A product as it rounds: not fused with the sum that it goes to. */
 #if defined(__x86_64__)
@@ -87,7 +92,8 @@ typedef int64_t i64v __attribute__((vector_size(VECTOR_BYTES)));
 
 /* 2^t for t = d * rate, d <= 0, exactly 0 below the smallest normal number: 2^(t - n) by a minimax polynomial whose
    error (0.02 eps for float, 0.08 for double) is far below the rounding, n added to the exponent. Adding 1.5 * 2^23
-   rounds to the nearest integer and leaves it in the low bits. Written once for scalars and vectors. */
+   rounds to the nearest integer and leaves it in the low bits. Written once for scalars and vectors; the integers I are
+   unsigned, since those of a d that comes to 0, or to NaN, overflow. */
 #define EXP2_BODY(T, I, d, rate, MAGIC, BIAS, SHIFT, POLYNOMIAL)                                                       \
     T shifted = d * rate + MAGIC;                                                                                      \
     T whole = shifted - MAGIC;                                                                                         \
@@ -136,6 +142,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define BITS uint32_t
 #define VECTOR f32v
 #define VECTOR_BITS i32v
+#define VECTOR_WORDS u32v
 #define F(name) __pyx_fuse_0##name
 #define EXP2(T, I, d, rate) EXP2_BODY(T, I, d, rate, 12582912.0f, 0x3f800000, 23, EXP2_F32)
 #define MM(name) name##_ps
@@ -155,6 +162,7 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 #define BITS uint64_t
 #define VECTOR f64v
 #define VECTOR_BITS i64v
+#define VECTOR_WORDS u64v
 #define F(name) __pyx_fuse_1##name
 #define EXP2(T, I, d, rate) EXP2_BODY(T, I, d, rate, 6755399441055744.0, 0x3ff0000000000000, 52, EXP2_F64)
 #define MM(name) name##_pd
@@ -175,9 +183,9 @@ ALWAYS_INLINE double __pyx_fuse_1tanh_near(double u, double z)
 ALWAYS_INLINE float __pyx_fuse_0log1p(float x)
 {
     float u = 1.0f + x;
-    union { float real; int32_t bits; } mantissa = {.real = u};
-    int32_t bits = mantissa.bits + (0x3f800000 - 0x3f3504f3);
-    float k = (float)((bits >> 23) - 127);
+    union { float real; uint32_t bits; } mantissa = {.real = u};
+    uint32_t bits = mantissa.bits + (0x3f800000 - 0x3f3504f3);
+    float k = (float)((int32_t)(bits >> 23) - 127);
     mantissa.bits = (bits & 0x007fffff) + 0x3f3504f3;
     float f = mantissa.real - 1.0f, s = f / (2.0f + f), z = s * s, half = 0.5f * f * f;
     float r = z * (0.66666663f + z * (0.40000972152f + z * (0.28498786688f + z * 0.24279078841f)));
@@ -187,9 +195,9 @@ ALWAYS_INLINE float __pyx_fuse_0log1p(float x)
 ALWAYS_INLINE double __pyx_fuse_1log1p(double x)
 {
     double u = 1.0 + x;
-    union { double real; int64_t bits; } mantissa = {.real = u};
-    int64_t bits = mantissa.bits + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
-    double k = (double)(int32_t)((bits >> 52) - 1023);
+    union { double real; uint64_t bits; } mantissa = {.real = u};
+    uint64_t bits = mantissa.bits + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
+    double k = (double)((int32_t)(bits >> 52) - 1023);
     mantissa.bits = (bits & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd;
     double f = mantissa.real - 1.0, s = f / (2.0 + f), z = s * s, half = 0.5 * f * f;
     double r = z * (6.666666666666735130e-01 + z * (3.999999999940941908e-01 + z * (2.857142874366239149e-01 + z * (

@@ -15,6 +15,7 @@ cdef extern from "primitives.h" nogil:
     enum: NATIVE, FLOAT16, BFLOAT16, STREAMED
     enum: SURVIVOR, SURVIVOR_MASS, SURVIVOR_ID, KEY, NARROWED, NARROWED_MASS, SPAN_PEAK, HISTOGRAM, FOUND, SECTIONS
     enum: BEFORE, ONE
+    enum: ROOM, NEEDED, FIRST_SECTION, NO_ROOM, MOST_ROOM
     enum: TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP, RULES
     enum: ALL_TIES, FIRST_TIES, LAST_TIES
     enum: SPAN, BUCKETS
@@ -22,7 +23,7 @@ cdef extern from "primitives.h" nogil:
     const double INF "(double)INFINITY"
     const double NEG_INF "-(double)INFINITY"
     const double NAN "(double)NAN"
-    const double LOWEST
+    const double LOWEST, NEAR
     const int64_t WORD, MULTIPLIER_0, MULTIPLIER_1, WEYL_0, WEYL_1
 
     real* stretch(real* x, Py_ssize_t at, Py_ssize_t n)

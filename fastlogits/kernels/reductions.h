@@ -219,7 +219,8 @@ static inline REAL F(maximum_or_nan)(const REAL *x, ptrdiff_t n)
     return found ? (REAL)NAN : F(largest_lane)(F(larger_lanes)(m0, m1));
 }
 
-/* The first i with x_i equal to value, or both NaN; value must be there. */
+/* The first i with x_i equal to value, or both NaN. It is there, unless somebody has written to x since it was found;
+   then the result is some i all the same. */
 static inline ptrdiff_t F(find)(const REAL *x, ptrdiff_t n, REAL value)
 {
     VECTOR wanted = F(splat)(value);
@@ -227,7 +228,7 @@ static inline ptrdiff_t F(find)(const REAL *x, ptrdiff_t n, REAL value)
         VECTOR v = i + WIDTH <= n ? F(read)(x + i) : F(read_tail)(x + i, n - i, value);
         unsigned found = value == value ? F(equal)(v, wanted) : F(any_nan)(v, v);
         if (found)
-            return i + __builtin_ctz(found);
+            return i + __builtin_ctz(found) < n ? i + __builtin_ctz(found) : n - 1;
     }
     return n - 1;
 }

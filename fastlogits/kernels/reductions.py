@@ -215,7 +215,7 @@ def maximum_or_nan(x, n):
 
 
 def find(x, n, value):
-    """The first i with x_i equal to value, or both NaN; value must be there."""
+    """The first i with x_i equal to value, or both NaN; some i if it has gone, see reductions.h."""
     w = machine.width(x)
     wanted = machine.splat(value, x)
     i = 0
@@ -223,6 +223,6 @@ def find(x, n, value):
         lanes = machine.read(x, i) if i + w <= n else machine.read_tail(x, i, n - i, value)
         found = machine.first_equal(lanes, wanted) if value == value else machine.first_nan(lanes)
         if found < w:
-            return i + found
+            return min(i + found, n - 1)
         i += w
     return n - 1

@@ -78,8 +78,9 @@ def merge_moments(blocks, state):
         fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
         gap = state[fields + primitives.BLOCK_PEAK] - state[primitives.PEAK]
         if state[fields + primitives.BLOCK_PEAK] > primitives.NEG_INF:
+            # Infinite, perhaps, of a block so far below that nothing is left of it.
             moment = state[fields + primitives.BLOCK_GAP] + gap * state[fields + primitives.BLOCK_SUM]
-            term = math.exp(gap) * moment
+            term = primitives.weigh(math.exp(gap), moment)
             lost += primitives.rounded_away(total, term)
             total += term
     return total + lost

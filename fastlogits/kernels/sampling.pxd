@@ -24,11 +24,10 @@ cdef Py_ssize_t draw(real* x, Py_ssize_t at, double temperature, double uniform,
 @cython.locals(survivors="double*", mass="double*", ids="double*", sums="double*", left="double*", top=Py_ssize_t,
                top_mass=double, blocks=Py_ssize_t, block=Py_ssize_t, start=Py_ssize_t, size=Py_ssize_t, rest=double,
                chosen=Py_ssize_t, target=double)
-cdef Py_ssize_t draw_survivor(Py_ssize_t n, double uniform, double* log_prob, double* scratch,
-                              Py_ssize_t classes) noexcept nogil
+cdef Py_ssize_t draw_survivor(Py_ssize_t n, double uniform, double* log_prob, double* scratch) noexcept nogil
 
 @cython.locals(row=Py_ssize_t, at=Py_ssize_t, rules_at=Py_ssize_t, temperature=double, uniform=double,
                log_prob="double*", n=Py_ssize_t)
-cdef void sample_rows(real* x, Py_ssize_t x_stride, double* rules, Py_ssize_t rules_stride, int64_t* numbers,
+cdef Py_ssize_t sample_rows(real* x, Py_ssize_t x_stride, double* rules, Py_ssize_t rules_stride, int64_t* numbers,
                       int64_t key_0, int64_t key_1, Py_ssize_t* ids, double* log_probs, Py_ssize_t classes,
                       double* scratch, real* work, int storage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

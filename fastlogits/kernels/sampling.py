@@ -27,7 +27,7 @@ def reach(mass, n, target, left):
 
 def find_top(x, at, classes, temperature, peak, scratch, work, storage):
     """The first j with z_j = peak."""
-    peaks = filters.section(scratch, primitives.SPAN_PEAK, classes)
+    peaks = filters.section(scratch, primitives.SPAN_PEAK)
     span = 0
     while peaks[span] < peak:
         span += 1
@@ -59,9 +59,9 @@ def draw(x, at, temperature, uniform, log_prob, classes, scratch, work, storage)
     log_prob[0] = 0.0
     if temperature == 0.0:
         return top
-    wide = filters.section(scratch, primitives.KEY, classes)
-    sums = filters.section(scratch, primitives.NARROWED, classes)
-    left = filters.section(scratch, primitives.FOUND, classes)
+    wide = filters.section(scratch, primitives.KEY)
+    sums = filters.section(scratch, primitives.NARROWED)
+    left = filters.section(scratch, primitives.FOUND)
     blocks = softmax.blocks_of(classes)
     rest = 0.0
     for block in range(blocks):
@@ -74,20 +74,20 @@ def draw(x, at, temperature, uniform, log_prob, classes, scratch, work, storage)
         return top
     block = reach(sums, blocks, target, left)
     size = others(x, at, block, top, classes, temperature, wide, work, storage)
-    mass = filters.section(scratch, primitives.SURVIVOR_MASS, classes)
+    mass = filters.section(scratch, primitives.SURVIVOR_MASS)
     primitives.keep_exp(wide, size, peak, 1.0, mass, primitives.KEEP)
     j = reach(mass, size, left[0], left)
     log_prob[0] += wide[j] - peak
     return block * primitives.BLOCK + j
 
 
-def draw_survivor(n, uniform, log_prob, scratch, classes):
+def draw_survivor(n, uniform, log_prob, scratch):
     """A class of the n survivors."""
-    survivors = filters.section(scratch, primitives.SURVIVOR, classes)
-    mass = filters.section(scratch, primitives.SURVIVOR_MASS, classes)
-    ids = filters.section(scratch, primitives.SURVIVOR_ID, classes)
-    sums = filters.section(scratch, primitives.NARROWED, classes)
-    left = filters.section(scratch, primitives.FOUND, classes)
+    survivors = filters.section(scratch, primitives.SURVIVOR)
+    mass = filters.section(scratch, primitives.SURVIVOR_MASS)
+    ids = filters.section(scratch, primitives.SURVIVOR_ID)
+    sums = filters.section(scratch, primitives.NARROWED)
+    left = filters.section(scratch, primitives.FOUND)
     top = primitives.find(survivors, n, primitives.maximum(survivors, n))
     top_mass = mass[top]
     mass[top] = 0.0
@@ -112,7 +112,10 @@ def sample_rows(
     x, x_stride, rules, rules_stride, numbers, key_0, key_1, ids, log_probs, classes,
     scratch, work, storage, start, stop,
 ):  # fmt: skip
-    """ids_i drawn, log_probs_i of it; ids_i = -1 for a row with NaN or +inf, -2 for one of nothing but -inf."""
+    """ids_i drawn, log_probs_i of it; ids_i = -1 for a row with NaN or +inf, -2 for one of nothing but -inf.
+
+    Returns `stop`, or the row for which there is no room.
+    """
     for row in range(start, stop):
         at = row * x_stride
         rules_at = row * rules_stride
@@ -123,4 +126,7 @@ def sample_rows(
             ids[row] = draw(x, at, temperature, uniform, log_prob, classes, scratch, work, storage)
         else:
             n = filters.filter_row(x, at, rules, rules_at, classes, scratch, work, storage)
-            ids[row] = draw_survivor(n, uniform, log_prob, scratch, classes) if n > 0 else -1 if n < 0 else -2
+            if n == primitives.NO_ROOM:
+                return row
+            ids[row] = draw_survivor(n, uniform, log_prob, scratch) if n > 0 else -1 if n < 0 else -2
+    return stop

@@ -129,7 +129,7 @@ ALWAYS_INLINE unsigned F(equal)(VECTOR a, VECTOR b)
 
 ALWAYS_INLINE VECTOR F(exp_lanes)(VECTOR d, VECTOR rate, VECTOR floor)
 {
-    EXP2(VECTOR, VECTOR_BITS, d, rate)
+    EXP2(VECTOR, VECTOR_WORDS, d, rate)
     return F(zero_below)(d, floor, p);
 }
 
