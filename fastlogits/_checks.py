@@ -369,7 +369,7 @@ def form_of_ids(ids, shape, axis):
         raise TypeError(f"ids: expected integers, got {ids.dtype}")
 
 
-# Compiled kernels
+# Backends
 
 
 def instruction_set(value):
@@ -384,3 +384,17 @@ def missing_instruction_set(name, built):
         f"there are no compiled kernels for instruction set {name!r} that run on this processor ({has}); "
         "set FASTLOGITS_ISA=auto, or build fastlogits here from source"
     )
+
+
+def backend_fails(name, error):
+    return RuntimeWarning(f"backend {name!r} is passed over, since it fails: {type(error).__name__}: {error}")
+
+
+def not_cached(reason):
+    return RuntimeWarning(
+        f"Numba's cache: {reason}; each process compiles what it calls. NUMBA_CACHE_DIR names another folder"
+    )
+
+
+def no_threads(error):
+    return RuntimeWarning(f"Numba has no threading layer, so one thread does all: {error}")
