@@ -18,7 +18,8 @@ SCALE_RANGE = (1e-36, 1e36)
 def as_array(name, values):
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got a masked one; pass its .data, and where=~mask")
-    if hasattr(values, "__dask_graph__"):
+    # xarray's arrays have the method in memory too.
+    if hasattr(values, "__dask_graph__") and values.__dask_graph__() is not None:
         raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
     return np.asarray(values)
 
@@ -85,7 +86,7 @@ def same_dtype(name, array, other_name, other):
 
 
 def where(value, shape):
-    value = np.asarray(value)
+    value = as_array("where", value)
     if value.dtype != bool:
         raise TypeError(f"where: expected bool, got {value.dtype}")
     try:
@@ -384,10 +385,6 @@ def missing_instruction_set(name, built):
         f"there are no compiled kernels for instruction set {name!r} that run on this processor ({has}); "
         "set FASTLOGITS_ISA=auto, or build fastlogits here from source"
     )
-
-
-def backend_fails(name, error):
-    return RuntimeWarning(f"backend {name!r} is passed over, since it fails: {type(error).__name__}: {error}")
 
 
 def not_cached(reason):

@@ -6,8 +6,6 @@ import warnings
 
 import numpy as np
 
-from fastlogits import _checks
-
 NAMES = ("cython", "numba", "numpy")  # in order of preference
 
 REMEDIES = {
@@ -38,5 +36,6 @@ def _first():
         except ImportError:  # not installed
             continue
         except Exception as error:
-            warnings.warn(_checks.backend_fails(name, error), stacklevel=2)
+            fault = f"{type(error).__name__}: {error}"
+            warnings.warn(f"backend {name!r} is passed over, since it fails: {fault}", RuntimeWarning, stacklevel=2)
     return importlib.import_module(f"{__name__}.{NAMES[-1]}")
