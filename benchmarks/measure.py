@@ -47,7 +47,7 @@ def work(args):
             cell |= measure(name, inputs, libraries, list(rivals), cache, args)
             cell["limits"] = bounds.of(common.OPERATIONS[name], inputs.logits.size, inputs.logits.itemsize)
             progress.clear()
-            print(*map(report.line, report.rows_of(cell)), sep="\n", flush=True)
+            print(*map(report.line, report.rows_of(cell)), *report.wrong_peers(cell), sep="\n", flush=True)
             results["cells"] = [c for c in results["cells"] if report.key(c) != report.key(cell)] + [cell]
             report.save(results, output)
     results.setdefault("limits", {})[f"{isa}, threads {threads}"] = bounds.summary()

@@ -135,6 +135,7 @@ def summary(results):
         lines.append(f"limits, {name}: {figures}")
     for cell in results["cells"]:
         lines += [f"FAILED: {' '.join(map(str, key(cell)))} {who}: {why}" for who, why in failures(cell)]
+        lines += wrong_peers(cell)
     noisy = sum(row.noisy for row in rows)
     if noisy:
         lines.append(
@@ -146,6 +147,15 @@ def summary(results):
 
 def failures(cell):
     return [(who, why) for who, why in cell["absent"].items() if who in BACKENDS]
+
+
+def wrong_peers(cell):
+    """Lines about peers that were not timed since their result is wrong: "-" in the table says they do not offer it."""
+    return [
+        f"WRONG RESULT, not timed: {' '.join(map(str, key(cell)))} {who}: {why}"
+        for who, why in cell["absent"].items()
+        if who not in BACKENDS and why.startswith("AssertionError")
+    ]
 
 
 def geometric_mean(values):

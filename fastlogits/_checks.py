@@ -21,7 +21,8 @@ SCALE_RANGE = (1e-36, 1e36)
 def as_array(name, values):
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got a masked one; pass its .data, and where=~mask")
-    if hasattr(values, "__dask_graph__"):
+    # xarray's arrays have the method in memory too.
+    if hasattr(values, "__dask_graph__") and values.__dask_graph__() is not None:
         raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
     return np.asarray(values)
 
@@ -88,7 +89,7 @@ def same_dtype(name, array, other_name, other):
 
 
 def where(value, shape):
-    value = np.asarray(value)
+    value = as_array("where", value)
     if value.dtype != bool:
         raise TypeError(f"where: expected bool, got {value.dtype}")
     try:
@@ -384,7 +385,7 @@ def form_of_ids(ids, shape, axis, name="ids"):
         raise TypeError(f"{name}: expected integers, got {ids.dtype}")
 
 
-# Compiled kernels
+# Backends
 
 
 def instruction_set(value):
@@ -399,3 +400,13 @@ def missing_instruction_set(name, built):
         f"there are no compiled kernels for instruction set {name!r} that run on this processor ({has}); "
         "set FASTLOGITS_ISA=auto, or build fastlogits here from source"
     )
+
+
+def not_cached(reason):
+    return RuntimeWarning(
+        f"Numba's cache: {reason}; each process compiles what it calls. NUMBA_CACHE_DIR names another folder"
+    )
+
+
+def no_threads(error):
+    return RuntimeWarning(f"Numba has no threading layer, so one thread does all: {error}")

@@ -188,7 +188,7 @@ def evaluate(
     if soft:
         x, targets = _promoted(x, _layout.floats(labels, "labels"))
         layout = _layout.of(x, axis)
-        targets, target_stride = layout.bring(targets)
+        target_stride = layout.stride_of(targets)
     if weight is not None:
         weight = _checks.weights("weight", weight, (layout.classes,), _layout.COMPUTE[x.dtype]).ravel()
     if sample_weight is not None:
@@ -214,9 +214,6 @@ def evaluate(
     if divisor is None:
         divisor = total if reduction == "mean" else 1.0
 
-    stride = layout.stride
-    if stride is None:
-        x, stride = layout.bring(x)
     grad, grad_stride = None, 0
     if with_grad:
         # Nothing counted, nothing to learn: without this, 0 / 0 would be the gradient of rows of weight 0.
@@ -224,11 +221,15 @@ def evaluate(
         grad, grad_stride = layout.destination(out if x.dtype == dtype else None, x.dtype)
     losses = np.empty(layout.rows)
     if x.size:
-        backend.cross_entropy(
-            x, grad, indices, targets, weight, sample_weight, grad_loss, losses,
-            layout.outer, layout.classes, layout.inner, stride, grad_stride, target_stride,
-            ignore_index, *options, grad_scale, config.threads(x.size),
-        )
+        strides = layout.stride, target_stride, grad_stride
+        for rows, outer, inner, arrays, each in layout.parts((x, targets, grad), strides, reads=2):
+            logits, shares, gradient = arrays
+            own = [None if values is None else values[rows] for values in (indices, sample_weight, grad_loss, losses)]
+            backend.cross_entropy(
+                logits, gradient, own[0], shares, weight, *own[1:],
+                outer, layout.classes, inner, each[0], each[2], each[1],
+                ignore_index, *options, grad_scale, config.threads(x.size),
+            )
     else:
         losses.fill(0.0)
     if with_grad:

@@ -9,8 +9,10 @@ import numpy as np
 
 from fastlogits import _checks
 
-# JAX defines its concrete arrays in jaxlib.
-FRAMEWORKS = {"torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "dask": "dask"}
+# JAX defines its concrete arrays in jaxlib. fastlogits.numpy serves what holds an array and names its axes.
+FRAMEWORKS = {
+    "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "dask": "dask", "xarray": "numpy",
+}  # fmt: skip
 
 
 def adapter(array):

@@ -2,10 +2,12 @@
 
 import collections
 import functools
+import warnings
 
 import numba
 import numpy as np
 
+from fastlogits import _checks
 from fastlogits._memory import LAST_CACHE
 from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_text import machine, primitives
@@ -90,9 +92,18 @@ def run(driver, items, threads, classes, lanes, options, *args, fields=STATE, ke
 
 
 def available(threads):
-    """As many as Numba can give: one where its only threading layer aborts on concurrent callers."""
-    numba.get_num_threads()  # starts them, so that their layer is known
-    return 1 if numba.threading_layer() == "workqueue" else min(threads, numba.config.NUMBA_NUM_THREADS)
+    """As many as Numba can give: one where its only threading layer aborts on concurrent callers, or none loads."""
+    return 1 if threading_layer() in (None, "workqueue") else min(threads, numba.config.NUMBA_NUM_THREADS)
+
+
+@functools.cache
+def threading_layer():
+    try:
+        numba.get_num_threads()  # starts them, so that their layer is known
+    except ValueError as error:
+        warnings.warn(_checks.no_threads(str(error).partition("\n")[0]), stacklevel=2)
+        return None
+    return numba.threading_layer()
 
 
 def share(driver, threads, start, stop, *args):
