@@ -10,7 +10,7 @@ import numpy as np
 
 import fastlogits
 from fastlogits import _checks, config
-from fastlogits.cli import formats
+from fastlogits.cli import formats, interrupts
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.plan import HELD, plan
 
@@ -66,6 +66,7 @@ class Blocks:
                 yield from self._in_order(pool, call, regions)
                 self.check_unchanged()
             except BaseException:
+                interrupts.heard()
                 self.stopped = True
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -33,7 +33,7 @@ class Job(Blocks):
         return {
             "fastlogits": fastlogits.__version__,
             "operation": args.op,
-            "options": vars(self.operation) | {"axis": self.axis, "dtype": args.dtype},
+            "options": self._options() | {"axis": self.axis, "dtype": args.dtype},
             "source": self._identity(args.source, self.source),
             "labels": self.labels and self._identity(args.labels, self.labels),
             "target": args.target.suffix,
@@ -41,6 +41,10 @@ class Job(Blocks):
             "instruction set": getattr(backend, "isa", None),
             "step": self.plan.step,
         }
+
+    def _options(self):
+        options = dict(vars(self.operation))
+        return options | options.pop("filters", {})
 
     @staticmethod
     def _identity(place, array):

@@ -3,6 +3,7 @@
 HOLDS                       names of the dtypes that it can hold
 SEVERAL                     whether a file holds several named arrays
 ROWS                        whether they must have first axes of one length
+FOLDER                      whether a folder is made, and no file
 NEEDS                       the libraries that it is made with
 open_array(path, key)       an array to read: `path`, `shape`, `dtype`, `chunks` (None, or lengths that are best read at
                             once), `fortran` (whether the first axis runs fastest), `ordered` (whether it is best
@@ -33,7 +34,7 @@ MODULES = {
     ".h5": "h5",
     ".hdf5": "h5",
 }
-NAME = re.compile(rf"(.*?({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL)
+NAME = re.compile(rf"(.*?({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL | re.IGNORECASE)
 NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"bool"}
 NUMBERS |= {"float16", "float32", "float64"}
 
@@ -70,7 +71,7 @@ def place(text):
     if not match:
         raise ValueError(f"expected a file of {', '.join(MODULES)}, got {text!r}")
     path, suffix, key = match.groups()
-    return Place(path, suffix, key)
+    return Place(path, suffix.lower(), key)
 
 
 def state(path):

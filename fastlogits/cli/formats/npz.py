@@ -17,6 +17,7 @@ from fastlogits.cli.regions import regions, steps
 HOLDS = NUMBERS
 SEVERAL = True
 ROWS = False
+FOLDER = False
 NEEDS = ()
 
 COPY = 1 << 24

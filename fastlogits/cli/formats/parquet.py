@@ -10,6 +10,7 @@ from fastlogits.cli.formats import NUMBERS, choose
 HOLDS = NUMBERS
 SEVERAL = True
 ROWS = True
+FOLDER = False
 NEEDS = ("pyarrow", "pyarrow.parquet", "pyarrow.compute")
 
 READ_AHEAD = 1 << 20

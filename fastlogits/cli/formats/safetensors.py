@@ -17,6 +17,7 @@ from fastlogits.cli.formats.raw import RawArray
 HOLDS = NUMBERS | {"bfloat16"}
 SEVERAL = True
 ROWS = False
+FOLDER = False
 NEEDS = ()
 
 CODES = {f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
