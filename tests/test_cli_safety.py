@@ -13,6 +13,7 @@ import time
 import files
 import numpy as np
 import pytest
+from commands import APPLY, interrupt, meddling, refused
 from conftest import need
 from files import FORMATS
 from subprocesses import environment
@@ -20,10 +21,7 @@ from test_cli_resume import content, finished, start, wait_for_blocks
 
 import fastlogits
 from fastlogits.cli import journal, main, whole
-from fastlogits.cli.job import Job
 from fastlogits.cli.partial import Partial
-
-APPLY = ["apply", "softmax", "x.npy", "out.npy"]
 
 
 @pytest.fixture
@@ -39,33 +37,6 @@ def large(folder, rng):
     """Logits of thousands of small blocks."""
     np.save("x.npy", rng.normal(size=(15000, 80)).astype(np.float32))
     return folder
-
-
-def refused(capsys, words):
-    capsys.readouterr()
-    assert main(words.split() if isinstance(words, str) else words) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
-def meddling(monkeypatch, meddle, after=3):
-    """Let `meddle` happen among the blocks of a run in this process."""
-    compute, left = Job.compute, [after]
-
-    def meddled(job, *args):
-        left[0] -= 1
-        if not left[0]:
-            meddle()
-        return compute(job, *args)
-
-    monkeypatch.setattr(Job, "compute", meddled)
-
-
-def interrupt(words):
-    """Leave what an interrupted run does."""
-    with pytest.MonkeyPatch.context() as context:
-        meddling(context, lambda: os.kill(os.getpid(), signal.SIGINT))
-        assert main([*words, "--memory", "400"]) == 130
 
 
 class TestSomebodyElse:

@@ -93,7 +93,9 @@ def _left(job, partial, args):
 def _differences(old, task):
     """In what the task of an interrupted run was another one."""
     found = [f"another {name}" for name in task if name not in ("step", "options") and task[name] != old.get(name)]
-    before = old.get("options") or {}
+    before = old.get("options")
+    if not isinstance(before, dict):
+        return [*found, "another set of options"]
     for name, value in task["options"].items():
         if value != before.get(name):
             found.append(f"--{name.replace('_', '-')} {before.get(name)} instead of {value}")

@@ -26,6 +26,9 @@ class Blocks:
 
     def __init__(self, args, source, labels, ignore_index=None, dtype=None):
         self.source, self.labels, self.ignore_index = source, labels, ignore_index
+        if args.source.format.ROWS and len(source.shape) == 1:
+            example = f"{source.path}:{(args.source.key or 'logit')[:1]}*"
+            raise Failure(source.path, f"expected a column per class, as {example}, or of lists; found one number")
         with named(source.path):
             self.axis = _checks.axes(args.axis, len(source.shape))[0]
             native = _native(source.dtype)
@@ -41,11 +44,19 @@ class Blocks:
         self.stopped, self.seen = False, lambda amount: None
 
     def _check_labels(self):
-        expected = self._batch(self.source.shape)
-        if self.labels.dtype.kind not in "iu":
-            raise Failure(self.labels.path, f"expected integer labels, found {self.labels.dtype}")
-        if self.labels.shape != expected:
-            raise Failure(self.labels.path, f"expected labels of shape {expected}, found {self.labels.shape}")
+        """Whole numbers of any type, of the shape of the rows, or with a class axis of length 1."""
+        expected, labels = self._batch(self.source.shape), self.labels
+        kept = (axis for axis in (self.axis, len(expected)) if labels.shape == self._with_axis(expected, axis, 1))
+        self.label_axis = next(kept, None)
+        fits = labels.shape == expected or self.label_axis is not None
+        if labels.dtype.kind not in ("iuf" if fits else "iu"):
+            raise Failure(labels.path, f"expected integer labels, found {labels.dtype}")
+        if not fits:
+            raise Failure(labels.path, f"expected labels of shape {expected}, found {labels.shape}")
+
+    @staticmethod
+    def _with_axis(batch, axis, entry):
+        return (*batch[:axis], entry, *batch[axis:])
 
     def check_whole_rows(self, what):
         """For what cannot be done with pieces of rows."""
@@ -110,13 +121,20 @@ class Blocks:
         return logits.astype(self.work, copy=False)
 
     def labels_of(self, region):
-        batch = self._batch(region)
-        labels, classes = self.labels.read(batch), self.source.shape[self.axis]
+        batch, classes = self._batch(region), self.source.shape[self.axis]
+        if self.label_axis is None:
+            labels = self.labels.read(batch)
+        else:
+            labels = self.labels.read(self._with_axis(batch, self.label_axis, slice(0, 1))).squeeze(self.label_axis)
+        if labels.dtype.kind == "f":
+            self._refuse(labels, labels != np.trunc(labels), region, "whole numbers as labels")
         bad = ((labels < 0) | (labels >= classes)) & (labels != self.ignore_index)
+        self._refuse(labels, bad, region, f"labels in [0, {classes})")
+        return labels if labels.dtype.kind in "iu" else labels.astype(np.int64)
+
+    def _refuse(self, labels, bad, region, expected):
         if bad.any():
-            found, row = labels[bad][0], self.first(bad, region)
-            raise Failure(self.labels.path, f"expected labels in [0, {classes}), found {found} at {row}")
-        return labels
+            raise Failure(self.labels.path, f"expected {expected}, found {labels[bad][0]} at {self.first(bad, region)}")
 
     def first(self, bad, region):
         """The place in the file of the first of a region's rows that is bad."""

@@ -164,14 +164,14 @@ def _draw(figure, states, partial, path):
         draw_reliability(state.reliability_curve(), ax)
         ax.set_xlabel(f"Confidence {when} temperature scaling")
     with named(path):
-        figure.savefig(partial, format=path.rpartition(".")[2])
+        figure.savefig(partial, format=path.rpartition(".")[2].lower())
 
 
 def text(summary):
     lowest, highest = (1 / beta for beta in reversed(_checks.SCALE_RANGE))
     limits = {lowest: "the lowest: all labels have the largest logits", highest: "the highest: labels are no likelier"}
     temperature = summary["temperature"]
-    nan = f"; {summary['nan_rows']} with NaN left out" if summary["nan_rows"] else ""
+    nan = f"; {summary['nan_rows']} without probabilities (NaN, infinite) left out" if summary["nan_rows"] else ""
     limit = f" ({limits[temperature]})" if temperature in limits else ""
     return "\n".join(
         [

@@ -112,4 +112,5 @@ def _digest(first, text):
 def _checked(first, line):
     """What a line says; None where it is none."""
     digest, _, text = line.partition(b" ")
-    return json.loads(text) if text and digest == _digest(first, text) else None
+    entry = json.loads(text) if text and digest == _digest(first, text) else None
+    return entry if isinstance(entry, dict) else None
