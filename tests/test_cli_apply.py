@@ -279,7 +279,7 @@ def test_nan_rows_are_counted(name, memory, logits, capsys, tmp_path):
     words = [*OPERATIONS[name][0], "--memory", memory]
     assert apply(name, tmp_path / "x.npy", tmp_path / "out.npz", *words)["nan_rows"] == NAN_ROWS[name]
     main(["apply", name, *map(str, (tmp_path / "x.npy", tmp_path / "out.npz", *words, "--force"))])
-    assert capsys.readouterr().out.endswith(f"; rows with NaN: {NAN_ROWS[name]}\n")
+    assert capsys.readouterr().out.endswith(f"; rows with NaN in logits or results: {NAN_ROWS[name]}\n")
 
 
 def test_in_place(logits, tmp_path):
@@ -331,3 +331,47 @@ def test_nested_arrays(logits, tmp_path):
     for source in ("x.h5", "x.h5:run/test/logits", "x.zarr", "x.zarr:run/logits", "bare.zarr"):
         apply("softmax", tmp_path / source, tmp_path / "out.npy", "--force")
         np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fastlogits.softmax(logits))
+
+
+def table(path, array, **more):
+    """A table with a column per class, and what more there is."""
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    columns = {f"c{i}": column for i, column in enumerate(array.T)}
+    parquet.write_table(arrow.table(columns | more), path, row_group_size=7)
+
+
+@pytest.mark.parametrize("name", ["softmax", "logsumexp", "stats, labels"])
+def test_columns_of_classes(name, logits, labels, tmp_path):
+    """All that a table has, or those of a pattern beside others; in blocks that fit no row group."""
+    np.save(tmp_path / "y.npy", labels)
+    table(tmp_path / "a.parquet", logits)
+    table(tmp_path / "b.parquet", logits, id=[f"row {i}" for i in range(len(logits))], label=labels)
+    for source in ("a.parquet", "a.parquet:c*", "b.parquet:c*"):
+        for memory in ("1MB", "3KB"):
+            target = tmp_path / "out.npz"
+            run(name, tmp_path / source, target, tmp_path / "y.npy", "--force", "--memory", memory)
+            assert_same(target, OPERATIONS[name][1](logits, labels, -1))
+    run(name, tmp_path / "b.parquet:c*", tmp_path / "out.npz", f"{tmp_path / 'b.parquet'}:label", "--force")
+    assert_same(tmp_path / "out.npz", OPERATIONS[name][1](logits, labels, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "uint8", "float16"])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_labels_as_they_come(dtype, kept, axis, logits, tmp_path):
+    """Whole numbers of any type, in rows or in columns."""
+    labels = np.arange(60 if axis else 33) % 9
+    np.save(tmp_path / "x.npy", logits)
+    np.save(tmp_path / "y.npy", np.expand_dims(labels, 1 if axis else kept).astype(dtype))
+    run("stats, labels", *(tmp_path / n for n in ("x.npy", "out.npz", "y.npy")), "--axis", axis)
+    assert_same(tmp_path / "out.npz", stats(logits, labels, axis))
+
+
+def test_names_in_capitals(logits, tmp_path):
+    np.save(tmp_path / "x.npy", logits)
+    (tmp_path / "x.npy").rename(tmp_path / "UP.NPY")
+    apply("softmax", tmp_path / "UP.NPY", tmp_path / "OUT.Npz")
+    apply("softmax", f"{tmp_path / 'OUT.Npz'}:probs", tmp_path / "OUT.NPY")
+    twice = fastlogits.softmax(fastlogits.softmax(logits))
+    with open(tmp_path / "OUT.NPY", "rb") as file:
+        np.testing.assert_array_equal(np.load(file), twice)

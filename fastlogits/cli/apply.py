@@ -168,7 +168,7 @@ def _summary(job, args, resumed, nan_rows, seconds):
 
 def text(summary):
     size = " x ".join(map(str, summary["shape"]))
-    nan = f"; rows with NaN: {summary['nan_rows']}" if summary["nan_rows"] else ""
+    nan = f"; rows with NaN in logits or results: {summary['nan_rows']}" if summary["nan_rows"] else ""
     if summary["resumed_after_blocks"] == summary["blocks"]:
         return f"{summary['target']}: {summary['operation']} of {size} {summary['dtype']}: already whole{nan}"
     rate = summary["bytes_per_second"] / 1e9

@@ -89,7 +89,11 @@ class Blocks:
         for region in regions:
             if len(waiting) >= most:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(call, region, *self._read_in_order(region)))
+            read = self._read_in_order(region)
+            try:
+                waiting.append(pool.submit(call, region, *read))
+            except RuntimeError as error:
+                raise Failure("--threads", f"{error}; take fewer") from error
         while waiting:
             yield waiting.popleft().result()
 

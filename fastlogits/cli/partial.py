@@ -52,8 +52,8 @@ class Partial:
             if os.path.lexists(path) and self.journal.task is None:
                 self._check_ours(path)
             remove(path)
-        self.journal.begin(task)
         try:
+            self.journal.begin(task)
             self._open(created(self.path, like=self.target), specs)
             self.file.begin()
             self._enter()
