@@ -185,7 +185,7 @@ class TestJournal:
         self.right()
 
     @pytest.mark.parametrize(("old", "new"), [
-        (b'"step": [2', b'"step": [1'), (b'"step": [', b'"steq": ['), (b'"blocks": ', b'"blocks": 9'),
+        (b'"step": [1', b'"step": [2'), (b'"step": [', b'"steq": ['), (b'"blocks": ', b'"blocks": 9'),
         (b'"nan_rows": 0', b'"nan_rows": x'), (b'"softmax"', b'"argmax"'),
     ])  # fmt: skip
     def test_changed(self, old, new, path, capsys):

@@ -21,7 +21,7 @@ WAITING = 4
 class Blocks:
     """Logits of `source` and perhaps `labels`, of which `ignore_index` may be one. Threads may share it.
 
-    Results in `dtype` (None: that of the logits) are of blocks as wide before as after.
+    Results in `dtype` (None: that of the logits) are of blocks as wide before as after. `cut` makes the blocks.
     """
 
     def __init__(self, args, source, labels, ignore_index=None, dtype=None):
@@ -39,9 +39,17 @@ class Blocks:
             self._check_labels()
         self.threads = args.threads or config.threads(config.SERIAL_BELOW)
         self.itemsize = max(source.dtype.itemsize, self.work.itemsize)
-        self.plan = plan(source, self.axis, self.itemsize, args.memory, self.threads)
+        self.memory = args.memory
         self._own, self._processors = threading.local(), threading.Semaphore(self.threads)
         self.stopped, self.seen = False, lambda amount: None
+
+    def cut(self, what, *, in_pieces=False, copied=False):
+        """Where `in_pieces` is False `what` cannot be done with pieces of rows; `copied` as of `plan`."""
+        source, options = self.source, {"in_pieces": in_pieces, "copied": copied}
+        self.plan = plan(source, self.axis, self.itemsize, self.memory, self.threads, **options)
+        if not (in_pieces or self.plan.whole_rows):
+            needed = HELD * source.shape[self.axis] * self.itemsize
+            raise Failure(source.path, f"{what} needs whole rows in memory: at least --memory {needed}")
 
     def _check_labels(self):
         """Whole numbers of any type, of the shape of the rows, or with a class axis of length 1."""
@@ -57,12 +65,6 @@ class Blocks:
     @staticmethod
     def _with_axis(batch, axis, entry):
         return (*batch[:axis], entry, *batch[axis:])
-
-    def check_whole_rows(self, what):
-        """For what cannot be done with pieces of rows."""
-        if not self.plan.whole_rows:
-            needed = HELD * self.source.shape[self.axis] * self.itemsize
-            raise Failure(self.source.path, f"{what} needs whole rows in memory: at least --memory {needed}")
 
     def check_unchanged(self):
         """That nobody wrote to the files while they were read."""

@@ -63,7 +63,7 @@ class LabelledBlocks(Blocks):
 
     def __init__(self, args, source, labels):
         super().__init__(args, source, labels, args.ignore_index)
-        self.check_whole_rows("calibrate")
+        self.cut("calibrate")
         self.bins, self.progress = args.bins, args.progress
 
     def total(self, call, regions, what):

@@ -24,8 +24,11 @@ class Job(Blocks):
         with named(source.path):
             self.results = self.operation.results(source.shape, self.axis, self.dtype)
         formats.check_holds(args.target, self.results)
-        if not hasattr(self.operation, "state"):
-            self.check_whole_rows(args.op)
+        copied = any(shape == source.shape for shape, _ in self.results.values())
+        self.cut(args.op, in_pieces=hasattr(self.operation, "state"), copied=copied)
+        if not any(math.prod(shape) for shape, _ in self.results.values()):
+            # Nothing to compute, of whatever shape that is.
+            self.plan = self.plan._replace(step=source.shape)
 
     def task(self, args):
         """What a run that goes on must have in common with the one that was interrupted."""

@@ -19,7 +19,7 @@ class Chunked:
     def __init__(self, path, array):
         self.path, self.array = path, array
         self.shape, self.dtype = array.shape, array.dtype
-        self.chunks = array.shards or array.chunks
+        self.chunks = array.chunks  # also within shards, whose chunks are read one by one
 
     def read(self, region, buffer=None):
         with named(self.path):
