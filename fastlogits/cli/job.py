@@ -11,7 +11,7 @@ from fastlogits.cli import formats
 from fastlogits.cli.blocks import Blocks
 from fastlogits.cli.failures import named
 from fastlogits.cli.operations import Block
-from fastlogits.states import RowState, label_logits
+from fastlogits.states import BLOCK, label_logits
 
 
 class Job(Blocks):
@@ -70,7 +70,8 @@ class Job(Blocks):
         if logits is None:
             logits = self.read(region)
         with self.at_work():
-            logits = self.ready(logits)
+            if not (getattr(self.operation, "integers", False) and logits.dtype.kind in "iu"):
+                logits = self.ready(logits)
             results, nan_rows = self.operation(Block(logits, self.axis, labels, self._rows(region)))
         self._deliver(results, region, write)
         return nan_rows
@@ -88,7 +89,7 @@ class Job(Blocks):
                 self.operation.state(piece._replace(labels=labels, label_logits=known))
                 for _, piece in self._pieces(region)
             )
-            state = functools.reduce(RowState.merge, states)
+            state = functools.reduce(lambda state, following: state.merge(following), states)
             results, nan_rows = self.operation.from_state(state)
             self._deliver(results, region, write)
             if hasattr(self.operation, "piece"):
@@ -101,7 +102,8 @@ class Job(Blocks):
         classes, step = self.source.shape[self.axis], self.plan.step[self.axis]
         for start in range(0, classes, step):
             part = (*region[: self.axis], slice(start, min(start + step, classes)), *region[self.axis + 1 :])
-            yield part, Block(self.ready(self.read(part)), self.axis, first_class=start)
+            aligned = step % BLOCK == 0
+            yield part, Block(self.ready(self.read(part)), self.axis, first_class=start, aligned=aligned)
 
     def _deliver(self, results, region, write):
         for name, values in results.items():

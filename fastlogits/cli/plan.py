@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from fastlogits.cli.regions import regions, steps
+from fastlogits.states import BLOCK
 
 # A block of this size stays in the processor's cache from reading to writing.
 CACHED = 1 << 20
@@ -71,8 +72,10 @@ def plan(source, axis, itemsize, memory, threads, *, in_pieces=True, copied=Fals
         return plan(source, axis, itemsize, memory, threads, in_pieces=False, cut_at_chunks=False)
     # One more than can compute, to wait for the disk.
     workers = max(1, min(threads + 1, memory // (HELD * max(1, math.prod(step) * itemsize))))
-    step = tuple(map(min, step, source.shape))
-    return Plan(source.shape, axis, order, step, workers)
+    step = list(map(min, step, source.shape))
+    if BLOCK < step[axis] < source.shape[axis] and not chunks:
+        step[axis] -= step[axis] % BLOCK
+    return Plan(source.shape, axis, order, tuple(step), workers)
 
 
 def _wide(step, shape, axis, itemsize):
