@@ -20,7 +20,7 @@ from subprocesses import environment
 from test_cli_resume import content, finished, start, wait_for_blocks
 
 import fastlogits
-from fastlogits.cli import journal, main, whole
+from fastlogits.cli import journal, main, marks, whole
 from fastlogits.cli.partial import Partial
 
 
@@ -281,6 +281,7 @@ class TestEndings:
         need(FORMATS[suffix].library)
         words = ["apply", "softmax", "x.npy", f"out{suffix}"]
         with pytest.MonkeyPatch.context() as context:
+            context.setattr(marks, "NAME", "unsupported")
             context.setattr(Partial, "discard", lambda partial: os.kill(os.getpid(), signal.SIGINT))
             assert main(words) == 130
         (line,) = capsys.readouterr().err.splitlines()
@@ -291,6 +292,29 @@ class TestEndings:
         assert main([*words, "--resume"]) == 0
         assert capsys.readouterr().out == f"out{suffix}: softmax of 60 x 4 float32: already whole\n"
         assert content(folder / f"out{suffix}") == before
+        assert sorted(os.listdir()) == [f"out{suffix}", "x.npy", "y.npy"]
+
+    @pytest.mark.parametrize("suffix", [".npy", ".npz", ".zarr"])
+    def test_resume_of_what_is_done(self, suffix, folder, capsys):
+        """Nothing to do; but another task, another source or another file there is not done."""
+        need(FORMATS[suffix].library)
+        words = ["apply", "softmax", "x.npy", f"out{suffix}"]
+        assert main(words) == 0
+        before = content(folder / f"out{suffix}")
+        capsys.readouterr()
+        assert main([*words, "--resume", "--memory", "1MB"]) == 0
+        assert capsys.readouterr().out == f"out{suffix}: softmax of 60 x 4 float32: already whole\n"
+        assert "exists already" in refused(capsys, [*words, "--resume", "--temperature", "2"])
+        assert content(folder / f"out{suffix}") == before
+        status = os.stat("x.npy")
+        os.utime("x.npy")
+        assert "exists already" in refused(capsys, [*words, "--resume"])
+        os.utime("x.npy", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (folder / f"out{suffix}.partial.whole").mkdir()
+        assert main([*words, "--resume"]) == 0
+        (folder / f"out{suffix}.partial.whole").rmdir()
+        files.FORMATS[suffix].write(folder / f"out{suffix}", {"probs": np.zeros((60, 4), np.float32)})
+        assert "exists already" in refused(capsys, [*words, "--resume"])
         assert sorted(os.listdir()) == [f"out{suffix}", "x.npy", "y.npy"]
 
     def test_another_target_meanwhile(self, folder, capsys):

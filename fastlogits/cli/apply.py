@@ -69,9 +69,7 @@ def _interrupted(job, partial, path):
 def _left(job, partial, args):
     """Begin, or go on where an interrupted run got to; whether anything is left to be done."""
     journal, task = partial.journal, json.loads(json.dumps(job.task(args)))
-    different = _differences(journal.task, task) if journal.entry else []
-    if args.resume and partial.is_whole() and not different:
-        partial.nan_rows = journal.entry["nan_rows"]
+    if args.resume and partial.is_whole(task):
         partial.discard()
         return False
     mind(partial.target, args.force)
@@ -83,7 +81,7 @@ def _left(job, partial, args):
         return True
     if not args.resume:
         raise Failure(partial.path, "left by an interrupted run: --resume goes on, --force begins again")
-    if different:
+    if different := _differences(journal.task, task):
         raise Failure(partial.path, f"was made with {' and '.join(different)}; --force begins again")
     job.plan = _plan(job.plan, journal)
     partial.resume(job.results)

@@ -58,7 +58,7 @@ class Journal:
         """Forget what is there."""
         with named(self.path):
             os.ftruncate(self.file, 0)
-        self.first, self.end = b"", 0
+        self.first, self.end, self.task = b"", 0, task
         self.first = self.enter(task)
 
     def enter(self, entry):

@@ -9,7 +9,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from fastlogits.cli import formats
+from fastlogits.cli import formats, marks
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
@@ -37,10 +37,17 @@ class Partial:
         self.journal = Journal(f"{self.path}.journal", self.target)
         self._syncer, self._syncing, self._next = ThreadPoolExecutor(1), None, 0.0
 
-    def is_whole(self):
-        """Whether TARGET is what the journal's run has made: that was ended before it could clean up."""
-        made = (self.journal.entry or {}).get("whole")
-        return made is not None and os.path.exists(self.target) and made == _identity(self.target)
+    def is_whole(self, task):
+        """Whether TARGET is the result of `task`: what it tells, or the journal of a run that could not clean up."""
+        if not os.path.exists(self.target):
+            return False
+        if (nan_rows := marks.nan_rows(self.target, task)) is None:
+            old, entry = self.journal.task or {}, self.journal.entry or {}
+            if old | {"step": None} != task | {"step": None} or entry.get("whole") != _identity(self.target):
+                return False
+            nan_rows = entry["nan_rows"]
+        self.nan_rows = nan_rows
+        return True
 
     def is_left(self):
         """Whether there is something to resume."""
@@ -129,6 +136,7 @@ class Partial:
             mind(self.target, self.replace)
             self._check()
             let_through()
+            marks.mark(result, self.journal.task, self.nan_rows)
             self._enter(self.blocks, self.nan_rows, whole=_identity(result))
             with named(self.target):
                 put(result, self.target, status, aside=self.replaced)
@@ -157,11 +165,11 @@ class Partial:
             os.close(descriptor)
 
     def discard(self):
-        """Leave nothing of it; but what another run has made meanwhile stays."""
-        if not self.journal.is_ours() or not (self.done or self.file is None or self.file.is_there()):
-            return
-        for path in (self.whole, self.replaced, self.path, self.journal.path):
-            remove(path)
+        """Leave nothing of it; what another run has made meanwhile stays, and what no journal tells of."""
+        ours = self.journal.task is not None and self.journal.is_ours()
+        if ours and (self.done or self.file is None or self.file.is_there()):
+            for path in (self.whole, self.replaced, self.path, self.journal.path):
+                remove(path)
 
     def close(self):
         """`blocks` is true afterwards: what the disk was still busy with has been entered."""
