@@ -102,7 +102,8 @@ class Job(Blocks):
         classes, step = self.source.shape[self.axis], self.plan.step[self.axis]
         for start in range(0, classes, step):
             part = (*region[: self.axis], slice(start, min(start + step, classes)), *region[self.axis + 1 :])
-            aligned = step % BLOCK == 0
+            # Where the classes do not lie side by side, the kernels for whole rows have no such blocks.
+            aligned = step % BLOCK == 0 and self.plan.order[-1] == self.axis
             yield part, Block(self.ready(self.read(part)), self.axis, first_class=start, aligned=aligned)
 
     def _deliver(self, results, region, write):
