@@ -194,3 +194,13 @@ PLACES = {
 def test_places(text):
     place = formats.place(text)
     assert (place.path, place.key) == PLACES[text]
+
+
+@pytest.mark.parametrize("words", ["apply softmax", "apply sample", "apply stats", "calibrate", "bench", "info"])
+def test_every_option_has_help(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words.split(), "--help"])
+    lines = capsys.readouterr().out.partition("options:\n")[2].splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("  -"):
+            assert "  " in line.strip() or following.startswith(" " * 20), line
