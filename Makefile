@@ -2,7 +2,7 @@
 # Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1   WORKERS=0 (tests in one process)
 
 PYTHON ?= python3
-REQUIRE := cython,numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr
+REQUIRE := cython,numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr,sphinx
 DEMO_NEEDS := scipy scikit-learn matplotlib
 
 # Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
@@ -17,7 +17,7 @@ SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: demo test test-all lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
+.PHONY: demo docs test test-all lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -25,6 +25,11 @@ demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks
 	@$(BIN)/python examples/train_digits.py
 	@$(BIN)/python examples/train_language_model.py --steps 50
 	@$(BIN)/python examples/keras_fit.py --epochs 1
+
+# Runs the examples too, where they or the package have changed since the last time.
+docs: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks $(VENV)/.dev
+	$(BIN)/python -m sphinx -W --keep-going docs build/docs $(ARGS)
+	@echo "* pages: build/docs/index.html"
 
 test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
 	$(PYTEST) $(ARGS)
