@@ -173,14 +173,15 @@ def pictures(results, folder):
     return [draw_ratios(rows, folder / "ratios.png"), draw_roofline(rows, results, folder / "roofline.png")]
 
 
-def draw_ratios(rows, path):
+def draw_ratios(rows, path, across=2):
+    """A panel for each dtype, at most `across` of them side by side."""
     import matplotlib.pyplot as plt
     import numpy as np
 
     ops = [op for op in OPERATIONS if any(row.op == op for row in rows)]
     sizes = [size for size in SIZES if any(row.size == size for row in rows)]
     dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
-    across = min(2, len(dtypes))
+    across = min(across, len(dtypes))
     down = -(-len(dtypes) // across)
     size = (2.6 + 0.72 * len(sizes) * across, (1.3 + 0.34 * len(ops)) * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", sharey=True)
@@ -286,13 +287,12 @@ def readme_region(results, folder):
 
 
 def write_readme(source, here):
-    """Keep the results and their pictures in benchmarks/results and write README's region from them."""
+    """Keep the results in benchmarks/results and write README's region from them."""
     root, folder = here.parent, here / "results"
     folder.mkdir(exist_ok=True)
     if Path(source).resolve() != (folder / "compare.json").resolve():
         shutil.copy(source, folder / "compare.json")
     results = load(source)
-    pictures(results, folder)
     readme = root / "README.md"
     region = readme_region(results, folder.relative_to(root).as_posix())
     marks = r"(<!-- speed:begin -->\n).*?(<!-- speed:end -->)"

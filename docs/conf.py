@@ -32,6 +32,7 @@ nitpicky = True
 default_role = "autolink"
 nitpick_ignore_regex = [("py:obj", r"(?!fastlogits\.).*")]
 myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
 
 autosummary_generate = False
 autodoc_member_order = "bysource"

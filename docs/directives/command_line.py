@@ -10,7 +10,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from fastlogits.cli import arguments
 
-WIDTH = "96"
+WIDTH = "90"
 
 
 def help_of(*words):
@@ -36,6 +36,8 @@ def sections(words=()):
 
 class CommandLine(SphinxDirective):
     def run(self):
+        for source in (arguments.__file__, __file__):
+            self.env.note_dependency(source)
         lines = []
         for words, text in sections():
             lines += [f"## fastlogits {' '.join(words)}".rstrip(), "", "```text", text, "```", ""]

@@ -1,10 +1,11 @@
-"""``{measured} WHAT``: a table or a picture made of the results in benchmarks/results, never typed."""
+"""``{measured} WHAT`` is a table, ``{picture} WHAT`` a picture, made of the results in benchmarks/results."""
 
 import json
 import os
 from pathlib import Path
 
 import report
+from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
@@ -64,28 +65,58 @@ class Measured(SphinxDirective):
     def run(self):
         what = self.arguments[0]
         source = RESULTS / self.options.get("source", SOURCES.get(what, "compare.json"))
-        self.env.note_dependency(str(source))
+        depends(self, source)
         results = json.loads(source.read_text("utf-8"))
-        return self.parse_text_to_nodes(TABLES[what](results, self.options.get("of", "cython")))
+        frame = nodes.container(classes=["figures"])
+        frame += self.parse_text_to_nodes(TABLES[what](results, self.options.get("of", "cython")))
+        return [frame]
 
 
-class Ratios(SphinxDirective):
-    """The ratios of one of ours in every cell, as a picture."""
+def ratios(results, who, path):
+    return report.draw_ratios(report.plotted(results, who), path, across=1)
+
+
+def roofline(results, who, path):
+    return report.draw_roofline(report.plotted(results, who), results, path)
+
+
+PICTURES = {
+    "ratios": (ratios, "How much faster {who} is than its fastest peer, in every cell"),
+    "roofline": (roofline, "Exponentials per second over exponentials per byte moved, beside what the machine can do"),
+}
+
+
+class Picture(SphinxDirective):
+    """A picture, in a frame that scrolls where the page is too narrow to read it."""
 
     required_arguments = 1
+    option_spec = {"of": directives.unchanged}
 
     def run(self):
-        who = self.arguments[0]
+        what, who = self.arguments[0], self.options.get("of", "cython")
+        draw, words = PICTURES[what]
         source = RESULTS / "compare.json"
-        self.env.note_dependency(str(source))
+        depends(self, source)
         DRAWN.mkdir(parents=True, exist_ok=True)
-        path = DRAWN / f"ratios-{who}.png"
-        report.draw_ratios(report.plotted(report.load(source), who), path)
+        path = DRAWN / f"{what}-{who}.png"
+        draw(report.load(source), who, path)
         place = os.path.relpath(path, Path(self.env.doc2path(self.env.docname)).parent)
-        return self.parse_text_to_nodes(f"![How much faster {who} is, in every cell]({place})")
+        return wide(self, place, words.format(who=who))
+
+
+def depends(directive, source):
+    """The page is to be made again where the results or what makes it have changed."""
+    for path in (source, __file__, report.__file__):
+        directive.env.note_dependency(str(path))
+
+
+def wide(directive, place, words):
+    frame = nodes.container(classes=["wide"])
+    frame += directive.parse_text_to_nodes(f"![{words}]({place})")
+    return [frame]
 
 
 def setup(app):
     app.add_directive("measured", Measured)
-    app.add_directive("ratios", Ratios)
+    app.add_directive("picture", Picture)
     return {"parallel_read_safe": True}

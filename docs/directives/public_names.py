@@ -46,9 +46,17 @@ def families(module):
     for name, value in public_names(module):
         family = value.__module__.rpartition(".")[2].lstrip("_")
         found.setdefault(family, []).append(name)
+    for names in found.values():
+        names.sort(key=lambda name: _place(getattr(module, name)))
     order = list(FAMILIES)
     ranked = sorted(found, key=lambda family: order.index(family) if family in order else len(order))
     return [(FAMILIES.get(family, family.replace("_", " ").capitalize()), found[family]) for family in ranked]
+
+
+def _place(value):
+    """Where it is defined; what functions return, after all of them."""
+    result = inspect.isclass(value) and issubclass(value, tuple)
+    return result, inspect.getsourcelines(inspect.unwrap(value))[1]
 
 
 def text(module):
@@ -80,7 +88,8 @@ class PublicNames(SphinxDirective):
 
     def run(self):
         module = importlib.import_module(self.arguments[0])
-        self.env.note_dependency(inspect.getfile(module))
+        for source in (inspect.getfile(module), __file__):
+            self.env.note_dependency(source)
         return self.parse_text_to_nodes(text(module), allow_section_headings=True)
 
 

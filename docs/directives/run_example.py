@@ -94,12 +94,13 @@ class Example(SphinxDirective):
 
     def run(self):
         path = ROOT / "examples" / self.arguments[0]
-        self.env.note_dependency(str(path))
+        for source in (path, __file__):
+            self.env.note_dependency(str(source))
         arguments = self.options.get("arguments", "")
         title, rest = about(path)
-        lines = [title, "", rest, "", *self._results(path, arguments), "## The program", ""]
+        lines = [title, "", rest, "", *self._results(path, arguments), "```{rubric} The program", "```", ""]
         lines += [f"```{{literalinclude}} {self._relative(path)}", ":language: python", "```"]
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        return self.parse_text_to_nodes("\n".join(lines))
 
     def _relative(self, path):
         return os.path.relpath(path, Path(self.env.doc2path(self.env.docname)).parent)
@@ -121,8 +122,8 @@ class Example(SphinxDirective):
             return []
         lines = ["```console", command, shown(known["output"]), "```", ""]
         for picture in pictures(folder):
-            lines += [f"![What {path.name} draws]({self._relative(picture)})", ""]
-        return [*lines, f"Run on {known['date']}: {known['machine']}.", ""]
+            lines += ["::::{container} wide", f"![What {path.name} draws]({self._relative(picture)})", "::::", ""]
+        return [*lines, f"Run on {known['date']}, {known['machine']}. Times are those of this one run.", ""]
 
 
 def setup(app):
