@@ -45,6 +45,12 @@ def test_every_python_block_is_run():
     assert {language for language in unknown - languages if not language.startswith("{")} == set()
 
 
+def test_no_line_of_code_is_cut():
+    """The site shows so many columns, and scrolls beyond."""
+    ours = (block for block in documents.blocks("pycon", "sh", "text") if block.page.startswith("docs/"))
+    assert not [(block.page, line) for block in ours for line in block.text.splitlines() if len(line) > 88]
+
+
 @pytest.mark.parametrize("page", sorted({page for page, _ in documents.commands("fastlogits")}))
 def test_commands_of_fastlogits(page, tmp_path, monkeypatch):
     """They run one after the other in a folder with logits and labels; those that only take time are understood."""
