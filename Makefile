@@ -27,14 +27,14 @@ demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks
 	@$(BIN)/python examples/keras_fit.py --epochs 1
 
 # Runs the examples too, where they or the package have changed since the last time.
-docs: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks $(VENV)/.dev
+docs: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going docs build/docs $(ARGS)
 	@echo "* pages: build/docs/index.html"
 
-test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs
 	$(PYTEST) $(ARGS)
 
-test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs
 	$(PYTEST) -m "" $(ARGS)
 
 lint: $(VENV)/.dev
@@ -114,4 +114,10 @@ $(VENV)/.frameworks: requirements-dev.txt $(VENV)/.torch | $(VENV)/.created
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.built
 	$(call quietly,installing the test tools,$(PIP) "fastlogits[dev]")
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.created
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['docs'], sep='\n')" \
+	    > $(VENV)/docs-requires.txt
+	$(call quietly,installing what the documentation needs,$(PIP) -r $(VENV)/docs-requires.txt)
 	@touch $@
