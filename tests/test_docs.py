@@ -167,7 +167,9 @@ def test_figures_are_those_of_the_results(directive):
     assert set(errors["errors"]) == {"float32", "float64", "float16", "bfloat16"}
     for table in errors["errors"].values():
         for found in table.values():
-            assert all(isinstance(found[name], float) for name in found if name not in ("formula in NumPy", "SciPy"))
+            ours = [error for name, error in found.items() if name not in ("formula in NumPy", "SciPy")]
+            assert len(ours) >= 3
+            assert all(error <= 1 for error in ours)
 
 
 class Page(html.parser.HTMLParser):
