@@ -116,8 +116,6 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.built
 	$(call quietly,installing the test tools,$(PIP) "fastlogits[dev]")
 	@touch $@
 
-$(VENV)/.docs: pyproject.toml | $(VENV)/.created
-	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['docs'], sep='\n')" \
-	    > $(VENV)/docs-requires.txt
-	$(call quietly,installing what the documentation needs,$(PIP) -r $(VENV)/docs-requires.txt)
+$(VENV)/.docs: pyproject.toml | $(VENV)/.built
+	$(call quietly,installing what the documentation needs,$(PIP) "fastlogits[docs]")
 	@touch $@
