@@ -2,7 +2,7 @@
 # Options: PYTHON=python3.12   ARGS="-k softmax"   FASTLOGITS_SKIP_EXTENSION=1   WORKERS=0 (tests in one process)
 
 PYTHON ?= python3
-REQUIRE := cython,numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr
+REQUIRE := cython,numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr,sphinx
 DEMO_NEEDS := scipy scikit-learn matplotlib
 
 # Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
@@ -17,7 +17,7 @@ SOURCES := setup.py pyproject.toml $(wildcard fastlogits/kernels/*.* fastlogits/
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: demo test test-all test-sanitized lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
+.PHONY: demo docs test test-all test-sanitized lint bench bench-quick bench-compare bench-publish bench-gate compare compare-post clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -26,17 +26,22 @@ demo: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks
 	@$(BIN)/python examples/train_language_model.py --steps 50
 	@$(BIN)/python examples/keras_fit.py --epochs 1
 
-test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+# Runs the examples too, where they or the package have changed since the last time.
+docs: $(VENV)/.built $(VENV)/.demo $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going docs build/docs $(ARGS)
+	@echo "* pages: build/docs/index.html"
+
+test: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs
 	$(PYTEST) $(ARGS)
 
-test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev
+test-all: $(VENV)/.built $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs
 	$(PYTEST) -m "" $(ARGS)
 	$(MAKE) test-sanitized
 
 # The compiled backend once more, built with AddressSanitizer and UBSan: the first fault ends the run. What is left out
 # are the other backends and the frameworks, whose own memory would be watched too.
 SANITIZED := build/sanitized
-LEFT_OUT := adapters cli dask examples imports jax keras memory packaging readme scipy side streaming tensorflow torch
+LEFT_OUT := adapters cli dask docs examples imports jax keras memory packaging scipy side streaming tensorflow torch
 test-sanitized: $(VENV)/.built $(VENV)/.dev
 	FASTLOGITS_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
 	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
@@ -120,4 +125,8 @@ $(VENV)/.frameworks: requirements-dev.txt $(VENV)/.torch | $(VENV)/.created
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.built
 	$(call quietly,installing the test tools,$(PIP) "fastlogits[dev]")
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.built
+	$(call quietly,installing what the documentation needs,$(PIP) "fastlogits[docs]")
 	@touch $@

@@ -1,5 +1,6 @@
 """All cells for one number of threads and one instruction set: what compare.py runs in another process."""
 
+import datetime
 import fnmatch
 import importlib.metadata
 import os
@@ -90,6 +91,7 @@ def machine():
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
+        "measured": datetime.date.today().isoformat(),
         "processor": models[0] if models else platform.processor(),
         "processors": os.cpu_count(),
         "instruction set": fastlogits.show_config("dicts")["instruction set"],
