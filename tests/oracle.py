@@ -103,10 +103,11 @@ def softmax_backward(grad, probs, strict=False):
     nothing."""
     g, p = widen(grad), widen(probs)
     magnitude = np.abs(p) * (np.abs(g) + np.abs(g * p).sum(axis=-1, keepdims=True))
-    if not strict:
-        return Exact(p * (g - (g * p).sum(axis=-1, keepdims=True)), Tolerance(grad.dtype).sum_of(magnitude))
     top, at_top, dominated = dominating(p)
     lead = np.where(dominated, np.take_along_axis(g, top, -1), 0)
+    if not strict:
+        either = np.abs(p * finite(lead) * (1 - p.sum(axis=-1, keepdims=True)))
+        return Exact(p * (g - (g * p).sum(axis=-1, keepdims=True)), Tolerance(grad.dtype).sum_of(magnitude) + either)
     relative = np.where(at_top & dominated, 0, g - lead)
     left = (relative * p).sum(axis=-1, keepdims=True)
     least = 4 * np.abs(p) * (np.abs(relative) + np.abs(relative * p).sum(axis=-1, keepdims=True))
@@ -121,7 +122,9 @@ def log_softmax_backward(grad, log_probs, strict=False):
     g, p = widen(grad), np.exp(widen(log_probs))
     magnitude = np.abs(g) + p * np.abs(g).sum(axis=-1, keepdims=True)
     if not strict:
-        return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude))
+        own = np.logical_and(*dominating(p)[1:])
+        either = np.where(own, np.abs(finite(g) * (1 - p.sum(axis=-1, keepdims=True))), 0)
+        return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude) + either)
     # exp(log p) is known to (8 + |log p|) eps
     magnitude = np.abs(g) + p * (1 - np.where(p == 0, 0, finite(widen(log_probs))) / 8) * np.abs(g).sum(-1, keepdims=True)
     top, at_top, dominated = dominating(p)
