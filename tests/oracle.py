@@ -106,7 +106,8 @@ def softmax_backward(grad, probs, strict=False):
     top, at_top, dominated = dominating(p)
     lead = np.where(dominated, np.take_along_axis(g, top, -1), 0)
     if not strict:
-        either = np.abs(p * finite(lead) * (1 - p.sum(axis=-1, keepdims=True)))
+        # Either reading of p that do not add up to 1, rounded as they are; twice, since a half result is rounded too.
+        either = 2 * np.abs(p * finite(lead) * (1 - p.sum(axis=-1, keepdims=True)))
         return Exact(p * (g - (g * p).sum(axis=-1, keepdims=True)), Tolerance(grad.dtype).sum_of(magnitude) + either)
     relative = np.where(at_top & dominated, 0, g - lead)
     left = (relative * p).sum(axis=-1, keepdims=True)
@@ -123,10 +124,11 @@ def log_softmax_backward(grad, log_probs, strict=False):
     magnitude = np.abs(g) + p * np.abs(g).sum(axis=-1, keepdims=True)
     if not strict:
         own = np.logical_and(*dominating(p)[1:])
-        either = np.where(own, np.abs(finite(g) * (1 - p.sum(axis=-1, keepdims=True))), 0)
+        either = 2 * np.where(own, np.abs(finite(g) * (1 - p.sum(axis=-1, keepdims=True))), 0)
         return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude) + either)
     # exp(log p) is known to (8 + |log p|) eps
-    magnitude = np.abs(g) + p * (1 - np.where(p == 0, 0, finite(widen(log_probs))) / 8) * np.abs(g).sum(-1, keepdims=True)
+    far = 1 - np.where(p == 0, 0, finite(widen(log_probs))) / 8
+    magnitude = np.abs(g) + p * far * np.abs(g).sum(axis=-1, keepdims=True)
     top, at_top, dominated = dominating(p)
     own = at_top & dominated
     others_p, others_g = (np.where(own, 0, a).sum(axis=-1, keepdims=True) for a in (p, g))
