@@ -111,10 +111,10 @@ def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_s
     # g_j - p_j sum_k g_k = g_j (the others' p) - p_j (the others' g), which does not cancel where j dominates.
     for block in blocks(outer, classes, inner):
         grad, probs = load(gs, block).astype(np.float64), np.exp(load(ps, block))
-        own = dominating(probs)
+        plain = grad - probs * grad.sum(axis=-1, keepdims=True)
+        own = dominating(probs) & (abs(plain) < abs(grad) / 2)
         other_grads = np.where(own, 0, grad).sum(axis=-1, keepdims=True)
         other_probs = np.where(own, 0, probs).sum(axis=-1, keepdims=True, dtype=np.float64)
-        plain = grad - probs * grad.sum(axis=-1, keepdims=True)
         store(outs, block, np.where(own, grad * other_probs - probs * other_grads, plain))
 
 
