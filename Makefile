@@ -24,7 +24,7 @@ BUILD := $(if $(CCACHE),CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$(CURDIR)" CC="ccache
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: help demo test test-all quick lint built clean
+.PHONY: help demo test test-all quick oldest lint built clean
 .PHONY: bench bench-quick bench-compare bench-publish bench-gate compare compare-post
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -46,6 +46,12 @@ test-all: built $(VENV)/.frameworks $(VENV)/.dev ## with the tests that take min
 
 quick: built $(VENV)/.test ## some tests, without any framework: make quick ARGS="tests/test_values.py -k softmax"
 	$(BIN)/python -m pytest $(ARGS)
+
+# With .venv-oldest, where each release is the lowest that pyproject.toml allows; `make test` has the newest.
+oldest: ## the core's tests with the oldest versions supported
+	@mkdir -p build
+	@sed -nE 's/^.*"([A-Za-z_-]+)>=([0-9.]+)[^"]*".*/\1==\2.*/p' pyproject.toml | sort -u > build/oldest.txt
+	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt $(MAKE) quick VENV=.venv-oldest ARGS='$(or $(ARGS),tests/test_values.py)'
 
 lint: $(VENV)/.lint ## ruff
 	$(BIN)/ruff check .
@@ -89,7 +95,7 @@ compare-post: built $(VENV)/.frameworks $(VENV)/.dev ## what comes after the log
 	$(BIN)/python benchmarks/postprocessing.py $(ARGS)
 
 clean: ## all that was installed and built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find fastlogits \( -name '*.so' -o -type d -empty \) -delete
 

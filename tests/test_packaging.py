@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import fastlogits
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +108,7 @@ def test_wheel_has_the_kernel_text_and_no_tests(wheel):
     for path in (ROOT / "fastlogits").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
     assert "fastlogits/py.typed" in names
-    assert {name.split("/")[0] for name in names} == {"fastlogits", "fastlogits-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"fastlogits", f"fastlogits-{fastlogits.__version__}.dist-info"}
     assert not [name for name in names if name.endswith((".c", ".h", ".pxd", ".pyx"))]
 
 
