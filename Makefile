@@ -18,13 +18,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input
 # Where ccache is installed, what was compiled once, in whatever folder, is not compiled again.
 COMPILER := $(if $(filter default,$(origin CC)),,$(CC))
 CCACHE := $(if $(findstring ccache,$(COMPILER)),,$(shell command -v ccache))
-BUILD := $(if $(CCACHE),CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$(CURDIR)" CC="ccache $(or $(COMPILER),cc)") \
-    $(BIN)/python setup.py --quiet build_ext --inplace
+COMPILE := $(if $(CCACHE),CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$(CURDIR)" CC="ccache $(or $(COMPILER),cc)")
 
 # $(call quietly,line to say,command): the command's own output is shown only where it fails.
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
-.PHONY: help demo test test-all quick oldest lint built clean
+.PHONY: help demo test test-all quick oldest lint built wheels clean
 .PHONY: bench bench-quick bench-compare bench-publish bench-gate compare compare-post
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -58,7 +57,17 @@ lint: $(VENV)/.lint ## ruff
 
 # The compiler's own look at what has changed takes two seconds, and forgets nothing that make would have to be told.
 built: $(VENV)/.installed ## compile what has changed
-	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(BUILD)
+	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(COMPILE) $(BIN)/python setup.py --quiet build_ext --inplace
+
+# From an sdist, as an index would have it; with ccache in half a minute. cibuildwheel builds the others (pyproject.toml).
+wheels: $(VENV)/.wheels ## an sdist, the wheel for this Python and system, and one without compiled kernels for any other; tested
+	rm -rf dist
+	$(COMPILE) $(BIN)/python -m build --outdir dist/raw
+	FASTLOGITS_SKIP_EXTENSION=1 $(BIN)/python -m build --wheel --outdir dist
+	mv dist/raw/*.tar.gz dist
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/raw/*.whl
+	rm -r dist/raw
+	FASTLOGITS_WHEEL="$$(ls $(CURDIR)/dist/*linux*.whl)" $(BIN)/python -m pytest -m slow tests/test_packaging.py -k "wheel"
 
 # BASE, of bench-compare and bench-gate, is the commit to compare with.
 # asv builds each commit of RANGE in an environment of its own: RANGE=HEAD~12..HEAD. One benchmark: ARGS="--bench Softmax"
@@ -122,6 +131,6 @@ $(VENV)/.installed: setup.py pyproject.toml $(wildcard adapters/*/__init__.py) $
 $(VENV)/.frameworks: $(VENV)/.torch
 $(VENV)/.dev: $(VENV)/.installed
 
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.frameworks $(VENV)/.lint $(VENV)/.test $(VENV)/.torch: $(VENV)/.%: pyproject.toml | $(VENV)/.python
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.frameworks $(VENV)/.lint $(VENV)/.test $(VENV)/.torch $(VENV)/.wheels: $(VENV)/.%: pyproject.toml | $(VENV)/.python
 	$(call quietly,installing what $* needs (pyproject.toml: dependency-groups.$*),$(PIP) --group $*)
 	@touch $@
