@@ -6,7 +6,6 @@ computed from what, the others how many blocks are safely on the disk. It is loc
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -16,6 +15,11 @@ from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
 from fastlogits.cli.whole import followed, mind, or_nothing, put, remove, sync_tree
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can replace a file that is open
+    fcntl = None
 
 # Between two waits for the disk pass so many times what one takes, but no fewer seconds than make them rare, and no
 # more than are gladly lost to a crash. With waits from the first tenths of a second on, softmax of 1 GB took 2.5 s
@@ -132,7 +136,8 @@ def _locked(path, target):
     with named(path):
         journal = open(path, "a+")
         try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mine = os.path.samestat(os.fstat(journal.fileno()), os.stat(path))
         except OSError:
             mine = False
