@@ -49,7 +49,8 @@ quick: built $(VENV)/.test ## some tests, without any framework: make quick ARGS
 # With .venv-oldest, where each release is the lowest that pyproject.toml allows; `make test` has the newest.
 oldest: ## the core's tests with the oldest versions supported
 	@mkdir -p build
-	@sed -nE 's/^.*"([A-Za-z_-]+)>=([0-9.]+)[^"]*".*/\1==\2.*/p' pyproject.toml | sort -u > build/oldest.txt
+	@sed -nE 's/^.*"([A-Za-z_-]+)>=([0-9.]+)[^"]*".*/\1==\2.*/p' pyproject.toml | sort -V \
+	    | awk -F = '{ bound[$$1] = $$0 } END { for (name in bound) print bound[name] }' > build/oldest.txt
 	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt $(MAKE) quick VENV=.venv-oldest ARGS='$(or $(ARGS),tests/test_values.py)'
 
 lint: $(VENV)/.lint ## ruff
