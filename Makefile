@@ -51,7 +51,7 @@ oldest: ## the core's tests with the oldest versions supported
 	@mkdir -p build
 	@sed -nE 's/^.*"([A-Za-z_-]+)>=([0-9.]+)[^"]*".*/\1==\2.*/p' pyproject.toml | sort -V \
 	    | awk -F = '{ bound[$$1] = $$0 } END { for (name in bound) print bound[name] }' > build/oldest.txt
-	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt $(MAKE) quick VENV=.venv-oldest ARGS='$(or $(ARGS),tests/test_values.py)'
+	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt $(MAKE) quick VENV=.venv-oldest $(if $(ARGS),,ARGS=tests/test_values.py)
 
 lint: $(VENV)/.lint ## ruff
 	$(BIN)/ruff check .
