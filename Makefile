@@ -53,8 +53,9 @@ oldest: ## the core's tests with the oldest versions supported
 	    | awk -F = '{ bound[$$1] = $$0 } END { for (name in bound) print bound[name] }' > build/oldest.txt
 	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt $(MAKE) quick VENV=.venv-oldest $(if $(ARGS),,ARGS=tests/test_values.py)
 
-lint: $(VENV)/.lint ## ruff
+lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 # The compiler's own look at what has changed takes two seconds, and forgets nothing that make would have to be told.
 built: $(VENV)/.installed ## compile what has changed
