@@ -61,7 +61,7 @@ lint: $(VENV)/.lint ## ruff: rules and format
 built: $(VENV)/.installed ## compile what has changed
 	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(COMPILE) $(BIN)/python setup.py --quiet build_ext --inplace
 
-# From an sdist, as an index would have it; with ccache in half a minute. cibuildwheel builds the others (pyproject.toml).
+# From an sdist, as an index would have it. cibuildwheel builds the others (pyproject.toml).
 wheels: $(VENV)/.wheels ## an sdist, the wheel for this Python and system, and one without compiled kernels for any other; tested
 	rm -rf dist
 	$(COMPILE) $(BIN)/python -m build --outdir dist/raw
