@@ -4,6 +4,9 @@ import copy
 import os
 import platform
 import shutil
+import sys
+import sysconfig
+import time
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -17,7 +20,12 @@ PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-MARCH = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {"generic": None}
+LEVELS = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {}
+# FASTLOGITS_BUILD_ISA=v4, or v3,v4: these alone; generic is what any processor of the kind runs (SSE2 on x86-64).
+WANTED = os.environ.get("FASTLOGITS_BUILD_ISA", "").replace(",", " ").split() or list(LEVELS) or ["generic"]
+MARCH = {name: march for name, march in {"generic": None, **LEVELS}.items() if name in WANTED}
+if unknown := set(WANTED) - set(MARCH):
+    raise SystemExit(f"fastlogits: FASTLOGITS_BUILD_ISA is {', '.join(['generic', *LEVELS])}, not {', '.join(unknown)}")
 
 # Never -ffast-math: NaN must stay NaN, and -fassociative-math would reorder the formulas. The steps of a row are
 # functions that want to be one: with this limit the loss of 8192 x 100 takes 0.35 ms on one thread with AVX2, without
@@ -32,7 +40,19 @@ SANITIZE = [
 ] if os.environ.get("FASTLOGITS_SANITIZE") == "1" else []  # fmt: skip
 
 
+def compiler_is_there():
+    """Asked before anything is translated, which takes a minute."""
+    words = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    for program in words[: 2 if "ccache" in words[0] else 1]:
+        if not shutil.which(program):
+            raise SystemExit(
+                f"fastlogits: no C compiler ({program}) found; install GCC or Clang, or set "
+                "FASTLOGITS_SKIP_EXTENSION=1 to go without the compiled kernels (Numba and NumPy backends)"
+            )
+
+
 def extensions():
+    compiler_is_there()
     import numpy
     from Cython.Build import cythonize
 
@@ -85,16 +105,16 @@ def extensions():
 
 class BuildKernels(build_ext):
     def run(self):
-        compiler = os.environ.get("CC", "cc").split()[0]
-        if self.extensions and not shutil.which(compiler):
-            raise SystemExit(
-                f"fastlogits: no C compiler ({compiler}) found; install GCC or Clang, or set "
-                "FASTLOGITS_SKIP_EXTENSION=1 to go without the compiled kernels (Numba and NumPy backends)"
-            )
         self.parallel = self.parallel or os.cpu_count()
+        for extension in self.extensions:
+            extension.depends.append("setup.py")  # which has the compiler's options
         if self.inplace or self.editable_mode:
-            for name in MARCH:
-                Path("fastlogits/kernels", name).mkdir(exist_ok=True)
+            for name in {"generic", *LEVELS}:
+                folder = Path("fastlogits/kernels", name)
+                if name in MARCH:
+                    folder.mkdir(exist_ok=True)
+                else:  # or they would go on as they are, whatever is edited
+                    shutil.rmtree(folder, ignore_errors=True)
         super().run()
 
     def build_extension(self, extension):
@@ -103,12 +123,19 @@ class BuildKernels(build_ext):
         extension.extra_link_args += SANITIZE
         apart = copy.copy(self)
         apart.build_temp = os.path.join(self.build_temp, extension.name)
+        built, start = Path(self.get_ext_fullpath(extension.name)), time.time()
         build_ext.build_extension(apart, extension)
+        if built.exists() and built.stat().st_mtime >= start:
+            print(f"compiled {extension.name} in {time.time() - start:.0f} s", flush=True)
 
+
+# Metadata and an sdist ask for no compiler, and take no minute.
+BUILDING = {"build", "build_ext", "bdist_wheel", "editable_wheel", "install", "develop"} & set(sys.argv)
+SKIP = os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1"
 
 setup(
     packages=["fastlogits", *(f"fastlogits.{name}" for name in (*PARTS, *ADAPTERS))],
     package_dir={f"fastlogits.{name}": f"adapters/{name}" for name in ADAPTERS},
-    ext_modules=[] if os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1" else extensions(),
+    ext_modules=extensions() if BUILDING and not SKIP else [],
     cmdclass={"build_ext": BuildKernels},
 )

@@ -94,7 +94,7 @@ def test_extra(extra):
 def test_every_extra_is_explained(page):
     rows = [line for line in PAGES[page].read_text("utf-8").splitlines() if line.startswith("| `")]
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    missing = set(EXTRAS) - explained - {"dev", "docs"}  # which are for working on fastlogits
+    missing = set(EXTRAS) - explained
     assert not missing, f"{page}: its table of extras lacks {missing}"
 
 

@@ -1,13 +1,15 @@
-"""How the kernel text and its drivers are compiled, for long vectors, and cached, until any of it changes."""
+"""How the kernel text and its drivers are compiled, for long vectors, and cached, until what they use changes."""
 
 import contextlib
 import functools
 import hashlib
 import pickle
 import sys
+import types
 import warnings
 from pathlib import Path
 
+import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -18,9 +20,58 @@ from numba.core.typed_passes import NativeLowering
 from fastlogits import _checks, kernels
 
 KERNELS = Path(kernels.__file__).parent
-FILES = [*sorted(KERNELS.glob("*.py")), *sorted(Path(__file__).parent.glob("*numba*.py"))]
 DIGEST_SIZE = hashlib.sha256().digest_size
-STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in FILES)).hexdigest()
+MACHINE = sorted(Path(__file__).parent.glob("*numba*.py"))
+
+
+@functools.cache
+def machine_stamp():
+    return hashlib.sha256(b"".join(path.read_bytes() for path in MACHINE)).hexdigest()
+
+
+def stamp(function):
+    """A digest of all that the compiled `function` depends on: this backend, and the kernel text that it reaches."""
+    reached, todo = {}, [function]
+    while todo:
+        value = todo.pop()
+        value = getattr(value, "py_func", value)
+        if isinstance(value, types.FunctionType) and value not in reached:
+            reached[value], names = own(value)
+            todo += names
+    return hashlib.sha256(repr((machine_stamp(), sorted(reached.values()))).encode()).hexdigest()
+
+
+@functools.cache
+def own(function):
+    """A function's own text with the numbers that it names, and all that it names."""
+    values = used(function)
+    numbers = sorted(repr(value) for value in values if isinstance(value, (bool, int, float, np.generic)))
+    return repr((function.__qualname__, meaning(function.__code__, function.__doc__), numbers)), values
+
+
+def used(function):
+    """What a function names: variables around it, its module's, and those of modules that it names."""
+    names, values, spaces = set(named(function.__code__)), [], [function.__globals__]
+    for space in spaces:  # which grows
+        found = [value for name, value in space.items() if name in names]
+        values += found
+        modules = (vars(value) for value in found if isinstance(value, types.ModuleType))
+        spaces += [module for module in modules if not any(module is known for known in spaces)]
+    return values + [cell.cell_contents for cell in function.__closure__ or ()]
+
+
+def named(code):
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from named(constant)
+
+
+def meaning(code, doc=None):
+    """A function's text without its comments, layout and docstring."""
+    constants = (meaning(value) if isinstance(value, types.CodeType) else repr(value) for value in code.co_consts)
+    inner = [constant for constant in constants if doc is None or constant != repr(doc)]
+    return code.co_code.hex(), *inner, *code.co_names, *code.co_varnames, *code.co_freevars
 
 
 class WideLower(Lower):
@@ -71,12 +122,12 @@ class CheckedFiles(IndexDataCacheFile):
 
 
 class TextCache(FunctionCache):
-    """Numba's own looks at the file of the driver alone, this one at every file that goes into it."""
+    """Numba's own looks at the file of the driver alone, this one at every function that goes into it."""
 
     def __init__(self, function, name):
         super().__init__(function)
         name = f"fastlogits.{name}.{sys.implementation.cache_tag}"
-        self._cache_file = CheckedFiles(self.cache_path, name, STAMP)
+        self._cache_file = CheckedFiles(self.cache_path, name, stamp(function))
 
     def save_overload(self, sig, data):
         try:

@@ -6,14 +6,14 @@ from pathlib import Path
 from fastlogits import _checks, kernels
 from fastlogits.backends import _cpu
 
-LEVELS = ("v2", "v3", "v4")
+LEVELS = ("generic", "v2", "v3", "v4")
 
 
 def _choose():
     """The folder of compiled kernels to use: FASTLOGITS_ISA, or the best one that was built and runs here."""
     folder = Path(kernels.__file__).parent
     best = _cpu.best()
-    able = LEVELS[: LEVELS.index(best) + 1] if best in LEVELS else (best,)
+    able = LEVELS[: LEVELS.index(best) + 1]
     built = [name for name in able if any((folder / name).glob("softmax.*"))]
     asked = _checks.instruction_set(os.environ.get("FASTLOGITS_ISA", "auto"))
     if asked != "auto" and asked not in built:

@@ -17,7 +17,7 @@ from fastlogits.cli.whole import created, is_at, reopened, sync
 
 try:
     import fcntl
-except ImportError:  # not POSIX
+except ImportError:  # Windows, where nobody can replace a file that is open
     fcntl = None
 
 # Many times what a run of a week writes.

@@ -132,6 +132,8 @@ def sync_tree(path):
 
 
 def sync_path(path):
+    if os.name == "nt" and os.path.isdir(path):  # cannot be opened there
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         sync(descriptor)

@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 from fastlogits.cli.failures import Failure, named
+from fastlogits.cli.positioned import read_at, write_at
 from fastlogits.cli.regions import lengths, runs
 from fastlogits.cli.whole import is_at, sync
 
@@ -46,7 +47,7 @@ class RawArray:
     def _fill(self, view, offset):
         with named(self.path):
             while view:
-                count = os.preadv(self.file.fileno(), [view], offset)
+                count = read_at(self.file, view, offset)
                 if not count:
                     raise Failure(self.path, "became shorter while it was read")
                 view, offset = view[count:], offset + count
@@ -109,7 +110,7 @@ class RawFile:
     def _put(self, view, offset):
         with named(self.path):
             while view:
-                count = os.pwrite(self.file.fileno(), view, offset)
+                count = write_at(self.file, view, offset)
                 view, offset = view[count:], offset + count
 
     def sync(self):
