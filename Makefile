@@ -91,7 +91,7 @@ wheels: $(VENV)/.wheels ## an sdist, the wheel for this Python and system, and o
 # asv builds each commit of RANGE in an environment of its own: RANGE=HEAD~12..HEAD. One benchmark: ARGS="--bench Softmax"
 RANGE ?= HEAD^!
 ASV = $(BIN)/asv $(1) --config benchmarks/asv.conf.json
-# Not forked: in a process forked from one that has imported us, we run on one thread.
+# Not forked: JAX says that the child of a process with its threads may hang.
 SPAWN := --launch-method spawn --show-stderr
 
 bench: $(VENV)/.dev ## the asv suite, for this commit or RANGE

@@ -19,6 +19,8 @@ KERNELS = (
 PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
+TEAM = Path("fastlogits/backends/team")
+
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 LEVELS = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {}
 # FASTLOGITS_BUILD_ISA=v4, or v3,v4: these alone; generic is what any processor of the kind runs (SSE2 on x86-64).
@@ -64,10 +66,9 @@ def extensions():
         Extension(
             f"fastlogits.backends.{name}",
             [f"fastlogits/backends/{name}.pyx"],
-            include_dirs=[numpy.get_include(), "fastlogits/kernels"],
+            include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/kernels"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            extra_compile_args=["-O2", "-fopenmp"],
-            extra_link_args=["-fopenmp"],
+            extra_compile_args=["-O2"],
         )
         for name in ("_softmax", "_cross_entropy", "_filters", "_moments", "_row_stats")
     ]
@@ -75,16 +76,18 @@ def extensions():
         Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
         Extension(
             "fastlogits.backends._team",
-            ["fastlogits/backends/_team.pyx"],
-            extra_compile_args=["-fopenmp"],
-            extra_link_args=["-fopenmp"],
+            ["fastlogits/backends/_team.pyx", *map(str, sorted(TEAM.glob("*.c")))],
+            include_dirs=["fastlogits/backends"],
+            depends=[str(path) for path in TEAM.glob("*.h")],
+            extra_compile_args=["-O2"],
+            extra_link_args=["-pthread"],
         ),
     ]
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(
         "fastlogits.jax._handler",
         ["adapters/jax/_handler.pyx"],
-        include_dirs=[numpy.get_include()],
+        include_dirs=[numpy.get_include(), "fastlogits/backends"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h"],
     )

@@ -1,7 +1,7 @@
 """Logits in Ray Data: statistics and draws by `map_batches`.
 
 Ray calls a function with batches of rows; fastlogits is that function, and a batch of any size gives a row the same.
-Ray gives each task as many OpenMP threads as it has processors, and fastlogits keeps to that.
+Ray sets OMP_NUM_THREADS to a task's processors, and fastlogits keeps to that.
 
     pip install fastlogits "ray[data]"
     python examples/ray_data.py

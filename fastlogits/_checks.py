@@ -9,7 +9,7 @@ import numpy as np
 INSTRUCTION_SETS = ("auto", "generic", "v2", "v3", "v4")
 FLOATS = "float32, float64, float16 or bfloat16"
 INT64_MAX = 2**63 - 1
-# OpenMP ends the process where the system cannot give it as many threads as it was told to take.
+# More are of no use, and a system need not have them to give.
 MOST_THREADS = max(256, os.cpu_count() or 1)
 # 1 / temperature, and x / softcap, must neither overflow nor vanish in float32; nor the kernels' 87 * temperature.
 SCALE_RANGE = (1e-36, 1e36)
@@ -406,7 +406,3 @@ def not_cached(reason):
     return RuntimeWarning(
         f"Numba's cache: {reason}; each process compiles what it calls. NUMBA_CACHE_DIR names another folder"
     )
-
-
-def no_threads(error):
-    return RuntimeWarning(f"Numba has no threading layer, so one thread does all: {error}")

@@ -3,14 +3,13 @@
 import contextlib
 import contextvars
 import functools
-import math
 import os
 import platform
-from pathlib import Path
 
 import numpy as np
 
 from fastlogits import _checks, backends
+from fastlogits.backends import threads as backend_threads
 
 BACKENDS = ("auto", *backends.NAMES)
 
@@ -19,17 +18,6 @@ SERIAL_BELOW = 32768
 
 _backend = contextvars.ContextVar("fastlogits_backend", default=None)
 _num_threads = contextvars.ContextVar("fastlogits_num_threads", default=None)
-_forked = False
-
-
-def _after_fork_in_child():
-    # The parent's OpenMP threads do not exist here; a parallel region would wait for them for ever.
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @contextlib.contextmanager
@@ -43,8 +31,8 @@ def settings(*, backend=None, num_threads=None):
     backend : {"auto", "cython", "numba", "numpy"}, optional
         "auto" is the first that loads.
     num_threads : int, optional
-        From 1 to 256, or to the number of processors where that is larger. Small arrays, and processes forked from
-        this one, are served by one thread whatever it is.
+        From 1 to 256, or to the number of processors where that is larger. Small arrays are served by one thread
+        whatever it is.
 
     Raises
     ------
@@ -115,9 +103,10 @@ def chosen():
 
 def threads(work):
     """How many threads `work` logits deserve."""
-    if work < SERIAL_BELOW or _forked:
+    if work < SERIAL_BELOW:
         return 1
-    return _num_threads.get() or _default_threads()
+    backend_threads.look_around()
+    return _num_threads.get() or environment_threads() or backend_threads.default()
 
 
 @functools.cache
@@ -136,61 +125,7 @@ def _environment(variable, allowed):
     return _checks.one_of(variable, os.environ.get(variable) or allowed[0], allowed)
 
 
-def _default_threads():
-    ours = environment_threads()
-    if ours is not None:
-        return ours
-    # Asked each time: threadpoolctl and omp_set_num_threads change it while we run.
-    max_threads = getattr(backend(), "max_threads", _openmp_environment)
-    return max(1, min(max_threads(), _available_cpus()))
-
-
 @functools.cache
 def environment_threads():
     text = os.environ.get("FASTLOGITS_NUM_THREADS")
     return _checks.thread_count("FASTLOGITS_NUM_THREADS", text) if text else None
-
-
-def _openmp_environment():
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(text) if text.isdecimal() and int(text) else _available_cpus()
-
-
-@functools.cache
-def _available_cpus():
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(affinity, _cgroup_cpus())
-
-
-def _cgroup_cpus(root=Path("/sys/fs/cgroup"), membership=Path("/proc/self/cgroup")):
-    """The CPU quota of this process's control group and the groups above it, rounded up; inf without one."""
-    cpus = math.inf
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return cpus
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "cpu" if controllers else root
-        group = top / path.lstrip("/")
-        for level in (group, *group.parents):
-            if not level.is_relative_to(top):
-                break
-            quota, period = _quota(level, version=1 if controllers else 2)
-            if quota > 0 and period > 0:
-                cpus = min(cpus, math.ceil(quota / period))
-    return cpus
-
-
-def _quota(group, version):
-    """(quota, period) in microseconds; quota -1 means no limit."""
-    try:
-        if version == 2:
-            quota, period = (group / "cpu.max").read_text().split()
-        else:
-            quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return (-1 if quota == "max" else int(quota)), int(period)
-    except (OSError, ValueError):
-        return -1, 0

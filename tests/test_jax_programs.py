@@ -112,7 +112,7 @@ def test_without_the_handler():
 
 
 def test_kernels_share_the_threads_of_xla():
-    """Entering an OpenMP region, each of XLA's threads would be given a team of its own."""
+    """XLA's threads call on each other: no helper of ours is started for them."""
     need("fastlogits.jax._handler")
     code = """
         import concurrent.futures, os, threading
@@ -159,8 +159,8 @@ def test_a_program_may_end_while_kernels_are_running():
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted under /proc")
-def test_the_pool_does_not_pass_for_the_first_caller():
-    """The caller that keeps OpenMP's threads is one that has some: not a thread of XLA, which has XLA's."""
+def test_callers_beside_the_pool_have_a_helper_of_ours():
+    """Started by the first of them, and for no call of XLA's."""
     code = """
         import os, time
         import jax, jax.numpy as jnp, numpy as np, fastlogits, fastlogits.jax

@@ -145,25 +145,3 @@ def test_wrong_instruction_set_is_no_backend_that_fails():
             print(error)
         """
     assert "avx9" in run(code, FASTLOGITS_ISA="avx9")
-
-
-def test_numba_without_a_threading_layer(folder):
-    code = """
-        import numba.np.ufunc.parallel as parallel
-        import warnings
-        import numpy as np
-        import fastlogits
-
-        def launch_threads():
-            raise ValueError("No threading layer could be loaded.")
-
-        parallel._launch_threads = launch_threads
-        x = np.eye(300, dtype=np.float32)
-        with warnings.catch_warnings(record=True) as caught, fastlogits.settings(backend="numba", num_threads=2):
-            warnings.simplefilter("always")
-            print((fastlogits.argmax(x) == np.arange(300)).all(), (fastlogits.argmax(x) == np.arange(300)).all())
-        print(*(each.message for each in caught))
-        """
-    right, said = run(code).splitlines()
-    assert right == "True True"
-    assert said.count("threading layer") == 2

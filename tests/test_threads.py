@@ -73,19 +73,20 @@ def test_a_row_does_not_depend_on_its_neighbours(backend):
             assert alone.tobytes() == together[row : row + 1].tobytes()
 
 
-def test_concurrent_callers(backend):
-    """Four threads, each with its own arrays and its own number of threads, get what one would have got."""
+@pytest.mark.parametrize(("callers", "rounds"), [(4, 2), (32, 1)])
+def test_concurrent_callers(backend, callers, rounds):
+    """Each with its own arrays and its own number of threads: they get what one would have got."""
     cases = [(name, arguments_for(name, shape)) for name in OPERATIONS for shape in SHAPES[::2]]
     expected = [call(fastlogits, name, *arguments).tobytes() for name, arguments in cases]
 
     def caller(number):
         with fastlogits.settings(backend=backend, num_threads=1 + number % 3):
             turned = cases[number:] + cases[:number]
-            return [call(fastlogits, name, *arguments).tobytes() for name, arguments in turned * 2]
+            return [call(fastlogits, name, *arguments).tobytes() for name, arguments in turned * rounds]
 
-    with ThreadPoolExecutor(4) as pool:
-        for number, results in enumerate(pool.map(caller, range(4))):
-            assert results == (expected[number:] + expected[:number]) * 2
+    with ThreadPoolExecutor(callers) as pool:
+        for number, results in enumerate(pool.map(caller, range(callers))):
+            assert results == (expected[number:] + expected[:number]) * rounds
 
 
 def test_the_gil_is_released(compiled_backend):
@@ -216,8 +217,8 @@ def test_ctrl_c_within_half_a_second(backend, threads):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted under /proc")
-def test_threads_of_other_callers_are_let_go(rng):
-    """Idle threads of OpenMP, more than there are processors, make its threads sleep between all calls."""
+def test_callers_share_their_helpers(rng):
+    """Threads that have called, and stay, are no more than themselves."""
     require_backend("cython")
     x = rng.standard_normal((200, 1000))
     callers, done = [], threading.Event()
@@ -235,11 +236,35 @@ def test_threads_of_other_callers_are_let_go(rng):
             callers.append(threading.Thread(target=contextvars.copy_context().run, args=(caller,)))
             callers[-1].start()
             called.acquire()
-        until = time.monotonic() + 10
-        while len(os.listdir("/proc/self/task")) > before + 4 and time.monotonic() < until:
-            time.sleep(0.01)
         left = len(os.listdir("/proc/self/task"))
         done.set()
         for thread in callers:
             thread.join()
     assert left <= before + 4
+
+
+def test_numba_without_the_compiled_team():
+    """Helpers are threads of Python's then; a forked child has its own."""
+    require_backend("numba")
+    code = """
+        import sys
+        sys.modules["fastlogits.backends._team"] = None
+        import os, signal, threading
+        import numpy as np
+        import fastlogits
+
+        x = np.random.default_rng(0).standard_normal((2000, 1000)).astype(np.float32)
+        with fastlogits.settings(num_threads=1):
+            expected = fastlogits.softmax(x)
+
+        def right():
+            return all(np.array_equal(fastlogits.softmax(x), expected) for _ in range(5))
+
+        print(right(), threading.active_count() > 1)
+        if (pid := os.fork()) == 0:
+            signal.alarm(60)
+            os._exit(0 if right() else 1)
+        print(os.waitpid(pid, 0)[1])
+        """
+    variables = {"FASTLOGITS_BACKEND": "numba", "FASTLOGITS_NUM_THREADS": 3}
+    assert run(code, timeout=300, **variables).split() == ["True", "True", "0"]

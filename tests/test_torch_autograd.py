@@ -307,7 +307,7 @@ def test_threads_share_nothing():
 
 
 def test_data_loader_workers():
-    """Forked from a process in which OpenMP's threads have started; one of its own, without other frameworks."""
+    """Forked from a process in which threads have started; one of its own, without other frameworks."""
     code = """
         import torch
         import fastlogits.torch as ft

@@ -11,7 +11,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
 from libc.stdint cimport int64_t, uint32_t, uintptr_t
 
-from fastlogits.backends._team cimport Team, join, part_of_job
+from fastlogits.backends._team cimport help, join, team_pool
 
 cnp.import_array()
 
@@ -55,7 +55,11 @@ cdef extern from "xla_ffi.h" nogil:
         xla_ffi_values attributes
 
 cdef extern from "xla_team.h" nogil:
-    void xla_share(const xla_ffi_call*, part_of_job, void* job, Py_ssize_t parts, int threads)
+    ctypedef struct xla_team:
+        team_pool pool
+        const xla_ffi_call* call
+        void (*help)() noexcept nogil
+    void xla_invite(team_pool*, int helpers)
 
 cdef extern from *:
     """
@@ -136,22 +140,14 @@ cdef xla_ffi_error* handle(xla_ffi_call* call) noexcept nogil:
     return error
 
 
-cdef struct XlaTeam:
-    Team base
-    xla_ffi_call* call
-
-
-cdef void share(Team* team, part_of_job function, void* job, Py_ssize_t parts, int threads) noexcept nogil:
-    xla_share((<XlaTeam*>team).call, function, job, parts, threads)
-
-
 cdef xla_ffi_error* answer(xla_ffi_call* call) noexcept:
     cdef xla_ffi_span* text = <xla_ffi_span*>call.attributes.values[0]
-    cdef XlaTeam team
+    cdef xla_team team
     cdef int64_t i
-    team.base.share = share
+    team.pool.invite = xla_invite
     team.call = call
-    join(&team.base)
+    team.help = help
+    join(&team.pool)
     try:
         function = prepared(PyBytes_FromStringAndSize(text.start, text.length))
         arrays = [array(<xla_ffi_buffer*>call.arguments.values[i], 0) for i in range(call.arguments.size)]

@@ -3,8 +3,6 @@
 import contextlib
 import contextvars
 import functools
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -132,7 +130,7 @@ def _node(function, values, dtypes, shapes):
     def in_settings(*arrays):
         try:
             # A copy, since several threads may be in here at once.
-            results = settings.copy().run(_on_few_threads, function, *arrays)
+            results = settings.copy().run(_within_threads, function, *arrays)
         except (IndexError, TypeError) as error:
             # The only error that TensorFlow turns into an InvalidArgumentError.
             raise ValueError(str(error)) from None
@@ -162,27 +160,6 @@ def _within_threads(function, *arrays):
 def _threads_of_tensorflow():
     # It cannot change any more once there are tensors.
     return tf.config.threading.get_intra_op_parallelism_threads()
-
-
-# TensorFlow runs the nodes of a graph on as many threads as there are processors, and OpenMP gives each thread that
-# enters a parallel region as many threads again, for good. A few may; the others hand their work to one more.
-MOST_TEAMS = 4
-_teams = set()
-
-
-def _on_few_threads(function, *arrays):
-    thread = threading.get_ident()
-    if thread not in _teams and max(array.size for array in arrays) >= config.SERIAL_BELOW:
-        if len(_teams) >= MOST_TEAMS:
-            settings = contextvars.copy_context()
-            return _worker().submit(settings.run, _within_threads, function, *arrays).result()
-        _teams.add(thread)
-    return _within_threads(function, *arrays)
-
-
-@functools.cache
-def _worker():
-    return ThreadPoolExecutor(1, "fastlogits")
 
 
 def as_dtype(values, dtype):

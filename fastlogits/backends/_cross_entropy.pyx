@@ -8,18 +8,14 @@ include "_run.pxi"
 
 
 cdef void ce_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real slots[SLOTS * BLOCK]
-    cdef double state[STATE]
-    cdef Options options = c.options
-    cdef real* work = scratch(slots, c, &options.keep)
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     ce.rows(<real*>c.x, <real*>c.y, c.labels, <real*>c.z, <real*>c.weight, c.sample_weight, c.grad_loss, c.losses,
-            &options, state, work, start, stop)
-    if work != slots:
-        free(work)
+            &c.options, state, work, start, stop)
 
 
 cdef void ce_pick(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t row
     for row in range(start, stop):
         if not ce.ignored(c.labels, c.first_row + row, &c.options):
@@ -28,7 +24,7 @@ cdef void ce_pick(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexc
 
 
 cdef void ce_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row, n
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -39,7 +35,7 @@ cdef void ce_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
 
 
 cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t row, n
     for row in range(start, stop):
         n = c.first_row + row
@@ -53,7 +49,7 @@ cdef void ce_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noe
 
 
 cdef void ce_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row, n, first, last
     if not c.options.with_grad:
         return
@@ -72,15 +68,15 @@ cdef void ce_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noex
 
 
 cdef void ce_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     ce_lanes.columns(<real*>c.x, <real*>c.y, c.labels, <real*>c.z, <real*>c.weight, c.sample_weight,
                                 c.grad_loss, c.losses, c.inner, &c.options, state, work, start, stop)
 
 
 cdef void ce_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     ce_lanes.short_rows(<real*>c.x, <real*>c.y, c.labels, <real*>c.z, <real*>c.weight, c.sample_weight,
                                    c.grad_loss, c.losses, c.rows, &c.options, &c.in_tile, state, work, start, stop)
 

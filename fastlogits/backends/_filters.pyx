@@ -12,7 +12,7 @@ ctypedef Py_ssize_t (*some_rows)(real* which, Call* call, double* scratch, Py_ss
 
 cdef void in_scratch(some_rows function, real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     """All rows, in the calling thread's own memory; those for which it has no room in more."""
-    cdef double* own = c.states + omp_get_thread_num() * filters.size_of(filters.room_of(c.classes))
+    cdef double* own = state_of(c)
     cdef double* larger
     cdef Py_ssize_t row
     own[ROOM] = <double>filters.room_of(c.classes)
@@ -30,13 +30,7 @@ cdef void in_scratch(some_rows function, real* which, Call* c, Py_ssize_t start,
 
 cdef int run_in_scratch(chunk function, real* which, Call* call, int threads) except -1:
     call.out_of_memory = False
-    call.states = <double*>malloc(threads * filters.size_of(filters.room_of(call.classes)) * sizeof(double))
-    if call.states == NULL:
-        raise MemoryError
-    try:
-        run(function, which, call, call.rows, call.classes, threads)
-    finally:
-        free(call.states)
+    run(function, which, call, call.rows, call.classes, threads)
     if call.out_of_memory:
         raise MemoryError
     return 0
@@ -46,13 +40,14 @@ cdef Call rules_call(cnp.ndarray x, Py_ssize_t x_stride, cnp.ndarray rules, Py_s
     cdef Call call = new_call(x, x_stride, rows, classes, 1)
     call.rules = <double*>data(rules)
     call.rules_stride = RULES if cnp.PyArray_DIM(rules, 0) > 1 else 0
+    call.fields = filters.size_of(filters.room_of(classes))
+    call.reals = 2 * BLOCK + LINE
     return call
 
 
 cdef Py_ssize_t some_filtered(real* which, Call* c, double* scratch, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[2 * BLOCK + LINE]
     return filters.filter_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.rules, c.rules_stride, c.classes,
-                               scratch, work, c.storage, start, stop)
+                               scratch, work_of(which, c), c.storage, start, stop)
 
 
 cdef void filter_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -75,9 +70,8 @@ def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t ro
 
 
 cdef Py_ssize_t some_drawn(real* which, Call* c, double* scratch, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[2 * BLOCK + LINE]
     return sampling.sample_rows(<real*>c.x, c.x_stride, c.rules, c.rules_stride, c.labels, c.key_0, c.key_1, c.indices,
-                                c.losses, c.classes, scratch, work, c.storage, start, stop)
+                                c.losses, c.classes, scratch, work_of(which, c), c.storage, start, stop)
 
 
 cdef void sample_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

@@ -7,14 +7,14 @@ include "_run.pxi"
 
 
 cdef void moments_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     text.moments_rows(<real*>c.x, c.x_stride, c.labels, <double*>c.y, c.rows, c.classes, c.scale, state, work,
                       c.storage, start, stop)
 
 
 cdef void moments_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row, n
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -25,7 +25,7 @@ cdef void moments_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
 
 
 cdef void moments_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t row, n
     for row in range(start, stop):
         n = c.first_row + row
@@ -39,15 +39,15 @@ cdef void moments_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
 
 
 cdef void moments_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     text.moments_columns(<real*>c.x, c.x_stride, c.labels, <double*>c.y, c.rows * c.inner, c.classes, c.inner,
                          c.scale, state, work, c.storage, start, stop)
 
 
 cdef void moments_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     text.moments_short(<real*>c.x, c.x_stride, c.labels, <double*>c.y, c.rows, c.classes, c.scale, state, work,
                        c.storage, start, stop)
 

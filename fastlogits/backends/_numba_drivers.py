@@ -1,70 +1,70 @@
-"""How Numba runs a kernel: drivers that call it on rows, the threads that share them, and their memory."""
+"""How Numba runs a kernel: drivers that call it on rows, and what they hand to the team of threads."""
 
 import collections
 import functools
-import warnings
 
 import numba
 import numpy as np
 
-from fastlogits import _checks
 from fastlogits._memory import LAST_CACHE
+from fastlogits.backends import _numba_team as team
 from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_text import machine, primitives
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
 IN_CACHE = 1 << 18  # logits of a row whose exponentials stay in scratch memory
-REGION = 1 << 25  # logits in one parallel region: tens of milliseconds, between which Ctrl-C is heard
+PART = 1 << 17  # logits: some tens of microseconds
+REGION = 1 << 25  # logits that are shared out at once: tens of milliseconds, between which Ctrl-C is heard
 WORK = primitives.SLOTS * primitives.BLOCK
 STATE = primitives.STATE
 STATE_CLASSES = primitives.MOST_BLOCKS * primitives.BLOCK  # longer rows need more
 NATIVE, DISCARD, KEEP, KEEP_PADDED = primitives.NATIVE, primitives.DISCARD, primitives.KEEP, primitives.KEEP_PADDED
 
-Driver = collections.namedtuple("Driver", "alone shared")
+Driver = collections.namedtuple("Driver", "alone part shared")
 
 
 # A driver calls a kernel on the items [start, stop). `args` are what the kernel takes before its options, state and
-# scratch memory. `states` has a row for each part, which is what a thread does; so has `rooms` where a row needs more
-# scratch memory than the stack should hold.
+# scratch memory; the thread's `memory` has `fields` of state, and what the kernel works in.
 
 
 def driver(alone, kernel):
-    """`alone` for one part, and for several in parallel."""
+    """`alone` for all items, for one part of them, and for all parts on the threads of the team."""
 
-    def shared(parts, start, stop, states, rooms, options, args):
-        for index in numba.prange(parts):
-            part = np.int64(index)  # which is unsigned: `alone` would be compiled once more
-            first, last = start + (stop - start) * part // parts, start + (stop - start) * (part + 1) // parts
-            alone(part, first, last, states, rooms, options, args)
+    def part(memory, number, parts, fields, start, stop, options, args):
+        first, last = start + (stop - start) * number // parts, start + (stop - start) * (number + 1) // parts
+        alone(memory, fields, first, last, options, args)
+
+    def shared(addresses, parts, threads, nbytes, fields, start, stop, options, args):
+        team.share(part, addresses, parts, threads, nbytes, (parts, fields, start, stop, options, args))
 
     name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
     alone = compiled(alone, name)
-    return Driver(alone, compiled(shared, f"{name}.shared", parallel=True))
+    part = compiled(part, f"{name}.part")
+    return Driver(alone, part, compiled(shared, f"{name}.shared"))
 
 
 def plain(kernel):
-    def alone(part, start, stop, states, rooms, storage, args):
-        own = machine.pointers((states[part], rooms[part], *args))
-        work = own[1] if rooms.shape[1] > 0 else machine.stack(WORK, own[1])
-        kernel(*own[2:], own[0], work, storage, start, stop)
+    def alone(memory, fields, start, stop, storage, args):
+        own = machine.pointers(args)
+        kernel(*own, team.state(memory), team.work(memory, fields, own[0]), storage, start, stop)
         machine.end_streams()
 
     return driver(alone, kernel)
 
 
 def stateless(kernel):
-    def alone(part, start, stop, states, rooms, storage, args):
+    def alone(memory, fields, start, stop, storage, args):
         own = machine.pointers(args)
-        kernel(*own, machine.stack(WORK, own[0]), storage, start, stop)
+        kernel(*own, team.work(memory, fields, own[0]), storage, start, stop)
 
     return driver(alone, kernel)
 
 
 def optional(kernel, options_type):
-    def alone(part, start, stop, states, rooms, options, args):
-        own = machine.pointers((states[part], rooms[part], *args))
-        work = own[1] if rooms.shape[1] > 0 else machine.stack(WORK, own[1])
-        kernel(*own[2:], options_type(*options), own[0], work, start, stop)
+    def alone(memory, fields, start, stop, options, args):
+        own = machine.pointers(args)
+        work = team.work(memory, fields, own[0])
+        kernel(*own, options_type(*options), team.state(memory), work, start, stop)
 
     return driver(alone, kernel)
 
@@ -72,47 +72,21 @@ def optional(kernel, options_type):
 def run(driver, items, threads, classes, lanes, options, *args, fields=STATE, keep=DISCARD):
     """`driver` on all items, of `lanes` rows of `classes` logits each; each thread has at least `fields` of state, and
     room for a row's exponentials where they are to be kept."""
+    blocks = -(-classes // primitives.BLOCK)
     if classes > STATE_CLASSES:
-        blocks = -(-classes // primitives.BLOCK)
         fields = max(fields, primitives.ROW_FIELDS + blocks * primitives.BLOCK_FIELDS)
+    reals = WORK + (blocks * primitives.BLOCK if keep == KEEP_PADDED else 0)
+    nbytes = team.scratch_size(fields, reals, 8 if args[0].dtype == np.float64 else 4)
     region = REGION // (lanes * classes) or 1
-    if threads > 1:
-        threads = available(min(threads, items, region))
-    room = WORK + -(-classes // primitives.BLOCK) * primitives.BLOCK if keep == KEEP_PADDED else 0
-    real = np.float64 if args[0].dtype == np.float64 else np.float32
-    memory = np.empty((threads, fields)), np.empty((threads, room), real)
-    start = 0
-    while start < items:
-        stop = min(items, start + region)
-        if threads == 1:
-            driver.alone(0, start, stop, *memory, options, args)
-        else:
-            share(driver, threads, start, stop, *memory, options, args)
-        start = stop
-
-
-def available(threads):
-    """As many as Numba can give: one where its only threading layer aborts on concurrent callers, or none loads."""
-    return 1 if threading_layer() in (None, "workqueue") else min(threads, numba.config.NUMBA_NUM_THREADS)
-
-
-@functools.cache
-def threading_layer():
-    try:
-        numba.get_num_threads()  # starts them, so that their layer is known
-    except ValueError as error:
-        warnings.warn(_checks.no_threads(str(error).partition("\n")[0]), stacklevel=2)
-        return None
-    return numba.threading_layer()
-
-
-def share(driver, threads, start, stop, *args):
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
-    try:
-        driver.shared(threads, start, stop, *args)
-    finally:
-        numba.set_num_threads(before)
+    with team.held(nbytes) as memory:
+        for start in range(0, items, region):
+            stop = min(items, start + region)
+            size = stop - start
+            parts = min(size, max(8 * threads, size * lanes * classes // PART))
+            if threads == 1 or parts == 1:
+                driver.alone(memory, fields, start, stop, options, args)
+            else:
+                team.share_out(driver, parts, threads, nbytes, fields, start, stop, options, args)
 
 
 def flat(array, size=None):

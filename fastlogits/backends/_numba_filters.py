@@ -3,33 +3,39 @@
 import numpy as np
 from numba import njit
 
+from fastlogits.backends import _numba_team as team
 from fastlogits.backends import _numba_text as text
 from fastlogits.backends._numba_compiler import TEXT
-from fastlogits.backends._numba_drivers import WORK, driver, flat, quiet, run, storage_of
+from fastlogits.backends._numba_drivers import driver, flat, quiet, run, storage_of
 from fastlogits.backends._numba_text import machine, primitives
 
 
 def in_scratch(kernel):
-    """A driver for all rows: in the part's own memory, and those for which it has no room in more."""
+    """A driver for all rows: in the thread's own memory, and those for which it has no room in more."""
 
-    # A function of its own, so that Numba keeps the array `scratch` while the kernel has its pointer.
-    def some_rows(scratch, start, stop, storage, args):
+    # A function of its own, so that Numba keeps the array while the kernel has its pointer.
+    def in_array(scratch, work, row, storage, args):
         own = machine.pointers((scratch, *args))
-        row = kernel(*own[1:], own[0], machine.stack(WORK, own[1]), storage, start, stop)
-        machine.end_streams()
-        return row
+        return kernel(*own[1:], own[0], work, storage, row, row + 1)
 
-    some_rows = njit(some_rows, **TEXT)
+    in_array = njit(in_array, **TEXT)
 
-    def alone(part, start, stop, states, rooms, storage, args):
-        own = states[part]
-        own[primitives.ROOM] = (len(own) - primitives.FIRST_SECTION) // primitives.SECTIONS
-        row = some_rows(own, start, stop, storage, args)
+    def alone(memory, fields, start, stop, options, args):
+        storage, out_of_memory = options
+        own = machine.pointers(args)
+        scratch, work = team.state(memory), team.work(memory, fields, own[0])
+        scratch[primitives.ROOM] = (fields - primitives.FIRST_SECTION) // primitives.SECTIONS
+        row = kernel(*own, scratch, work, storage, start, stop)
         while row < stop:
-            larger = np.empty(text.filters.size_of(np.int64(own[primitives.NEEDED])))
-            larger[primitives.ROOM] = own[primitives.NEEDED]
-            row = some_rows(larger, row, row + 1, storage, args)
-            row = some_rows(own, row, stop, storage, args)
+            try:
+                larger = np.empty(text.filters.size_of(np.int64(scratch[primitives.NEEDED])))
+            except Exception:  # in Numba there is no MemoryError to name
+                out_of_memory[0] = True
+                return
+            larger[primitives.ROOM] = scratch[primitives.NEEDED]
+            row = in_array(larger, work, row, storage, args)
+            row = kernel(*own, scratch, work, storage, row, stop)
+        machine.end_streams()
 
     return driver(alone, kernel)
 
@@ -60,5 +66,8 @@ def flat_rules(rules):
 
 
 def run_in_scratch(driver, rows, threads, classes, storage, *args):
-    room = in_python(text.filters.room_of)(classes)
-    run(driver, rows, threads, classes, 1, storage, *args, classes, fields=in_python(text.filters.size_of)(room))
+    room, out_of_memory = in_python(text.filters.room_of)(classes), np.zeros(1, bool)
+    fields = in_python(text.filters.size_of)(room)
+    run(driver, rows, threads, classes, 1, (storage, out_of_memory), *args, classes, fields=fields)
+    if out_of_memory[0]:
+        raise MemoryError

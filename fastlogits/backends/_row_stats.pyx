@@ -20,22 +20,16 @@ cdef struct Sweep:
     radix.Options options
 
 
-cdef inline Py_ssize_t fields_of(Call* c, Sweep* s) noexcept nogil:
-    """How many numbers the state of a thread has that sorts."""
-    return s.options.sort_at + radix.room(c.classes)
-
-
 cdef void whole_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double short_state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     cdef Sweep* s = <Sweep*>c.z
-    cdef double* state = c.states + omp_get_thread_num() * fields_of(c, s) if s.options.sort_at else short_state
     kernel.rows(<real*>c.x, s.labels, s.thresholds, s.label_logits, s.peak, s.rest, s.moment, s.argmax, s.second,
                 s.above, <real*>s.top_values, s.top_ids, &s.options, state, work, start, stop)
 
 
 cdef void begin(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Sweep* s = <Sweep*>c.z
     cdef Py_ssize_t row
     s.options.group_step = 0  # the groups' place is in scratch memory, which each thread has for itself
@@ -45,7 +39,7 @@ cdef void begin(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcep
 
 
 cdef void reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Sweep* s = <Sweep*>c.z
     cdef Py_ssize_t item, row, n
     for item in range(start, stop):
@@ -56,7 +50,7 @@ cdef void reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexce
 
 
 cdef void finish(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Sweep* s = <Sweep*>c.z
     cdef Py_ssize_t item, row, n
     for item in range(start, stop):
@@ -72,13 +66,9 @@ cdef int row_stats_of(real* which, Call* call, int threads) except -1:
     if not sweep.options.swept:
         return run(<chunk>whole_rows, which, call, call.rows, 1, threads)
     if sweep.options.sort_at:
-        call.states = <double*>malloc(threads * fields_of(call, sweep) * sizeof(double))
-        if call.states == NULL:
-            raise MemoryError
-        try:
-            return run(<chunk>whole_rows, which, call, call.rows, call.classes, threads)
-        finally:
-            free(call.states)
+        # the state of a thread that sorts
+        call.fields = sweep.options.sort_at + radix.room(call.classes)
+        return run(<chunk>whole_rows, which, call, call.rows, call.classes, threads)
     return run_rows(<chunk>whole_rows, <chunk>begin, <chunk>reduce, NULL, <chunk>finish, which, call,
                     threads)
 

@@ -2,15 +2,14 @@
 #
 # An operation is a `Call`, its arguments, and a function `(which, call, start, stop)` for each way through memory:
 # rows, columns, short rows, or the steps of a long row. `which` is a null pointer of the computing type. `run` hands
-# the items [start, stop) to the threads of an OpenMP region, or of another team. Scratch memory lies on the stack of
-# each thread.
+# the items [start, stop) to the threads of the team, each of which holds scratch memory.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastlogits.backends._team cimport Team, let_go, team
+from fastlogits.backends._team cimport held, hold, release, share
 from fastlogits.kernels.cross_entropy cimport Options
 from fastlogits.kernels.primitives cimport (
     BFLOAT16, BLOCK, BLOCK_FIELDS, DISCARD, FLOAT16, KEEP, KEEP_PADDED, LANES, NATIVE, ROW_FIELDS, SHORT, SLOTS, STATE,
@@ -24,41 +23,12 @@ cnp.import_array()
 cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size)
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #else
-    #define omp_get_thread_num() 0
-    #endif
-
-    /* function(job, part) for each part. A thread begins with parts of its own, the same ones in the next call, whose
-       memory may still be in its cache; then it takes what others have left. softmax_backward of 128 x 1000 takes
-       12.5 us so, and 13.1 with parts for whoever comes first. */
-    static void on_threads(void (*function)(void *, Py_ssize_t), void *job, Py_ssize_t parts, int threads)
-    {
-        struct { Py_ssize_t next, end; char apart[64 - 2 * sizeof(Py_ssize_t)]; } queues[64];
-        int n = threads < 64 ? threads : 64;
-        for (int i = 0; i < n; i++) {
-            queues[i].next = parts * i / n;
-            queues[i].end = parts * (i + 1) / n;
-        }
-    #pragma omp parallel num_threads(threads)
-        for (int k = 0, mine = omp_get_thread_num(); k < n; k++) {
-            Py_ssize_t part, q = (mine + k) % n;
-            while ((part = __atomic_fetch_add(&queues[q].next, 1, __ATOMIC_RELAXED)) < queues[q].end)
-                function(job, part);
-        }
-    }
-    """
-    int omp_get_thread_num() nogil
-    void on_threads(void (*function)(void*, Py_ssize_t) noexcept nogil, void* job, Py_ssize_t parts, int threads) nogil
-
 cdef enum:
     LINE = 64            # bytes of a cache line
     SHORT_CLASSES = 32   # rows of at most so many classes are transposed
     PIECE = 16           # blocks of a long row that a thread takes at once
-    REGION = 1 << 25     # logits in one OpenMP region: tens of milliseconds, between which Ctrl-C is heard
+    PART = 1 << 17       # logits: some tens of microseconds
+    REGION = 1 << 25     # logits that are shared out at once: tens of milliseconds, between which Ctrl-C is heard
     IN_CACHE = 1 << 18   # logits of the long rows that go through the three steps together, and of a row in scratch
 
 cdef struct Call:
@@ -71,7 +41,8 @@ cdef struct Call:
     bint log
     int keep    # where the exponentials of rows stay: in y, or padded in scratch memory
     void* kept  # the scratch memory of a row that threads share
-    double* states
+    Py_ssize_t fields, reals  # scratch memory of a thread
+    double* states            # of the long rows that threads share
     Py_ssize_t* indices
     int64_t* labels
     void* weight
@@ -94,40 +65,59 @@ cdef struct Job:
     Py_ssize_t start, size, parts
 
 
-cdef void do_part(void* shared, Py_ssize_t part) noexcept nogil:
+cdef void do_part(void* shared, ptrdiff_t part) noexcept nogil:
     cdef Job* job = <Job*>shared
     job.function(NULL, job.call, job.start + job.size * part // job.parts,
                  job.start + job.size * (part + 1) // job.parts)
     end_streams()
 
 
+cdef inline double* state_of(Call* call) noexcept nogil:
+    """The calling thread's `fields` of state, while it does a part."""
+    return <double*>held()
+
+
+cdef inline real* work_of(real* which, Call* call) noexcept nogil:
+    """The calling thread's `reals` of scratch memory, while it does a part."""
+    return <real*>(<char*>held() + state_size(call))
+
+
+cdef inline size_t state_size(Call* call) noexcept nogil:
+    return (call.fields * sizeof(double) + LINE - 1) // LINE * LINE
+
+
+cdef inline size_t scratch_size(real* which, Call* call) noexcept nogil:
+    return state_size(call) + call.reals * sizeof(which[0])
+
+
 cdef int run(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits, int threads) except -1:
-    """All items, on threads that wait for the next call or are let go."""
+    """All items."""
+    if hold(scratch_size(which, call)) == NULL:
+        raise MemoryError
     try:
-        return share_out(function, which, call, items, item_logits, threads)
+        share_out(function, which, call, items, item_logits, threads)
     finally:
-        if threads > 1:
-            let_go()
+        release()
+    return 0
 
 
 cdef int share_out(chunk function, real* which, Call* call, Py_ssize_t items, Py_ssize_t item_logits,
                    int threads) except -1:
+    """All items, by threads that hold as much scratch memory as this one does."""
     cdef Py_ssize_t region = max(1, REGION // max(1, item_logits))
-    cdef Team* others = team()
+    cdef size_t size = scratch_size(which, call)
     cdef Job job
     job.function = <void (*)(void*, Call*, Py_ssize_t, Py_ssize_t) noexcept nogil>function
     job.call = call
     job.start = 0
     while job.start < items:
         job.size = min(region, items - job.start)
-        job.parts = min(job.size, 8 * threads) if threads > 1 else 1
+        job.parts = min(job.size, max(8 * threads, job.size * item_logits // PART)) if threads > 1 else 1
         with nogil:
             if job.parts == 1:
                 do_part(&job, 0)
-            elif others != NULL:
-                others.share(others, do_part, &job, job.parts, threads)
             else:
-                on_threads(do_part, &job, job.parts, threads)
+                share(do_part, &job, job.parts, threads, size)
         job.start += job.size
         if job.start < items:
             PyErr_CheckSignals()
@@ -149,7 +139,11 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
     cdef Py_ssize_t fields = ROW_FIELDS + call.blocks * BLOCK_FIELDS
     cdef Py_ssize_t together = max(1, IN_CACHE // call.classes), row = 0, pieces = (call.blocks + PIECE - 1) // PIECE, n
     if row_by_row(call, threads):
+        if call.keep == KEEP_PADDED:  # the exponentials of a row, behind the slots
+            call.reals += call.blocks * BLOCK
         return run(whole, which, call, call.rows, call.classes, threads)
+    if hold(scratch_size(which, call)) == NULL:
+        raise MemoryError
     call.states = <double*>malloc(min(together, call.rows) * fields * sizeof(double))
     call.kept = NULL
     if call.keep == KEEP_PADDED:
@@ -171,8 +165,7 @@ cdef int run_rows(chunk whole, chunk begin, chunk reduce, chunk settle, chunk wr
     finally:
         free(call.states)
         free(call.kept)
-        if threads > 1:
-            let_go()
+        release()
     return 0
 
 
@@ -188,17 +181,6 @@ cdef inline real* kept_row(real* which, Call* call, Py_ssize_t row) noexcept nog
     if call.keep == KEEP_PADDED:
         return <real*>call.kept + row * call.blocks * BLOCK
     return <real*>call.y + (call.first_row + row) * call.y_stride
-
-
-cdef inline real* scratch(real* work, Call* call, int* keep) noexcept nogil:
-    """`work`, or as much with room for the exponentials of a row behind its slots, where they are to stay there."""
-    cdef real* larger
-    if call.keep == KEEP_PADDED:
-        larger = <real*>aligned_alloc(LINE, (SLOTS + call.blocks) * BLOCK * sizeof(real))
-        if larger != NULL:
-            return larger
-        keep[0] = DISCARD
-    return work
 
 
 cdef inline Py_ssize_t piece_row(Call* call, Py_ssize_t item) noexcept nogil:
@@ -259,4 +241,6 @@ cdef Call new_call(cnp.ndarray x, Py_ssize_t x_stride, Py_ssize_t outer, Py_ssiz
     call.storage = storage_of(x)
     call.keep = DISCARD
     call.log = False
+    call.fields = STATE
+    call.reals = SLOTS * BLOCK
     return call

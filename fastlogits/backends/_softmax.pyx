@@ -4,41 +4,21 @@ from fastlogits.kernels cimport backward, lanes, pieces, softmax as rows
 
 include "_run.pxi"
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #else
-    #define omp_get_max_threads() 1
-    #endif
-    """
-    int omp_get_max_threads() nogil
-
-
-def max_threads():
-    """What OpenMP would use: follows OMP_NUM_THREADS, threadpoolctl and torch.set_num_threads."""
-    return omp_get_max_threads()
-
-
 # softmax, log_softmax, logsumexp
 
 cdef void softmax_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real slots[SLOTS * BLOCK]
-    cdef double state[STATE]
-    cdef int keep = c.keep
-    cdef real* work = scratch(slots, c, &keep)
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     if c.log:
-        rows.log_softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, keep, state, work,
+        rows.log_softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, c.keep, state, work,
                               c.storage, start, stop)
     else:
-        rows.softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, keep, state, work,
+        rows.softmax_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.scale, c.keep, state, work,
                           c.storage, start, stop)
-    if work != slots:
-        free(work)
 
 
 cdef void softmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -47,7 +27,7 @@ cdef void softmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
 
 
 cdef void softmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t row
     for row in range(start, stop):
         rows.settle(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes, c.scale, kept_row(which, c, row), 0,
@@ -55,7 +35,7 @@ cdef void softmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
 
 
 cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row, at, y_at
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -70,15 +50,15 @@ cdef void softmax_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
 
 
 cdef void softmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     lanes.softmax_columns(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.classes, c.inner, c.scale, c.log,
                           c.keep == KEEP, state, work, c.storage, start, stop)
 
 
 cdef void softmax_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     lanes.softmax_short(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.rows, c.classes, c.scale, c.log, state,
                         work, c.storage, start, stop)
 
@@ -123,8 +103,8 @@ def log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t class
 
 
 cdef void blocks_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     pieces.blocks_rows(<real*>c.x, c.x_stride, c.peaks, <double*>c.y, c.rests, c.classes, c.scale, state, work,
                      c.storage, start, stop)
 
@@ -161,8 +141,8 @@ def softmax_merged(cnp.ndarray peaks, cnp.ndarray sums, cnp.ndarray rests, cnp.n
 
 
 cdef void piece_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     pieces.piece_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, c.peaks, c.rests, c.classes, c.scale, c.log,
                     c.keep, state, work, c.storage, start, stop)
 
@@ -188,13 +168,13 @@ def softmax_piece(cnp.ndarray x, cnp.ndarray y, cnp.ndarray peaks, cnp.ndarray r
 
 
 cdef void logsumexp_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     rows.logsumexp_rows(<real*>c.x, c.x_stride, <real*>c.y, c.classes, state, work, c.storage, start, stop)
 
 
 cdef void logsumexp_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t row
     softmax_settle(which, c, start, stop)
     for row in range(start, stop):
@@ -204,14 +184,14 @@ cdef void logsumexp_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t st
 
 
 cdef void logsumexp_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     lanes.logsumexp_columns(<real*>c.x, c.x_stride, <real*>c.y, c.classes, c.inner, state, work, c.storage, start, stop)
 
 
 cdef void logsumexp_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     lanes.logsumexp_short(<real*>c.x, c.x_stride, <real*>c.y, c.rows, c.classes, state, work, c.storage, start, stop)
 
 
@@ -238,14 +218,14 @@ def logsumexp(cnp.ndarray x, cnp.ndarray lse, Py_ssize_t outer, Py_ssize_t class
 # softmax_backward, log_softmax_backward
 
 cdef void backward_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     backward.backward_rows(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, <real*>c.z, c.z_stride, c.classes, c.log,
                            state, work, c.storage, start, stop)
 
 
 cdef void backward_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -261,7 +241,7 @@ cdef void backward_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t sto
 
 
 cdef void backward_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row, n
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -271,8 +251,8 @@ cdef void backward_write(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop
 
 
 cdef void backward_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     lanes.backward_columns(<real*>c.x, c.x_stride, <real*>c.y, c.y_stride, <real*>c.z, c.z_stride, c.classes, c.inner,
                            c.log, state, work, c.storage, start, stop)
 
@@ -314,13 +294,13 @@ def log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_s
 # argmax
 
 cdef void argmax_rows(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
-    cdef double state[STATE]
+    cdef real* work = work_of(which, c)
+    cdef double* state = state_of(c)
     rows.argmax_rows(<real*>c.x, c.x_stride, c.indices, c.classes, state, work, c.storage, start, stop)
 
 
 cdef void argmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t item, row
     for item in range(start, stop):
         row = piece_row(c, item)
@@ -329,7 +309,7 @@ cdef void argmax_reduce(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
 
 
 cdef void argmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     cdef Py_ssize_t row
     for row in range(start, stop):
         c.indices[c.first_row + row] = rows.argmax_of(<real*>c.x, (c.first_row + row) * c.x_stride, c.classes,
@@ -337,12 +317,12 @@ cdef void argmax_settle(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop)
 
 
 cdef void argmax_columns(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     lanes.argmax_columns(<real*>c.x, c.x_stride, c.indices, c.classes, c.inner, work, c.storage, start, stop)
 
 
 cdef void argmax_short(real* which, Call* c, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    cdef real work[SLOTS * BLOCK]
+    cdef real* work = work_of(which, c)
     lanes.argmax_short(<real*>c.x, c.x_stride, c.indices, c.rows, c.classes, work, c.storage, start, stop)
 
 

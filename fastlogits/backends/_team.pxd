@@ -1,12 +1,16 @@
-# Who shares out work in the calling thread: OpenMP, or the pool that the thread belongs to. Threads of a foreign pool
-# must not enter OpenMP regions: each would be given a team of its own, whose threads then stay.
+# The threads that share out the parts of a job, and their scratch memory: see team/team.h and team/scratch.h.
 
-ctypedef void (*part_of_job)(void* job, Py_ssize_t part) noexcept nogil
+from libc.stddef cimport ptrdiff_t
 
-cdef struct Team:
-    # Calls function(job, part) for each part in [0, parts), on at most `threads` threads, and returns when all is done.
-    void (*share)(Team* team, part_of_job function, void* job, Py_ssize_t parts, int threads) noexcept nogil
+ctypedef void (*part_of_job)(void* job, ptrdiff_t part) noexcept nogil
 
-cdef Team* team() noexcept nogil  # NULL: OpenMP's
-cdef void join(Team* team) noexcept nogil
-cdef void let_go() noexcept nogil  # after a region: of OpenMP's threads, unless this thread is the one that keeps them
+cdef extern from "team/team.h" nogil:
+    ctypedef struct team_pool:
+        void (*invite)(team_pool* pool, int helpers) noexcept nogil
+
+cdef int share(part_of_job function, void* job, ptrdiff_t parts, int threads, size_t scratch) noexcept nogil
+cdef void join(team_pool* pool) noexcept nogil
+cdef void help() noexcept nogil
+cdef void* hold(size_t size) noexcept nogil
+cdef void release() noexcept nogil
+cdef void* held() noexcept nogil

@@ -1,52 +1,96 @@
-"""The pool of threads that the calling thread belongs to, where it is not OpenMP's."""
+"""The team of threads: one in a process, and so the only module that contains it."""
 
-cdef extern from *:
-    """
-    #include <pthread.h>
+import os
 
-    static _Thread_local void *fastlogits_team;
+cdef extern from "team/team.h" nogil:
+    int team_begin()
+    int team_share(part_of_job function, void* job, ptrdiff_t parts, int threads, size_t scratch)
+    void team_join(team_pool* pool)
+    void team_help()
+    bint team_use_openmp(const char* library)
+    int team_openmp_threads()
+    long team_openmp_regions()
+    int team_limit()
 
-    /* The thread that keeps OpenMP's threads between its calls: the first to need them, until it ends. */
-    static pthread_key_t keeper;
-    static char taken;
-    static void give_up(void *taken_by_it) { __atomic_clear((char *)taken_by_it, __ATOMIC_RELEASE); }
-    static int find_keeper(void) { return pthread_key_create(&keeper, give_up); }
-    static int keeps(void)
-    {
-        if (pthread_getspecific(keeper))
-            return 1;
-        if (__atomic_test_and_set(&taken, __ATOMIC_ACQUIRE))
-            return 0;
-        return pthread_setspecific(keeper, &taken) == 0;
-    }
+cdef extern from "team/scratch.h" nogil:
+    void* scratch_hold(size_t size)
+    void scratch_release()
+    void* scratch_held()
+    size_t scratch_kept()
+    void scratch_empty()
 
-    #if defined(_OPENMP) && (defined(__clang__) || __GNUC__ >= 9)
-    #include <omp.h>
-    #define release_threads() omp_pause_resource_all(omp_pause_soft)
-    #else
-    #define release_threads() 0
-    #endif
-    """
-    void* fastlogits_team
-    int find_keeper() nogil
-    int keeps() nogil
-    int release_threads() nogil
-
-if find_keeper():
-    raise OSError("fastlogits: no key for data of threads is left")
+cdef int failed = team_begin()
+if failed:
+    raise OSError(failed, os.strerror(failed))
 
 
-cdef Team* team() noexcept nogil:
-    return <Team*>fastlogits_team
+cdef int share(part_of_job function, void* job, ptrdiff_t parts, int threads, size_t scratch) noexcept nogil:
+    return team_share(function, job, parts, threads, scratch)
 
 
-cdef void join(Team* team) noexcept nogil:
-    global fastlogits_team
-    fastlogits_team = team
+cdef void join(team_pool* pool) noexcept nogil:
+    team_join(pool)
 
 
-cdef void let_go() noexcept nogil:
-    # While OpenMP has more threads than there are processors, those that wait go to sleep at once: one other thread
-    # with a team of its own, idle, made logsumexp of 8192 x 100 take 194 us on two threads instead of 90.
-    if fastlogits_team == NULL and not keeps():
-        release_threads()
+cdef void help() noexcept nogil:
+    team_help()
+
+
+cdef void* hold(size_t size) noexcept nogil:
+    return scratch_hold(size)
+
+
+cdef void release() noexcept nogil:
+    scratch_release()
+
+
+cdef void* held() noexcept nogil:
+    return scratch_held()
+
+
+def use_openmp(bytes library):
+    """Share the threads of that library's OpenMP, if it has one; whether the library is loaded."""
+    return team_use_openmp(library)
+
+
+def openmp_threads():
+    """What that OpenMP would use in this thread; 0 without one."""
+    return team_openmp_threads()
+
+
+def regions():
+    """How many calls that OpenMP's threads have shared."""
+    return team_openmp_regions()
+
+
+def limit():
+    """What a user's controller of threads has set; 0: nothing."""
+    return team_limit()
+
+
+def scratch_bytes():
+    """The scratch memory that all threads keep."""
+    return scratch_kept()
+
+
+def empty_scratch():
+    scratch_empty()
+
+
+# For Numba's drivers
+
+def addresses():
+    """Of `share` and of `held`."""
+    return <size_t>&team_share, <size_t>&scratch_held
+
+
+def hold_scratch(size_t size):
+    """The address of memory that is the calling thread's until `release_scratch`."""
+    cdef void* memory = scratch_hold(size)
+    if memory == NULL:
+        raise MemoryError
+    return <size_t>memory
+
+
+def release_scratch():
+    scratch_release()

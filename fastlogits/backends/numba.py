@@ -8,6 +8,7 @@ import collections
 import llvmlite.binding
 import numpy as np
 
+from fastlogits.backends import _numba_team as team
 from fastlogits.backends import _numba_text as text
 from fastlogits.backends._numba_compiler import compiled
 from fastlogits.backends._numba_drivers import (
@@ -16,7 +17,6 @@ from fastlogits.backends._numba_drivers import (
     KEEP_PADDED,
     NATIVE,
     SHORT_CLASSES,
-    WORK,
     driver,
     flat,
     groups,
@@ -46,12 +46,12 @@ Options = collections.namedtuple(
 
 
 def optional_in_tiles(kernel):
-    def alone(part, start, stop, states, rooms, options, args):
-        own = machine.pointers((states[part], *args))
+    def alone(memory, fields, start, stop, options, args):
+        own = machine.pointers(args)
         whole = Options(*options)
         keep = DISCARD if whole.bent else KEEP
         in_tile = Options(*options[:-2], NATIVE, keep)
-        kernel(*own[1:], whole, in_tile, own[0], machine.stack(WORK, own[1]), start, stop)
+        kernel(*own, whole, in_tile, team.state(memory), team.work(memory, fields, own[0]), start, stop)
 
     return driver(alone, kernel)
 

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from fastlogits import _checks, config
 from fastlogits.cli import formats, interrupts
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.plan import HELD, plan
+from fastlogits.cli.workers import Workers
 
 # Blocks on their way per worker: enough for a steady flow, few enough for Ctrl-C to be heard soon.
 WAITING = 4
@@ -74,7 +74,7 @@ class Blocks:
 
     def each(self, call, regions):
         """call(region, logits, labels) of one block after the other; some threads do them, and read what is None."""
-        with ThreadPoolExecutor(self.plan.workers) as pool:
+        with Workers(self.plan.workers) as pool:
             try:
                 yield from self._in_order(pool, call, regions)
                 self.check_unchanged()

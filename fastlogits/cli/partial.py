@@ -7,7 +7,6 @@ moment TARGET.partial.replaced. What has such a name is ours where the journal s
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from fastlogits.cli import formats, marks
 from fastlogits.cli.failures import Failure, named
@@ -16,6 +15,7 @@ from fastlogits.cli.formats.raw import RawFile
 from fastlogits.cli.interrupts import held_back
 from fastlogits.cli.journal import Journal
 from fastlogits.cli.whole import created, created_folder, followed, mind, put, remove, reopened, sync_tree
+from fastlogits.cli.workers import Workers
 
 # Between two waits for the disk pass so many times what one takes, but no fewer seconds than make them rare, and no
 # more than are gladly lost to a crash. With waits from the first tenths of a second on, softmax of 1 GB took 2.5 s
@@ -35,7 +35,7 @@ class Partial:
         self.blocks, self.nan_rows, self.file, self.done = 0, 0, None, False
         mind(self.target, replace or resume)
         self.journal = Journal(f"{self.path}.journal", self.target)
-        self._syncer, self._syncing, self._next = ThreadPoolExecutor(1), None, 0.0
+        self._syncer, self._syncing, self._next = Workers(1), None, 0.0
 
     def is_whole(self, task):
         """Whether TARGET is the result of `task`: what it tells, or the journal of a run that could not clean up."""
