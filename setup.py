@@ -5,12 +5,15 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
+import sysconfig
+import time
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-PARTS = ("backends", "backends.units", "calibration", "cli", "cli.formats", "kernels")
+PARTS = ("backends", "calibration", "cli", "cli.formats", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 TEAM = Path("fastlogits/backends/team")
@@ -18,11 +21,21 @@ TEXT = Path("fastlogits/kernels")
 STORED = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-MARCH = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {"generic": None}
+LEVELS = {"v2": "x86-64-v2", "v3": "x86-64-v3", "v4": "x86-64-v4"} if X86 else {}
+# FASTLOGITS_BUILD_ISA=v4, or v3,v4: these alone; generic is what any processor of the kind runs (SSE2 on x86-64).
+WANTED = os.environ.get("FASTLOGITS_BUILD_ISA", "").replace(",", " ").split() or list(LEVELS) or ["generic"]
+MARCH = {name: march for name, march in {"generic": None, **LEVELS}.items() if name in WANTED}
+if unknown := set(WANTED) - set(MARCH):
+    raise SystemExit(f"fastlogits: FASTLOGITS_BUILD_ISA is {', '.join(['generic', *LEVELS])}, not {', '.join(unknown)}")
 
 # Never -ffast-math: NaN must stay NaN, and -fassociative-math would reorder the formulas. Multiply-add is fused where
 # the text says fma, nowhere else, so that two compilers round alike.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
+
+# For `make test-sanitized`. Python's own -fwrapv would make overflows defined.
+SANITIZE = [
+    "-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+] if os.environ.get("FASTLOGITS_SANITIZE") == "1" else []  # fmt: skip
 
 
 def read_text():
@@ -33,7 +46,19 @@ def read_text():
     return unit
 
 
+def compiler_is_there():
+    """Asked before anything is translated, which takes a minute."""
+    words = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    for program in words[: 2 if "ccache" in words[0] else 1]:
+        if not shutil.which(program):
+            raise SystemExit(
+                f"fastlogits: no C compiler ({program}) found; install GCC or Clang, or set "
+                "FASTLOGITS_SKIP_EXTENSION=1 to go without the compiled kernels (Numba and NumPy backends)"
+            )
+
+
 def extensions():
+    compiler_is_there()
     import numpy
     from Cython.Build import cythonize
 
@@ -97,27 +122,36 @@ def extensions():
 
 class BuildKernels(build_ext):
     def run(self):
-        compiler = os.environ.get("CC", "cc").split()[0]
-        if self.extensions and not shutil.which(compiler):
-            raise SystemExit(
-                f"fastlogits: no C compiler ({compiler}) found; install GCC or Clang, or set "
-                "FASTLOGITS_SKIP_EXTENSION=1 to go without the compiled kernels (Numba and NumPy backends)"
-            )
         self.parallel = self.parallel or os.cpu_count()
+        for extension in self.extensions:
+            extension.depends.append("setup.py")  # which has the compiler's options
         if self.inplace or self.editable_mode:
-            Path("fastlogits/backends/units").mkdir(exist_ok=True)
+            units = Path("fastlogits/backends/units")
+            units.mkdir(exist_ok=True)
+            for name in {"generic", *LEVELS} - set(MARCH):  # or they would go on as they are, whatever is edited
+                for path in units.glob(f"{name}_*"):
+                    path.unlink()
         super().run()
 
     def build_extension(self, extension):
         # The objects for each type and instruction set come from one C file: keep them apart.
+        extension.extra_compile_args += SANITIZE
+        extension.extra_link_args += SANITIZE
         apart = copy.copy(self)
         apart.build_temp = os.path.join(self.build_temp, extension.name)
+        built, start = Path(self.get_ext_fullpath(extension.name)), time.time()
         build_ext.build_extension(apart, extension)
+        if built.exists() and built.stat().st_mtime >= start:
+            print(f"compiled {extension.name} in {time.time() - start:.0f} s", flush=True)
 
+
+# Metadata and an sdist ask for no compiler, and take no minute.
+BUILDING = {"build", "build_ext", "bdist_wheel", "editable_wheel", "install", "develop"} & set(sys.argv)
+SKIP = os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1"
 
 setup(
     packages=["fastlogits", *(f"fastlogits.{name}" for name in (*PARTS, *ADAPTERS))],
     package_dir={f"fastlogits.{name}": f"adapters/{name}" for name in ADAPTERS},
-    ext_modules=[] if os.environ.get("FASTLOGITS_SKIP_EXTENSION") == "1" else extensions(),
+    ext_modules=extensions() if BUILDING and not SKIP else [],
     cmdclass={"build_ext": BuildKernels},
 )

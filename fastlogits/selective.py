@@ -56,8 +56,13 @@ def selective_log_softmax(logits: ArrayLike, ids: ArrayLike, axis: int = -1) -> 
     >>> fastlogits.selective_log_softmax([[1000.0, 0.0]], [[1, 0, 1]])
     array([[-1000.,     0., -1000.]])
     """
+    return log_probs_at(logits, ids, axis)
+
+
+def log_probs_at(logits, ids, axis, ids_name="ids"):
+    """`selective_log_softmax`, whose errors call the ids by the name that they have for the caller."""
     x = _layout.floats(logits, "logits")
-    shape, many, axis = _class_ids(ids, x, axis)
+    shape, many, axis = _class_ids(ids, x, axis, ids_name)
     log_probs = _log_probs(x, many, axis) if many.size else np.empty(many.shape)
     return _layout.rounded(log_probs.reshape(shape), x.dtype)[()]
 
@@ -111,10 +116,10 @@ def selective_log_softmax_backward(
     return result
 
 
-def _class_ids(ids, x, axis):
+def _class_ids(ids, x, axis, name="ids"):
     """The shape of the ids, checked copies of them as int64 with the axis of `x` for the classes, and that axis."""
     axis = _checks.axes(_checks.one_axis(axis), x.ndim)[0]
-    ids = _checks.class_ids(ids, x.shape, axis)
+    ids = _checks.class_ids(ids, x.shape, axis, name)
     many = ids.astype(np.int64, copy=False)
     return ids.shape, many if ids.ndim == x.ndim else np.expand_dims(many, axis), axis
 

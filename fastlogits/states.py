@@ -237,7 +237,7 @@ class SoftmaxState(NamedTuple):
     Attributes
     ----------
     peaks, sums, rests : ndarray of float64, shape (..., blocks)
-        See `blocks_rows` in kernels/softmax.py.
+        See `blocks_rows` in kernels/pieces.py.
     """
 
     peaks: np.ndarray

@@ -21,16 +21,14 @@ from fastlogits.backends._calls import (
 from fastlogits.backends._calls_filters import filter_logits, sample
 from fastlogits.backends._calls_stats import columns_pay, moments, row_stats
 
-LEVELS = ("v2", "v3", "v4")
-
-
+LEVELS = ("generic", "v2", "v3", "v4")
 UNITS = Path(__file__).parent / "units"
 
 
 def _choose():
     """The instruction set to use: FASTLOGITS_ISA, or the best one that was built and runs here."""
     best = _cpu.best()
-    able = LEVELS[: LEVELS.index(best) + 1] if best in LEVELS else (best,)
+    able = LEVELS[: LEVELS.index(best) + 1]
     built = [name for name in able if any(UNITS.glob(f"{name}_float32.*"))]
     asked = _checks.instruction_set(os.environ.get("FASTLOGITS_ISA", "auto"))
     if asked != "auto" and asked not in built:
