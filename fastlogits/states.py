@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-# Classes in a block of the kernels: primitives.h.
+# Classes in a block of the kernels: kernels/sizes.py.
 BLOCK = 1024
 
 
