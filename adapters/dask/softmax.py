@@ -156,9 +156,18 @@ def _backward(name, named_grad, named_result, axis):
     arrays, options = (p.aligned(g, p.all), p.blocks), {"name": name, "axes": p.axes}
     if not p.in_pieces:
         return lazily(_backward_whole, p.all, *arrays, dtype=p.dtype, **options)
-    sums = lazily(_backward_sum, p.all, *arrays, dtype=np.float64, chunks=p.one_class, **options)
-    sums = sums.sum(p.axes, keepdims=True), p.all
-    return lazily(_backward_piece, p.all, *arrays, sums, name=name, dtype=p.dtype)
+    total = _summed(_probs, p, *arrays, name=name)
+    terms = (_lead, _other_grads, _other_probs) if name == "log_softmax_backward" else (_lead,)
+    known = [_summed(function, p, *arrays, total, name=name) for function in terms]
+    if name == "softmax_backward":
+        known.append(_summed(_relative_terms, p, *arrays, *known, name=name))
+    return lazily(_backward_piece, p.all, *arrays, total, *known, name=name, dtype=p.dtype)
+
+
+def _summed(function, p, *arrays, name):
+    """The sums over the classes of `function` of each piece of a row."""
+    options = {"function": function, "axes": p.axes, "name": name, "dtype": np.float64, "chunks": p.one_class}
+    return lazily(_sum_of, p.all, *arrays, **options).sum(p.axes, keepdims=True), p.all
 
 
 def _backward_whole(g, p, *, name, axes):
@@ -166,16 +175,50 @@ def _backward_whole(g, p, *, name, axes):
 
 
 @np.errstate(all="ignore")
-def _backward_sum(g, p, *, name, axes):
-    terms = g.astype(np.float64)
-    if name == "softmax_backward":
-        terms *= p.astype(np.float64)
-    return terms.sum(axes, keepdims=True)
+def _sum_of(g, p, *known, function, axes, name):
+    return function(g.astype(np.float64), _doubles(p, name), *known).sum(axes, keepdims=True)
+
+
+def _doubles(p, name):
+    """The probabilities."""
+    p = _layout.floats(p, "probs").astype(np.float64)
+    return np.exp(p) if name == "log_softmax_backward" else p
+
+
+def _probs(g, p):
+    return p
+
+
+# Of a class that dominates the gradient comes from the others' terms, and would be lost beside its own.
+
+
+def _dominating(p, total):
+    """Where one class has most of a row whose probabilities add up to 1, as far as they are rounded."""
+    return (p > 0.75) & (abs(total - 1) < 0.01)
+
+
+def _lead(g, p, total):
+    return np.where(_dominating(p, total) & np.isfinite(g), g, 0)
+
+
+def _relative_terms(g, p, lead):
+    return (g - lead) * p
+
+
+def _other_grads(g, p, total):
+    return np.where(_dominating(p, total) & np.isfinite(g), 0, g)
+
+
+def _other_probs(g, p, total):
+    return np.where(_dominating(p, total), 0, p)
 
 
 @np.errstate(all="ignore")
-def _backward_piece(g, p, total, *, name):
-    g, p = _layout.floats(g, "grad"), _layout.floats(p, "probs")
-    kind, compute = p.dtype, _layout.COMPUTE[p.dtype]
-    g, p, total = (each.astype(compute) for each in (g, p, total))
-    return _layout.rounded(p * (g - total) if name == "softmax_backward" else g - np.exp(p) * total, kind)
+def _backward_piece(g, p, total, lead, *sums, name):
+    kind, g = _layout.floats(p, "probs").dtype, g.astype(np.float64)
+    p = _doubles(p, name)
+    if name == "softmax_backward":
+        return _layout.rounded(p * (g - lead - sums[0]), kind)
+    other_grads, other_probs = sums
+    plain = g - p * (lead + other_grads)
+    return _layout.rounded(np.where(_dominating(p, total), g * other_probs - p * other_grads, plain), kind)

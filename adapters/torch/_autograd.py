@@ -257,17 +257,38 @@ def logsumexp_gradient(grad, logits, dim, keepdim):
 
 
 def softmax_formula(grad, probs, dim):
-    return probs * (grad - (grad * probs).sum(dim, keepdim=True))
+    """probs (g - sum g probs), the same for g - c: c is the gradient of a class that dominates, or 0."""
+    lead = torch.where(_dominating(probs, dim) & grad.isfinite(), grad, 0).sum(dim, keepdim=True).detach()
+    relative = grad - lead
+    # Adds 0; and the derivative to `probs` that the formula has where they need not sum to 1.
+    correction = lead * (probs - probs.detach()).sum(dim, keepdim=True)
+    return probs * (relative - (relative * probs).sum(dim, keepdim=True) - correction)
 
 
 def log_softmax_formula(grad, log_probs, dim):
-    return grad - log_probs.exp() * grad.sum(dim, keepdim=True)
+    return _scattered(grad, log_probs.exp(), dim)
 
 
 def selective_log_softmax_formula(grad, logits, ids, dim, probs):
     if ids.dim() < logits.dim():
         grad, ids = grad.unsqueeze(dim), ids.unsqueeze(dim)
-    return torch.zeros_like(logits).scatter_add(dim, ids.long(), grad) - probs * grad.sum(dim, keepdim=True)
+    return _scattered(torch.zeros_like(logits).scatter_add(dim, ids.long(), grad), probs, dim)
+
+
+def _scattered(grad, probs, dim):
+    """g - probs sum g; at a class that dominates, g (the others' probs) - probs (the others' g)."""
+    own = _dominating(probs, dim)
+    other_grads = torch.where(own, 0, grad).sum(dim, keepdim=True)
+    other_probs = torch.where(own, 0, probs).sum(dim, keepdim=True)
+    # 1 - probs, in value and derivative
+    other_probs = other_probs.detach() - (probs - probs.detach())
+    plain = grad - probs * grad.sum(dim, keepdim=True)
+    return torch.where(own, grad * other_probs - probs * other_grads, plain)
+
+
+def _dominating(probs, dim):
+    """Where one class has most of a row whose probabilities add up to 1, as far as they are rounded."""
+    return (probs > 0.75) & ((probs.sum(dim, keepdim=True) - 1).abs() < 0.01)
 
 
 def kept(reduced, dim, ndim):
