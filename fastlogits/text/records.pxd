@@ -23,6 +23,9 @@ cdef struct Work:
     double factor[FIELD]    # see `finish` of loss.py
     double counter[FIELD]
     double target[FIELD]
+    double lead[FIELD]      # what is taken from g of a row that a class dominates, see gradients.py
+    double top_target[FIELD]  # the gradient at the class that dominates
+    Py_ssize_t top[FIELD]   # that class, or NOTHING
     int64_t label[FIELD]    # a class, IGNORED or SOFT
     Py_ssize_t index[FIELD]
     real tile[TILE]
