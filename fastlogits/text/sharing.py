@@ -50,6 +50,7 @@ def park(task, work, row):
     numbers[8] = work.lead[0]
     numbers[9] = work.top[0]
     numbers[10] = work.top_target[0]
+    numbers[11] = work.boost[0]
 
 
 def resume(task, work, row):
@@ -65,6 +66,7 @@ def resume(task, work, row):
     work.lead[0] = numbers[8]
     work.top[0] = machine.whole(numbers[9])
     work.top_target[0] = numbers[10]
+    work.boost[0] = numbers[11]
 
 
 def softmax_reduce(task, work, start, stop):

@@ -17,11 +17,11 @@ from fastlogits.kernels.columns import (
     to_rows,
 )
 from fastlogits.kernels.gradients import limit, nearly_lost, settle_again, slope
-from fastlogits.kernels.numbers import LOG2_E, exp, exp_lanes, floor_of, flush, log1p_lanes
+from fastlogits.kernels.numbers import LOG2_E, exp, exp_lanes, far_peak, floor_of, flush, log1p_lanes
 from fastlogits.kernels.plan import tile_lanes, tiles_in
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.sizes import DISCARD, KEEP, NOTHING, SHORT, TERMS, TILE
-from fastlogits.kernels.sums import add_twice, load_some, save_some
+from fastlogits.kernels.sums import add_twice, load_some, maximum, save_some
 
 
 def tile_sums(x, at, step, classes, n, scale, kept, work):
@@ -83,6 +83,9 @@ def lane_log_sums(n, work):
 
 def lane_shift(task, x, at, y, y_at, step, n, work):
     """y_cj = scale (x_cj - peaks_j) - factors_j"""
+    if task.scale < 1.0 and maximum(work.peaks, 0, n) > far_peak():
+        lane_shift_far(task, x, at, y, y_at, step, n, work)
+        return
     rate = machine.splat(task.scale)
     w = machine.WIDTH
     for c in range(task.classes):
@@ -101,6 +104,18 @@ def lane_shift(task, x, at, y, y_at, step, n, work):
             machine.save(y, to + j, rate * d - machine.load(work.factors, j))
             j += w
         shifted_some(x, x_at, y, to, j, n, task.scale, work)
+
+
+def lane_shift_far(task, x, at, y, y_at, step, n, work):
+    """As lane_shift, of halves: their difference is not too large."""
+    half = machine.splat(0.5)
+    rate = machine.splat(2.0 * task.scale)
+    for c in range(task.classes):
+        j = 0
+        while j < n:
+            d = half * load_some(x, at + c * step + j, n - j) - half * load_some(work.peaks, j, n - j)
+            save_some(y, y_at + c * step + j, n - j, rate * d - load_some(work.factors, j, n - j))
+            j += machine.WIDTH
 
 
 def shifted_some(x, x_at, y, to, first, last, scale, work):
