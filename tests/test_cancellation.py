@@ -9,7 +9,6 @@ import mpmath
 import numpy as np
 import oracle
 import pytest
-from conftest import Watched
 from operations import LAYOUTS, laid_out
 from tolerance import BFLOAT16, DTYPES, assert_close
 
@@ -17,13 +16,6 @@ import fastlogits
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 BIG = {F32: 20.0, F64: 37.43, np.dtype(np.float16): 9.0, BFLOAT16: 20.0}
-
-
-@pytest.fixture
-def fl():
-    """The readable reference, whose formulas these are; the kernels are to follow."""
-    with fastlogits.settings(backend="numpy"):
-        yield Watched()
 
 
 # of short rows, of rows of one block, of several blocks
@@ -217,6 +209,21 @@ def test_loss_in_place(fl, axis, classes, dtype):
     actual = fl.cross_entropy_with_grad(out, t, axis=axis, out=out)
     np.testing.assert_array_equal(actual.grad_logits, expected.grad_logits)
     assert actual.loss == expected.loss
+
+
+def test_a_row_does_not_depend_on_its_neighbours(compiled_backend, dtype):
+    """The second look is at a row, not at what takes the steps together with it."""
+    for classes in (5, 50, 600):
+        x, t = soft_case(36, classes, dtype)
+        g, p, log_p = backward_case(36, classes, dtype)
+        whole = fastlogits.cross_entropy_with_grad(x, t, reduction="none").grad_logits
+        backward = fastlogits.softmax_backward(g, p), fastlogits.log_softmax_backward(g, log_p)
+        for row in range(36):
+            one = slice(row, row + 1)
+            alone = fastlogits.cross_entropy_with_grad(x[one], t[one], reduction="none").grad_logits
+            np.testing.assert_array_equal(alone, whole[one])
+            np.testing.assert_array_equal(fastlogits.softmax_backward(g[one], p[one]), backward[0][one])
+            np.testing.assert_array_equal(fastlogits.log_softmax_backward(g[one], log_p[one]), backward[1][one])
 
 
 def test_in_known_numbers(fl):

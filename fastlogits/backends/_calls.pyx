@@ -26,6 +26,8 @@ cdef extern from "machine.h" nogil:
 
 cdef Py_ssize_t last_cache = LAST_CACHE
 
+cdef double TINY_SCALE = 2.0**-120
+
 cdef enum:
     LINE = 64   # bytes of a cache line
 
@@ -404,8 +406,12 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     loss.sampled = sample_weight is not None
     loss.upstream = grad_loss is not None
     loss.spread = loss.soft or label_smoothing > 0
-    loss.negative = logit_scale < 0
-    loss.bent = softcap > 0 or loss.negative
+    loss.prescale = -1.0 if logit_scale < 0 else 1.0
+    if task.scale < TINY_SCALE:
+        # A difference of the largest numbers is too large, however small its product with the scale is.
+        loss.prescale = logit_scale
+        task.scale = 1.0
+    loss.bent = softcap > 0 or loss.prescale != 1.0
     loss.with_grad = grad is not None
     if loss.with_grad:
         task.keep = keep_of(way, classes, not unit.halves and not loss.bent)

@@ -3,12 +3,21 @@
 With p = softmax(z): dp_j/dz_k = p_j (delta_jk - p_k), so grad_z = p (g - sum_k g_k p_k).
 With l = log_softmax(z): dl_j/dz_k = delta_jk - exp(l_k), so grad_z = g - exp(l) sum_k g_k.
 `task` has g in x, p or l in y, and the gradient goes to z, which may be either.
+
+Where a class m dominates, little of g_m is left in these differences. A row that has lost more than half of it is
+looked at again: grad_z = p ((g - g_m) - sum_k (g_k - g_m) p_k), the same since the p add up to 1; and for log-softmax
+grad_z_m = g_m (the others' p) - p_m (the others' g). Such a row has more than half of what its sum is made of in one
+lane, which few others have; of short rows the p are looked at themselves.
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, flush_lanes, rounded_away
-from fastlogits.kernels.sizes import BLOCK, LANES
-from fastlogits.kernels.sums import load_some, sum_of, sum_run
+from fastlogits.kernels.numbers import LOG2_E, exp, exp_lanes, floor_of, flush, flush_lanes, rounded_away
+from fastlogits.kernels.shared import blocks_of, row_blocks
+from fastlogits.kernels.sizes import BLOCK, LANES, NOTHING, TERMS
+from fastlogits.kernels.sums import find, load_some, maximum, narrow_sum, next_above, save_some, sum_run
+
+# What p_m, and its logarithm, are above where class m dominates
+MOST, LOG_MOST = 0.75, -0.2876820724517809
 
 
 def gradient_group(classes):
@@ -20,28 +29,248 @@ def gradient_group(classes):
 def gradient_rows(task, work, start, stop):
     """The gradient of softmax, or of log-softmax, for the rows [start, stop)."""
     group = gradient_group(task.classes)
+    n = 1
     row = start
     while row < stop:
-        n = min(group, stop - row)
-        # Which way a row's sum is taken depends on its length alone, not on its neighbours.
-        if task.classes <= 8 * machine.WIDTH and not machine.NARROW:
-            short_totals(task, row, n, work.rest)
+        if task.classes > BLOCK:
+            reduce_gradient(task, row, work, 0, blocks_of(task.classes))
+            settle_gradient(task, row, work)
+            write_slopes(task, row, 0, task.classes, 0, 1, work)
         else:
-            for j in range(n):
-                work.rest[j] = row_total(task, row + j, 0, task.classes)
-        if task.classes < machine.WIDTH and not task.past:
-            short_slopes(task, row, n, work.rest)
-        else:
-            for j in range(n):
-                row_slopes(task, row + j, 0, task.classes, work.rest[j], n)
+            n = min(group, stop - row)
+            group_gradient(task, row, n, work)
         row += n
 
 
-def row_total(task, row, first, n):
-    """sum g_k p_k, or sum g_k of a log-softmax, over n classes from `first` on"""
+def group_gradient(task, row, n, work):
+    """The gradient of n rows of one block."""
+    # Which way a row's sum is taken depends on its length alone, not on its neighbours.
+    doubtful = 0
+    if task.classes <= 8 * machine.WIDTH and not machine.NARROW:
+        short_totals(task, row, n, work.rest)
+        if largest_prob(task, row, n) > limit(task):
+            doubtful = n
+            find_dominated(task, row, n, work)
+    else:
+        for j in range(n):
+            total, concentrated = row_total(task, row + j, 0, task.classes)
+            work.rest[j] = total
+            work.top[j] = dominating(task, row + j, 0, task.classes) if concentrated > 0 else NOTHING
+            doubtful += 0 if work.top[j] == NOTHING else 1
+    if doubtful == 0:
+        if task.classes < machine.WIDTH and not task.past:
+            short_slopes(task, row, n, work.rest)
+            return
+        for j in range(n):
+            row_slopes(task, row + j, 0, task.classes, work.rest[j], n)
+        return
+    for j in range(n):
+        work.lead[j] = 0.0
+        if work.top[j] != NOTHING:
+            look_again(task, row + j, j, work)
+        write_slopes(task, row + j, 0, task.classes, j, n, work)
+
+
+def limit(task):
+    """What p_m, or its logarithm, is above where class m dominates"""
+    return LOG_MOST if task.log else MOST
+
+
+def largest_prob(task, row, n):
+    """max p of n rows; one stretch stands for all of them where nothing lies between."""
+    if task.y_stride == task.classes:
+        return maximum(task.y, row * task.y_stride, n * task.classes)
+    most = -machine.INF
+    for j in range(n):
+        most = max(most, maximum(task.y, (row + j) * task.y_stride, task.classes))
+    return most
+
+
+def find_dominated(task, row, n, work):
+    """TOP_j = the class that dominates row j of n, or NOTHING"""
+    classes = task.classes
+    together = n if task.y_stride == classes else 1
+    size = together * classes
+    j = 0
+    while j < n:
+        at = (row + j) * task.y_stride
+        for k in range(j, j + together):
+            work.top[k] = NOTHING
+        i = next_above(task.y, at, 0, size, limit(task))
+        while i < size:
+            work.top[j + i // classes] = i % classes
+            i = next_above(task.y, at, i + 1, size, limit(task))
+        j += together
+
+
+# Rows of several blocks
+
+
+def reduce_gradient(task, row, work, first, last):
+    """Per block: sum g_k p_k, or sum g_k; and whether a class may dominate there, in the place of its peak."""
+    blocks = row_blocks(task, work, row)
+    for block in range(first, last):
+        at = block * BLOCK
+        total, concentrated = row_total(task, row, at, min(BLOCK, task.classes - at))
+        blocks.sum[block] = total
+        blocks.peak[block] = concentrated
+
+
+def settle_gradient(task, row, work):
+    """REST = the sum over the blocks, LEAD and TOP of a row, see `look_again`."""
+    blocks = row_blocks(task, work, row)
+    total = 0.0
+    lost = 0.0
+    for block in range(blocks_of(task.classes)):
+        lost += rounded_away(total, blocks.sum[block])
+        total += blocks.sum[block]
+    work.rest[0] = total + lost
+    work.lead[0] = 0.0
+    work.top[0] = NOTHING
+    for block in range(blocks_of(task.classes)):
+        if blocks.peak[block] > 0.0:
+            at = block * BLOCK
+            work.top[0] = dominating(task, row, at, min(BLOCK, task.classes - at))
+            if work.top[0] != NOTHING:
+                look_again(task, row, 0, work)
+                break
+
+
+# Rows that a class dominates
+
+
+def dominating(task, row, first, n):
+    """Which of n classes from `first` on has more than 3/4; NOTHING if none has."""
+    at = row * task.y_stride + first
+    most = maximum(task.y, at, n)
+    return first + find(task.y, at, n, most) if most > limit(task) else NOTHING
+
+
+def look_again(task, row, j, work):
+    """Row j of those at hand, whose REST_j is known and which class TOP_j dominates: see above.
+
+    Of softmax LEAD_j = g_top and REST_j becomes the sum; of log-softmax the result at TOP_j is TOP_TARGET_j. Otherwise
+    TOP_j becomes NOTHING.
+    """
+    top = work.top[j]
+    work.top[j] = NOTHING
+    own = 0.0 + machine.number(task.x, row * task.x_stride + top)
+    prob = 0.0 + machine.number(task.y, row * task.y_stride + top)
     if task.log:
-        return sum_of(task.x, row * task.x_stride + first, task.y, 0, n, False)
-    return sum_of(task.x, row * task.x_stride + first, task.y, row * task.y_stride + first, n, True)
+        prob = exp(prob)
+    if nearly_lost(own, prob, task.log, work.rest[j]):
+        lead = 0.0 if task.log else own
+        grads, probs = others_of(task, row, 0, top, lead)
+        more_grads, more_probs = others_of(task, row, top + 1, task.classes, lead)
+        settle_again(task, own, prob, grads + more_grads, probs + more_probs, top, j, work)
+
+
+def nearly_lost(own, prob, log, total):
+    """Whether more than half of g_m is lost in the plain formula; not of an infinite one."""
+    return abs(own - (prob if log else 1.0) * total) < 0.5 * abs(own)
+
+
+def settle_again(task, own, prob, grads, probs, top, j, work):
+    """What `look_again` leaves, from g_m, p_m and the others' sums."""
+    # Only of probabilities that add up to 1, as far as they are rounded, are the formulas the same.
+    if abs(prob + probs - 1.0) < 0.01:
+        if task.log:
+            work.top[j] = top
+            work.top_target[j] = own * probs - prob * grads
+        else:
+            work.lead[j] = own
+            work.rest[j] = grads
+
+
+def others_of(task, row, first, last, lead):
+    """(sum (g_k - lead) p_k, or sum g_k of a log-softmax; sum p_k) of the classes [first, last)"""
+    w = machine.WIDTH
+    shift = machine.splat(lead)
+    rate = machine.splat(LOG2_E)
+    floor = machine.splat(floor_of(1.0))
+    padding = -machine.INF if task.log else 0.0
+    g_at = row * task.x_stride
+    p_at = row * task.y_stride
+    grads = 0.0
+    probs = 0.0
+    lost_grads = 0.0
+    lost_probs = 0.0
+    c = first
+    while c < last:
+        end = min(last, c + TERMS * w)
+        some_grads = some_probs = machine.splat(0.0)
+        while c < end:
+            g = load_some(task.x, g_at + c, last - c)
+            if c + w <= last:
+                p = machine.load(task.y, p_at + c)
+            else:
+                p = machine.load_tail(task.y, p_at + c, last - c, padding)
+            if task.log:
+                p = exp_lanes(p, rate, floor)
+            else:
+                g = (g - shift) * p
+            some_grads = some_grads + g
+            some_probs = some_probs + p
+            c += w
+        part = machine.add_lanes_exactly(some_grads)
+        lost_grads += rounded_away(grads, part)
+        grads += part
+        part = machine.add_lanes_exactly(some_probs)
+        lost_probs += rounded_away(probs, part)
+        probs += part
+    return grads + lost_grads, probs + lost_probs
+
+
+def write_slopes(task, row, first, n, j, ahead, work):
+    """The gradient of n classes from `first` on of row j of those at hand."""
+    if work.lead[j] != 0.0:
+        led_slopes(task, row, first, n, work.lead[j], work.rest[j])
+    else:
+        row_slopes(task, row, first, n, work.rest[j], ahead)
+    if work.top[j] >= first and work.top[j] < first + n:
+        machine.put(task.z, row * task.z_stride + work.top[j], flush(work.top_target[j]))
+
+
+def led_slopes(task, row, first, n, lead, total):
+    """p ((g - lead) - total) of n classes of a row from `first` on"""
+    g_at = row * task.x_stride + first
+    p_at = row * task.y_stride + first
+    at = row * task.z_stride + first
+    shift = machine.splat(lead)
+    rest = machine.splat(total)
+    i = 0
+    while i < n:
+        g = load_some(task.x, g_at + i, n - i) - shift
+        save_some(task.z, at + i, n - i, slope(g, load_some(task.y, p_at + i, n - i), rest, False))
+        i += machine.WIDTH
+
+
+# Sums and slopes
+
+
+def row_total(task, row, first, n):
+    """(sum g_k p_k, or sum g_k of a log-softmax, over n classes from `first` on; 1 if most may be in one lane, or 0)"""
+    if task.log:
+        return some_total(task, row, first, n, False)
+    return some_total(task, row, first, n, True)
+
+
+def some_total(task, row, first, n, times):
+    x_at = row * task.x_stride + first
+    y_at = row * task.y_stride + first
+    if machine.NARROW:
+        return narrow_sum(task.x, x_at, task.y, y_at, n, times), 1
+    run = 4 * TERMS * machine.WIDTH
+    total = 0.0
+    concentrated = 0
+    i = 0
+    while i < n:
+        sums = sum_run(task.x, x_at + i, task.y, y_at + i, min(run, n - i), times)
+        total += machine.add_lanes_exactly(sums)
+        size = machine.magnitude(sums)
+        concentrated |= 1 if 2.0 * machine.largest(size) > machine.add_lanes(size) else 0
+        i += run
+    return total, concentrated
 
 
 def short_totals(task, row, n, totals):

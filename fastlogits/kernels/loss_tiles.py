@@ -3,6 +3,7 @@
 from fastlogits.kernels import machine
 from fastlogits.kernels.columns import (
     finish_sums,
+    lane_argmax,
     lane_exps,
     lane_maxima,
     lane_scale,
@@ -11,11 +12,22 @@ from fastlogits.kernels.columns import (
     to_lanes,
     to_rows,
 )
-from fastlogits.kernels.loss import bend, bent_slope, finish, log_norms, pick, read_labels
-from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, flush, flush_lanes
+from fastlogits.kernels.loss import (
+    bend,
+    bent_slope,
+    cap_slope,
+    finish,
+    gap_part,
+    log_norms,
+    may_dominate,
+    nearly_even,
+    pick,
+    read_labels,
+)
+from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, flush, flush_lanes, rounded_away, weigh
 from fastlogits.kernels.records import Kept, Tile
-from fastlogits.kernels.sizes import DISCARD, KEEP, SHORT, TERMS, TILE
-from fastlogits.kernels.sums import load_some, save_some
+from fastlogits.kernels.sizes import DISCARD, KEEP, NOTHING, SHORT, TERMS, TILE
+from fastlogits.kernels.sums import add_twice, load_some, save_some
 from fastlogits.kernels.tiles import tile_at
 
 
@@ -47,9 +59,31 @@ def lane_gaps(task, z, targets, tile, first, count, work):
             d = shift - load_some(z, tile.at + c * tile.step + j, left)
             gaps = gaps + machine.zero_where_equal(mass, nothing, mass * d)
             masses = masses + mass
-        machine.add_to(work.gap, j, gaps)
+        if machine.any_nan(gaps - gaps, nothing):
+            machine.save(work.spare, 0, gaps)
+            add_far_gaps(task, z, targets, tile, first, count, j, work)
+        else:
+            machine.add_exactly_to(work.gap, work.gap_lost, j, machine.splat(gap_part()) * gaps)
         machine.add_to(work.mass, j, masses)
         j += w
+
+
+def add_far_gaps(task, z, targets, tile, first, count, j, work):
+    """As lane_gaps, of a vector of lanes from j on, whose sums are in `spare`: what is infinite or NaN is summed anew, of
+    parts.
+    """
+    part = gap_part()
+    for i in range(min(machine.WIDTH, tile.n - j)):
+        gap = part * work.spare[i]
+        if not abs(gap) < machine.INF:
+            gap = 0.0
+            for c in range(count):
+                at = tile.targets_at + (first + c) * tile.targets_step + j + i
+                mass = 0.0 + machine.lane(class_mass(task, targets, at, first + c, 1))
+                d = part * work.shifts[j + i] - part * machine.number(z, tile.at + c * tile.step + j + i)
+                gap += weigh(mass, d)
+        work.gap_lost[j + i] += rounded_away(work.gap[j + i], gap)
+        work.gap[j + i] += gap
 
 
 def bend_classes(task, x, tile, first, count, work):
@@ -75,6 +109,7 @@ def loss_sums(task, x, targets, tile, kept, work):
     start_sums(tile.n, work)
     for j in range(tile.n):
         work.gap[j] = 0.0
+        work.gap_lost[j] = 0.0
         work.mass[j] = 0.0
     c = 0
     while c < task.classes:
@@ -87,6 +122,8 @@ def loss_sums(task, x, targets, tile, kept, work):
             add_classes(task, x, targets, chunk_of(tile, tile.at + c * tile.step, tile.step), c, count, here, work)
         c += TERMS
     finish_sums(tile.n, work)
+    for j in range(tile.n):
+        work.gap[j] += work.gap_lost[j]
 
 
 def chunk_of(tile, at, step):
@@ -120,30 +157,106 @@ def loss_tile(task, x, y, targets, tile, work):
     for j in range(n):
         work.peak[j] = work.peaks[j]
     log_norms(n, work)
+    tile_tops(task, x, targets, tile, kept, work)
     finish(task, tile.row, n, work)
     if not task.loss.with_grad:
         return
+    boosted = 0
     for j in range(n):
         work.factors[j] = work.factor[j]
         work.counters[j] = work.counter[j]
-    if kept.how == KEEP and not task.loss.spread:
+        boosted += 0 if work.boost[j] == 1.0 else 1
+    if kept.how == KEEP and not task.loss.spread and boosted == 0:
         lane_scale(kept, task.classes, n, work.factors, y, tile.y_at, tile.y_step, False)
     else:
-        write_classes(task, x, y, targets, tile, kept, work)
+        write_classes(task, x, y, targets, tile, kept, boosted > 0, work)
     for j in range(n):
+        if work.top[j] != NOTHING:
+            machine.put(y, tile.y_at + work.top[j] * tile.y_step + j, work.top_target[j])
         if work.label[j] >= 0:
             machine.put(y, tile.y_at + work.label[j] * tile.y_step + j, flush(work.target[j]))
 
 
-def write_classes(task, x, y, targets, tile, kept, work):
-    """The gradient of a tile but for its labels"""
+def write_classes(task, x, y, targets, tile, kept, boosted, work):
+    """The gradient of a tile but for its labels, and for the classes that dominate"""
+    n = tile.n
     for c in range(task.classes):
         if kept.how == DISCARD:
             class_exps(task, x, tile, c, work)
+            if boosted:
+                boost_lanes(work.spare, 0, n, work)
             write_class(task, x, y, targets, tile, c, Kept(machine.stretch_real(work.spare, 0), 0, 0, KEEP), work)
         else:
             here = Kept(kept.exps, kept.at + c * kept.stride, 0, KEEP)
+            if boosted:
+                boost_lanes(here.exps, here.at, n, work)
             write_class(task, x, y, targets, tile, c, here, work)
+
+
+def tile_tops(task, x, targets, tile, kept, work):
+    """TOP_j and what belongs to it, of a tile that has a gradient: see loss.py. Its peaks are known already as `peak`."""
+    n = tile.n
+    doubtful = 0
+    for j in range(n):
+        work.top[j] = NOTHING
+        doubtful += 1 if work.rest[j] < 0.5 else 0
+    if doubtful == 0 or not task.loss.with_grad or not task.loss.spread or not may_dominate(task):
+        return
+    start_peaks(n, work)
+    c = 0
+    while c < task.classes:
+        count = min(TERMS, task.classes - c)
+        if kept.how == KEEP:
+            lane_argmax(kept.exps, kept.at + c * kept.stride, kept.stride, count, n, c, work)
+        elif task.loss.bent:
+            bend_classes(task, x, tile, c, count, work)
+            lane_argmax(work.chunk, 0, n, count, n, c, work)
+        else:
+            lane_argmax(x, tile.at + c * tile.step, tile.step, count, n, c, work)
+        c += TERMS
+    for j in range(n):
+        work.peaks[j] = work.index[j]
+    j = 0
+    while j < n:
+        doubtful = 0
+        for i in range(j, min(n, j + machine.WIDTH)):
+            doubtful += 1 if work.rest[i] < 0.5 else 0
+        if doubtful > 0:
+            lane_tops(task, x, targets, tile, j, work)
+        j += machine.WIDTH
+
+
+def lane_tops(task, x, targets, tile, first, work):
+    """tile_tops of the lanes from `first` on, a vector of them, whose maxima are at `index`, and as numbers in `peaks`"""
+    w = machine.WIDTH
+    left = min(w, tile.n - first)
+    place = load_some(work.peaks, first, left)
+    own = others = lost = machine.splat(0.0)
+    for c in range(task.classes):
+        mass = class_mass(task, targets, tile.targets_at + c * tile.targets_step + first, c, left)
+        other = machine.zero_where_equal(machine.splat(c), place, mass)
+        own = own + (mass - other)
+        others, lost = add_twice(others, lost, other)
+    machine.save(work.spare, 0, own)
+    machine.save(work.spare, w, others)
+    machine.save(work.spare, 2 * w, lost)
+    for i in range(left):
+        j = first + i
+        mass_of_top = 0.0 + work.spare[i]
+        if work.peak[j] > -machine.INF and nearly_even(work.mass[j], mass_of_top, work.rest[j]):
+            top = work.index[j]
+            work.top[j] = top
+            work.top_mass[j] = mass_of_top
+            work.others[j] = 0.0 + work.spare[w + i] + work.spare[2 * w + i]
+            work.top_slope[j] = 1.0
+            if task.loss.softcap > 0.0:
+                work.top_slope[j] = cap_slope(task, machine.number(x, tile.at + top * tile.step + j))
+
+
+def boost_lanes(exps, at, n, work):
+    """The exponentials of a class times what the factors of its lanes lack"""
+    for j in range(n):
+        exps[at + j] *= work.boost[j]
 
 
 def class_exps(task, x, tile, c, work):

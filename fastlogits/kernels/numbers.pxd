@@ -10,6 +10,7 @@ cdef inline double log1p(double x) noexcept nogil
 cdef inline lanes log1p_lanes(lanes x) noexcept nogil
 cdef inline double exp(double d) noexcept nogil
 cdef inline double finite_peak(double peak) noexcept nogil
+cdef inline double far_peak() noexcept nogil
 cdef inline double flush(double value) noexcept nogil
 cdef inline double weigh(double weight, double value) noexcept nogil
 cdef inline bint beats(double x, double best) noexcept nogil

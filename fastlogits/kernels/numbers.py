@@ -153,6 +153,11 @@ def finite_peak(peak):
     return peak if peak > -machine.INF else 0.0
 
 
+def far_peak():
+    """A peak above this may be further from other numbers than the largest there is."""
+    return 9e291 if machine.DOUBLE else 1e31
+
+
 def flush(value):
     """0 for what is smaller than the computing type's smallest normal number."""
     return 0.0 if abs(value) < machine.TINY else value

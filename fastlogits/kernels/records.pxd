@@ -21,7 +21,8 @@ cdef struct Work:
     double picked[FIELD]    # the logit at the label
     double slope[FIELD]     # of the softcap there
     double mass[FIELD]      # the sum of the masses
-    double gap[FIELD]       # the sum of mass (peak - z)
+    double gap[FIELD]       # the sum of mass (peak - z), see `gap_part` of loss.py
+    double gap_lost[FIELD]  # what `gap` has rounded away
     double scale[FIELD]     # the weight of the row
     double hard[FIELD]      # the weight of the label's class, smoothing taken off
     double smooth[FIELD]    # the label's part of the smoothing
@@ -30,6 +31,13 @@ cdef struct Work:
     double target[FIELD]
     double second[FIELD]    # the largest logit but one
     double above[FIELD]     # how many logits come before the label
+    double lead[FIELD]      # what is taken from g of a row that a class dominates, see gradients.py
+    double top_target[FIELD]  # the gradient at the class that dominates
+    double top_mass[FIELD]  # its mass, and that of the others
+    double others[FIELD]
+    double top_slope[FIELD] # of the softcap there
+    double boost[FIELD]     # what the exponentials are multiplied by where `factor` would be too large
+    Py_ssize_t top[FIELD]   # that class, or NOTHING
     int64_t label[FIELD]    # a class, IGNORED or SOFT
     Py_ssize_t index[FIELD]
     real tile[TILE]

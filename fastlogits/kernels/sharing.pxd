@@ -5,7 +5,6 @@ cdef (Py_ssize_t, Py_ssize_t, Py_ssize_t) piece_at(Task* task, Py_ssize_t item) 
 cdef double* numbers_of(Task* task, Work* work, Py_ssize_t row) noexcept nogil
 cdef void park(Task* task, Work* work, Py_ssize_t row) noexcept nogil
 cdef void resume(Task* task, Work* work, Py_ssize_t row) noexcept nogil
-cdef double blocks_total(Task* task, Py_ssize_t row, Work* work) noexcept nogil
 cdef void softmax_reduce(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void softmax_settle(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void softmax_write(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

@@ -2,11 +2,11 @@
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.cross_entropy import reduce_loss, settle_loss, write_loss, write_zeros
-from fastlogits.kernels.gradients import row_slopes, row_total
+from fastlogits.kernels.gradients import reduce_gradient, settle_gradient, write_slopes
 from fastlogits.kernels.loss import finish, pick, read_labels
-from fastlogits.kernels.numbers import log1p, rounded_away
+from fastlogits.kernels.numbers import log1p
 from fastlogits.kernels.records import Kept
-from fastlogits.kernels.shared import blocks_of, row_blocks, row_memory
+from fastlogits.kernels.shared import blocks_of, row_memory
 from fastlogits.kernels.sizes import BLOCK, BLOCK_FIELDS, DISCARD, IGNORED, PIECE
 from fastlogits.kernels.softmax import (
     kept_in,
@@ -47,6 +47,10 @@ def park(task, work, row):
     numbers[5] = work.picked[0]
     numbers[6] = work.slope[0]
     numbers[7] = work.label[0]
+    numbers[8] = work.lead[0]
+    numbers[9] = work.top[0]
+    numbers[10] = work.top_target[0]
+    numbers[11] = work.boost[0]
 
 
 def resume(task, work, row):
@@ -59,6 +63,10 @@ def resume(task, work, row):
     work.picked[0] = numbers[5]
     work.slope[0] = numbers[6]
     work.label[0] = machine.whole(numbers[7])
+    work.lead[0] = numbers[8]
+    work.top[0] = machine.whole(numbers[9])
+    work.top_target[0] = numbers[10]
+    work.boost[0] = numbers[11]
 
 
 def softmax_reduce(task, work, start, stop):
@@ -118,27 +126,14 @@ def gradient_reduce(task, work, start, stop):
     """sum g_k p_k, or sum g_k, of the blocks of the pieces [start, stop)."""
     for item in range(start, stop):
         row, first, last = piece_at(task, item)
-        blocks = row_blocks(task, work, row)
-        for block in range(first, last):
-            at = block * BLOCK
-            blocks.sum[block] = row_total(task, row, at, min(BLOCK, task.classes - at))
+        reduce_gradient(task, row, work, first, last)
 
 
 def gradient_settle(task, work, start, stop):
     """The sums of the rows [start, stop) of those that threads share."""
     for row in range(task.first + start, task.first + stop):
-        work.rest[0] = blocks_total(task, row, work)
+        settle_gradient(task, row, work)
         park(task, work, row)
-
-
-def blocks_total(task, row, work):
-    blocks = row_blocks(task, work, row)
-    total = 0.0
-    lost = 0.0
-    for block in range(blocks_of(task.classes)):
-        lost += rounded_away(total, blocks.sum[block])
-        total += blocks.sum[block]
-    return total + lost
 
 
 def gradient_write(task, work, start, stop):
@@ -147,7 +142,7 @@ def gradient_write(task, work, start, stop):
         row, first, last = piece_at(task, item)
         resume(task, work, row)
         at = first * BLOCK
-        row_slopes(task, row, at, min(last * BLOCK, task.classes) - at, work.rest[0], 0)
+        write_slopes(task, row, at, min(last * BLOCK, task.classes) - at, 0, 0, work)
 
 
 def loss_pick(task, work, start, stop):

@@ -15,6 +15,7 @@ DISCARD, KEEP, KEEP_PADDED = 0, 1, 2  # what becomes of exponentials
 NONE, PLAIN, WEIGHTED = 0, 1, 2  # the moment that goes with a sum of them
 
 IGNORED, SOFT = -1, -2  # in the place of a label
+NOTHING = -1  # in the place of a class that dominates
 
 PIECE = 16  # blocks of a long row that a thread takes at once
 BLOCK_FIELDS = 5

@@ -17,6 +17,8 @@ cdef void scale_row(real* exps, Py_ssize_t at, Py_ssize_t n, double factor, stor
                     bint past) noexcept nogil
 cdef void shift_row(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, double peak,
                     double log_sum) noexcept nogil
+cdef void shift_far_row(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, double peak,
+                        double log_sum) noexcept nogil
 cdef void reduce_blocks(Task* task, Py_ssize_t row, Kept kept, Work* work, Py_ssize_t first,
                         Py_ssize_t last) noexcept nogil
 cdef double block_sum(place* x, Py_ssize_t at, Py_ssize_t size, double peak, double scale, Kept kept,

@@ -7,11 +7,21 @@ so that the processor works on several at once.
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.numbers import beats, exp, flush_lanes, log1p, rounded_away
+from fastlogits.kernels.numbers import beats, exp, far_peak, flush_lanes, log1p, rounded_away
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.shared import blocks_of, padded, row_blocks, row_kept
 from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, NONE, ROWS, TILE
-from fastlogits.kernels.sums import exp_run, exp_sum, find, maximum, maximum_or_nan, rest_of, sweep_from
+from fastlogits.kernels.sums import (
+    exp_run,
+    exp_sum,
+    find,
+    load_some,
+    maximum,
+    maximum_or_nan,
+    rest_of,
+    save_some,
+    sweep_from,
+)
 
 
 def group_of(classes):
@@ -117,6 +127,9 @@ def scale_row(exps, at, n, factor, y, y_at, past):
 
 def shift_row(task, row, first, n, peak, log_sum):
     """y_i = scale (x_i - peak) - log_sum, of n classes: two subtractions, since peak + log_sum would round large peaks."""
+    if task.scale < 1.0 and peak > far_peak():
+        shift_far_row(task, row, first, n, peak, log_sum)
+        return
     x_at = row * task.x_stride + first
     y_at = row * task.y_stride + first
     rate = machine.splat(task.scale)
@@ -140,6 +153,21 @@ def shift_row(task, row, first, n, peak, log_sum):
     if i < n:
         v = rate * (machine.load_tail(task.x, x_at + i, n - i, 0.0) - shift) - less
         machine.save_tail(task.y, y_at + i, n - i, v)
+
+
+def shift_far_row(task, row, first, n, peak, log_sum):
+    """As shift_row, of halves: their difference is not too large."""
+    x_at = row * task.x_stride + first
+    y_at = row * task.y_stride + first
+    half = machine.splat(0.5)
+    rate = machine.splat(2.0 * task.scale)
+    shift = machine.splat(0.5 * peak)
+    less = machine.splat(log_sum)
+    i = 0
+    while i < n:
+        v = rate * (half * load_some(task.x, x_at + i, n - i) - shift) - less
+        save_some(task.y, y_at + i, n - i, v)
+        i += machine.WIDTH
 
 
 # Rows of several blocks

@@ -17,9 +17,11 @@ cdef inline lanes product(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, 
                           bint times) noexcept nogil
 cdef inline lanes sum_run(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n, bint times) noexcept nogil
 cdef inline double sum_of(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n, bint times) noexcept nogil
+cdef inline (lanes, lanes) add_twice(lanes total, lanes lost, lanes v) noexcept nogil
 cdef inline double narrow_sum(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n,
                               bint times) noexcept nogil
 cdef double total(place* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil
 cdef double dot(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n) noexcept nogil
 cdef double maximum_or_nan(place* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil
 cdef Py_ssize_t find(place* x, Py_ssize_t at, Py_ssize_t n, double value) noexcept nogil
+cdef Py_ssize_t next_above(place* x, Py_ssize_t at, Py_ssize_t first, Py_ssize_t n, double limit) noexcept nogil

@@ -188,16 +188,20 @@ def sum_of(x, x_at, y, y_at, n, times):
     return total
 
 
+def add_twice(total, lost, v):
+    """(total + v, lost and what that rounds away), by two-sum"""
+    both = total + v
+    part = both - total
+    return both, lost + ((total - (both - part)) + (v - part))
+
+
 def narrow_sum(x, x_at, y, y_at, n, times):
     """As sum_of, by two-sum: a lane of so few holds too many numbers of both signs."""
     s = lost = machine.splat(0.0)
     i = 0
     while i < n:
         v = product(x, x_at + i, y, y_at + i, n - i, times)
-        both = s + v
-        part = both - s
-        lost = lost + ((s - (both - part)) + (v - part))
-        s = both
+        s, lost = add_twice(s, lost, v)
         i += machine.WIDTH
     total = machine.add_lanes_exactly(s)
     away = machine.add_lanes(lost)
@@ -247,3 +251,15 @@ def find(x, at, n, value):
             return i + found
         i += w
     return n - 1
+
+
+def next_above(x, at, first, n, limit):
+    """The first i >= `first` with x_i above a limit, or NaN; n if there is none."""
+    i = first
+    while i < n:
+        v = machine.load(x, at + i) if i + machine.WIDTH <= n else machine.load_tail(x, at + i, n - i, -machine.INF)
+        found = machine.first_above(v, machine.splat(limit))
+        if found < machine.WIDTH:
+            return i + found
+        i += machine.WIDTH
+    return n

@@ -17,7 +17,7 @@ cdef struct Loss:
     bint upstream       # each loss has a gradient that arrives at it
     bint spread         # there are masses: a distribution, or smoothing
     bint bent           # the logits are transformed
-    bint negative       # their sign is changed
+    double prescale     # what z is multiplied by before all: -1 for a negative logit_scale, or all of one near 0
     bint with_grad
 
 # What is to be found of rows, as stats.py has it, what of it is wanted, and where that goes.

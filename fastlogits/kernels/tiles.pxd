@@ -8,6 +8,8 @@ cdef void softmax_tile(Task* task, place* x, Py_ssize_t at, place* y, Py_ssize_t
 cdef void lane_log_sums(Py_ssize_t n, Work* work) noexcept nogil
 cdef void lane_shift(Task* task, place* x, Py_ssize_t at, place* y, Py_ssize_t y_at, Py_ssize_t step, Py_ssize_t n,
                      Work* work) noexcept nogil
+cdef void lane_shift_far(Task* task, place* x, Py_ssize_t at, place* y, Py_ssize_t y_at, Py_ssize_t step, Py_ssize_t n,
+                         Work* work) noexcept nogil
 cdef inline void shifted_some(place* x, Py_ssize_t x_at, place* y, Py_ssize_t to, Py_ssize_t first, Py_ssize_t last,
                               double scale, Work* work) noexcept nogil
 cdef void logsumexp_tile(Task* task, place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t row, Py_ssize_t n,
@@ -16,6 +18,11 @@ cdef void argmax_tile(Task* task, place* x, Py_ssize_t at, Py_ssize_t step, Py_s
                       Work* work) noexcept nogil
 cdef void gradient_tile(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t n,
                         Work* work) noexcept nogil
+cdef void look_at_tile(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t n, Work* work) noexcept nogil
+cdef void look_at_lanes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t first, Py_ssize_t left,
+                        Work* work) noexcept nogil
+cdef void led_lane_slopes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t n,
+                          Work* work) noexcept nogil
 cdef inline void lane_slopes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t n, Work* work,
                              bint log) noexcept nogil
 cdef void slopes_some(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t first, Py_ssize_t last,
