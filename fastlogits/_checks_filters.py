@@ -41,7 +41,7 @@ def filter_parameter(name, value, batch_shape, zero=False):
     off, expected, holds, _ = PARAMETERS[name]
     if value is None:
         return np.float64(off)
-    values = _checks.as_array(name, value)
+    values = _checks.as_array(name, value).copy()  # which stays what is checked here
     form_of_parameter(name, values, batch_shape)
     good = holds(values) | (values == 0) if zero else holds(values)
     if not good.all():

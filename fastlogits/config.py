@@ -31,7 +31,8 @@ def settings(*, backend=None, num_threads=None):
     backend : {"auto", "cython", "numba", "numpy"}, optional
         "auto" is the first that loads.
     num_threads : int, optional
-        At least 1. Small arrays are served by one thread whatever it is.
+        From 1 to 256, or to the number of processors where that is larger. Small arrays are served by one thread
+        whatever it is.
 
     Raises
     ------
@@ -47,6 +48,7 @@ def settings(*, backend=None, num_threads=None):
     """
     tokens = []
     if backend is not None:
+        _environment_isa()
         chosen = backends.load(_checks.one_of("backend", backend, BACKENDS))
         tokens.append((_backend, _backend.set(chosen)))
     try:
@@ -109,9 +111,14 @@ def threads(work):
 
 @functools.cache
 def _default_backend():
-    _environment("FASTLOGITS_ISA", _checks.INSTRUCTION_SETS)
+    _environment_isa()
     environment_threads()
     return backends.load(_environment("FASTLOGITS_BACKEND", BACKENDS))
+
+
+def _environment_isa():
+    # A wrong value is an error of its own, not a backend that fails.
+    _environment("FASTLOGITS_ISA", _checks.INSTRUCTION_SETS)
 
 
 def _environment(variable, allowed):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout, config, dispatch
+from fastlogits.backends._numpy_filters import NEAR
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -71,8 +72,10 @@ def filter_logits(
     A row with NaN or +inf is NaN; a row of nothing but -inf stays so.
 
     Half types are divided and filtered in float32, as transformers' ``generate`` does, and rounded at the end.
-    Probabilities are formed and added up in double precision. Where a class lies on a limit to within the
-    rounding, that decides; transformers computes in float32, and there decides otherwise in some rows. Which
+    Probabilities are formed and added up in double precision. What comes within 2**-42 of a limit is on it,
+    whatever the backend: classes that have ``1 - top_p`` together are dropped, those with a probability of
+    `min_p` times the largest, or at a cutoff, are kept, and `typical_p` is reached. `sample` draws from what is
+    kept here. transformers computes in float32, and there decides otherwise in some rows. Which
     of equal logits stay for `top_p` and `min_p` it leaves to ``torch.sort`` and ``torch.topk``, which leave it
     open; here it is as if both were stable.
 
@@ -119,9 +122,13 @@ def rules(layout, parameters, greedy=False):
         _checks_filters.filter_parameter(name, value, layout.batch_shape, greedy and name == "temperature")
         for name, value in zip(names, parameters, strict=True)
     ]
-    for name in ("top_k", "min_keep"):
-        place = list(names).index(name)
-        values[place] = np.minimum(values[place], max(1, layout.classes))
+    for place, name in enumerate(names):
+        if name in ("top_k", "min_keep"):
+            values[place] = np.minimum(values[place], max(1, layout.classes))
+        elif name in ("top_p", "typical_p"):
+            values[place] = np.where(values[place] < 1, np.maximum(values[place] - NEAR, 0), 1)
+        elif name != "temperature":
+            values[place] = values[place] * (1 - NEAR)
     if all(value.size == 1 for value in values):
         return np.array([[value.item() for value in values]])
     flat = [layout.flatten(np.broadcast_to(value, layout.batch_shape)) for value in values]

@@ -51,7 +51,7 @@ def sample(
     temperature : float or array_like, default 1.0
         As of `filter_logits`; or 0, which takes the largest logit, the first of equals, with probability 1.
     top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep, axis
-        As of `filter_logits`.
+        As of `filter_logits`: drawn is one of the classes that it keeps.
 
     Returns
     -------

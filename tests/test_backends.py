@@ -106,6 +106,10 @@ def test_settings_hold_for_the_calling_task():
         ({"num_threads": 0}, ["num_threads", "0"]),
         ({"num_threads": -2}, ["num_threads", "-2"]),
         ({"num_threads": 1.5}, ["num_threads", "1.5"]),
+        ({"num_threads": 100_000}, ["num_threads", "100000", "from 1 to"]),
+        ({"num_threads": 2**31}, ["num_threads", str(2**31)]),
+        ({"num_threads": 2**70}, ["num_threads", str(2**70)]),
+        ({"num_threads": -(2**70)}, ["num_threads", str(-(2**70))]),
     ],
 )
 def test_bad_settings(options, tokens):
@@ -127,6 +131,9 @@ def test_show_config(backend, capsys):
         ("FASTLOGITS_BACKEND", "rust"),
         ("FASTLOGITS_NUM_THREADS", "many"),
         ("FASTLOGITS_NUM_THREADS", "0"),
+        ("FASTLOGITS_NUM_THREADS", "100000"),
+        ("FASTLOGITS_NUM_THREADS", "2147483648"),
+        ("FASTLOGITS_NUM_THREADS", "9" * 30),
         ("FASTLOGITS_ISA", "avx9"),
     ],
 )
@@ -262,3 +269,19 @@ def test_backends_agree_on_everything_but_rounding(backend, rng):
         expected = everything()
     for ours, reference in zip(everything(), expected, strict=True):
         np.testing.assert_allclose(ours, reference, rtol=1e-12)
+
+
+def test_as_many_threads_as_may_be(backend):
+    """The most that `settings` takes do the work, where the call has it for them."""
+    code = """
+        import numpy as np
+        import fastlogits
+        from fastlogits import _checks
+        x = np.zeros((20_000, 40), np.float32)
+        with fastlogits.settings(num_threads=_checks.MOST_THREADS):
+            assert fastlogits.softmax(x)[-1, -1] == np.float32(1 / 40)
+            assert fastlogits.sample(x, seed=0, top_k=3).ids.shape == (20_000,)
+            fastlogits.topk(np.zeros((300, 2000), np.float32), 300)
+            assert fastlogits.cross_entropy(x, np.zeros(20_000, int)) == np.log(np.float32(40))
+    """
+    run(code, FASTLOGITS_BACKEND=backend)

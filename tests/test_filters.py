@@ -46,17 +46,17 @@ def random_parameters(rng, classes):
 
 
 def nudged(parameters, by):
-    """The same with every limit moved by a share of itself; what that changes, rounding may change."""
+    """The same with every limit moved; what that changes is on a limit here, and rounding may decide it elsewhere."""
     moved = dict(parameters)
     for name in {"top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"} & parameters.keys():
         far = name in ("top_p", "typical_p")
-        moved[name] = 1 - (1 - parameters[name]) * (1 + by) if far else parameters[name] * (1 + by)
+        moved[name] = parameters[name] - by if far else parameters[name] * (1 + by)
         moved[name] = min(moved[name], 1.0)
     return moved
 
 
 def far_from_limits(fl, x, parameters, by):
-    """The rows of which no limit, moved by a share of itself either way, drops another class."""
+    """The rows of which no limit, moved either way, drops another class."""
     more, less = (fl.filter_logits(x, **nudged(parameters, sign * by)) for sign in (1, -1))
     return (more == less).all(axis=-1)
 
@@ -338,3 +338,31 @@ def test_same_bits_for_any_number_of_threads_and_any_batch(backend, shape):
             results.add(fastlogits.filter_logits(x, **parameters).tobytes())
     results.add(b"".join(fastlogits.filter_logits(part, **parameters).tobytes() for part in np.array_split(x, 3)))
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("options", [{"top_p": 0.9}, {"typical_p": 0.9, "min_p": 1e-3}, {"eta_cutoff": 1e-7}], ids=str)
+def test_rows_with_more_survivors_than_there_is_room_for(compiled_backend, options):
+    """Of millions of classes, after the bound that the first filter sets."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((3, 2_200_000)).astype(F32)
+    x[1, 7] = 60
+    with fastlogits.settings(backend="numpy"):
+        expected = fastlogits.filter_logits(x, **options)
+    np.testing.assert_array_equal(fastlogits.filter_logits(x, **options), expected)
+    in_place = x.copy()
+    np.testing.assert_array_equal(fastlogits.filter_logits(in_place, out=in_place, **options), expected)
+    drawn = fastlogits.sample(x, seed=3, **options)
+    assert (expected[np.arange(3), drawn.ids] > -INF).all()
+
+
+@pytest.mark.slow
+def test_a_row_of_two_to_the_31_classes(compiled_backend):
+    """Scratch memory is for survivors, not for classes."""
+    x = np.zeros((1, 2**31 + 5), np.float16)
+    x[0, 5], x[0, 2**30], x[0, -1] = 9, 30, 29
+    assert fastlogits.sample(x, seed=1).ids.shape == (1,)
+    assert fastlogits.sample(x, seed=1, top_k=2, temperature=0.5).ids[0] in (2**30, 2**31 + 4)
+    assert fastlogits.sample(x, seed=1, min_p=0.9).ids == [2**30]
+    filtered = fastlogits.filter_logits(x, top_k=3, out=x)
+    assert np.flatnonzero(filtered[0, -1000:] > -INF).tolist() == [999]
+    assert np.flatnonzero(filtered[0, :1000] > -INF).tolist() == [5]

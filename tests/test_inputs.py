@@ -128,7 +128,7 @@ def test_a_bad_label_beside_good_and_ignored_ones_in_a_long_array(fl, labels):
         ("logit_scale", np.nan, ValueError),
         ("logit_scale", np.inf, ValueError),
         ("normalizer", np.nan, ValueError),
-        ("normalizer", 0, ValueError),
+        ("normalizer", -1, ValueError),
         ("weight", [1.0, 1.0], ValueError),
         ("weight", np.ones((2, 3)), ValueError),
         ("weight", [1j] * 3, TypeError),
@@ -251,3 +251,23 @@ def test_weights_of_either_float(fl, rng):
 def test_masked_arrays_are_refused(fl):
     with refused(TypeError, "masked"):
         fl.softmax(np.ma.masked_greater([1.0, 2.0], 1.5))
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i2", "i4", "u8"])
+def test_results_are_in_native_order(fl, kind):
+    """Whatever comes in byte-swapped, here every argument."""
+    x = np.array([[3, 1, 2], [0, 5, 4]], np.dtype(kind).newbyteorder())
+    labels, weights = np.array([2, 1], ">i4"), np.array([0.5, 2.0], ">f8")
+    ids, class_weight = np.array([[0, 2], [1, 1]], ">i2"), np.array([1.0, 2.0, 3.0], ">f4")
+    results = (
+        fl.softmax(x), fl.log_softmax(x), fl.logsumexp(x), fl.argmax(x), fl.softmax_backward(x, x), *fl.topk(x, 2),
+        fl.log_softmax_backward(x, x), fl.cross_entropy(x, labels, reduction="none", sample_weight=weights),
+        *fl.cross_entropy_with_grad(x, labels, weight=class_weight), fl.entropy(x), *fl.sample(x, rows=labels),
+        *vars(fl.row_stats(x, labels, top_k=2)).values(), fl.selective_log_softmax(x, ids), fl.logsumexp(x, b=x),
+        fl.selective_log_softmax_backward(x[:, :2], x, ids), fl.filter_logits(x, top_p=weights / 4),
+        fl.accuracy(x, labels),
+    )  # fmt: skip
+    assert [result.dtype.isnative for result in results] == [True] * len(results)
+    plain = x.astype(kind)
+    np.testing.assert_array_equal(fl.softmax(x), fl.softmax(plain), strict=True)
+    np.testing.assert_array_equal(fl.topk(x, 3).values, fl.topk(plain, 3).values, strict=True)

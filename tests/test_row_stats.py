@@ -195,6 +195,15 @@ def test_topk_of_integers_is_exact(fl):
     assert fl.topk(x.T.copy(), 1, 0).values.tolist() == [[2**62 + 1]]
 
 
+@pytest.mark.parametrize("kind", ["i2", "u4", "i8", "u8"])
+@pytest.mark.parametrize("sorted", [True, False])
+def test_topk_of_byte_swapped_integers(fl, kind, sorted):
+    x = np.array([[3, 256, 1], [5, 5, 4]], np.dtype(kind).newbyteorder())
+    values, indices = fl.topk(x, 2, sorted=sorted)
+    np.testing.assert_array_equal(values, np.array([[256, 3], [5, 5]], kind), strict=True)
+    np.testing.assert_array_equal(indices, [[1, 0], [0, 1]])
+
+
 def test_topk_of_nothing(fl):
     assert fl.topk(np.zeros((0, 3)), 2).values.shape == (0, 2)
     assert fl.topk(np.zeros((3, 0)), 0).indices.shape == (3, 0)

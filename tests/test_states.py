@@ -13,6 +13,7 @@ from test_row_stats import ROWS, assert_stats
 from tolerance import HALF, assert_close, spacing
 
 import fastlogits
+from fastlogits import calibration
 from fastlogits.states import RowState, label_logits
 
 
@@ -172,3 +173,36 @@ def test_labels_in_no_piece():
     states = [state(first + 3, first, labels=labels, want=["nll"]) for first in (0, 3)]
     with refused(IndexError, "labels", "9", r"\(2,\)", r"\[0, 6\)"):
         states[0].merge(states[1]).results()
+
+
+@pytest.mark.parametrize("lowest", ["finfo.min", "half of it", "-inf"])
+@pytest.mark.parametrize("name", ["float32", "float64", "float16", "bfloat16"])
+def test_pieces_of_nothing_but_a_mask(backend, name, lowest):
+    """The smallest number in the place of -inf: 0 of the probability, though the distance to the others overflows."""
+    kind = np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+    low = {"finfo.min": 1.0, "half of it": 0.5, "-inf": np.inf}[lowest] * float(ml_dtypes.finfo(kind).min)
+    x = np.array([[low, low, 0, 1], [0, 1, low, low], [low, low, low, low], [1, low, low, 0]]).astype(kind)
+    labels = np.array([3, 0, 1, 3])
+    whole = fastlogits.row_stats(x, labels, top_k=3)
+    for cuts in ([2], [1], [3], [1, 2, 3]):
+        first, *rest = pieces_of(x, labels, cuts, top_k=3)
+        stats = first.merge(*rest).results()
+        for field, values in vars(whole).items():
+            merged, eps = getattr(stats, field).astype(float), float(ml_dtypes.finfo(kind).eps)
+            np.testing.assert_allclose(merged, values.astype(float), eps, 0, True, field)
+    if lowest != "-inf":
+        np.testing.assert_allclose(whole.entropy.astype(float), [0.5822, 0.5822, np.log(4), 0.5822], 1e-2)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("before", [0, 1024, 3000])
+def test_blocks_of_nothing_but_a_mask(backend, kind, before):
+    """In rows of several blocks, of which some are masked whole."""
+    x = np.full((3, before + 4000), np.finfo(kind).min, kind)
+    x[:, before + 5], x[:, before + 9] = 0, 1
+    stats = fastlogits.row_stats(x, np.full(3, before + 9))
+    np.testing.assert_allclose(stats.entropy, 0.582203, 1e-5)
+    np.testing.assert_allclose(stats.nll, 0.313262, 1e-5)
+    x[:, before + 9] = 2
+    fit = calibration.fit_temperature(x, [before + 9, before + 9, before + 5])
+    np.testing.assert_allclose([fit.temperature, fit.nll], [2 / np.log(2), np.log(3) - 2 / 3 * np.log(2)], 1e-5)

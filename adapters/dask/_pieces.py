@@ -1,6 +1,5 @@
 """Sweeps over pieces of rows by NumPy, a few rows at a time, so that temporaries stay in cache."""
 
-import itertools
 import math
 
 import numpy as np
@@ -23,17 +22,9 @@ def by_rows(axes, *arrays):
             array = np.moveaxis(array, axes, last) if array.ndim == ndim else np.expand_dims(array, last)
         views.append(array)
     shape = views[0].shape
-    for rows in _blocks(shape[: ndim - len(axes)], math.prod(shape[ndim - len(axes) :])):
+    classes = math.prod(shape[ndim - len(axes) :])
+    for rows in _layout.row_blocks(shape[: ndim - len(axes)], BLOCK // max(1, classes)):
         yield [None if view is None else view[rows] for view in views]
-
-
-def _blocks(shape, classes):
-    budget, steps = BLOCK // max(1, classes), []
-    for n in reversed(shape):
-        steps.insert(0, max(1, min(n, budget)))
-        budget //= steps[0]
-    for starts in itertools.product(*(range(0, n, step) for n, step in zip(shape, steps, strict=True))):
-        yield tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
 
 
 def probabilities(x, state, kind):

@@ -26,9 +26,9 @@ def log_softmax(logits, axis=-1, *, temperature=1.0, where=None):
 
 
 def _normalized(name, logits, axis, temperature, where):
-    x = chunked("logits", logits, axis)
+    x = chunked("logits", logits, axis, known=False)
     scale = 1.0 / _checks.scale("temperature", temperature)
-    cut = x.in_blocks()
+    cut = x.of_known_classes("logits").in_blocks() if x.in_pieces else x
     where = _broadcast(where, cut, _checks.where)
     options = {"name": name, "axes": x.axes, "dtype": x.dtype}
     if cut.in_pieces:
@@ -86,10 +86,14 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
     """As `fastlogits.logsumexp`."""
     if b is not None:
         a, b = da.asanyarray(a), da.asanyarray(b)
-        shape = np.broadcast_shapes(stand_in(a, b.shape).shape, stand_in(b, a.shape).shape)
-        if shape != stand_in(a, b.shape).shape:
+        shapes = stand_in(a, b.shape).shape, stand_in(b, a.shape).shape
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise _checks.no_common_shape(a=a.shape, b=b.shape) from None
+        if shape != shapes[0]:
             a = da.broadcast_to(a, shape)
-    x = chunked("a", a, axis)
+    x = chunked("a", a, axis, known=False)
     where = _broadcast(where, x, _checks.where)
     kind = x.dtype if b is None else np.result_type(x.dtype, _layout.floats(b._meta, "b").dtype)
     if b is None and x.in_pieces:
@@ -149,7 +153,7 @@ def log_softmax_backward(grad_log_probs, log_probs, axis=-1):
 
 def _backward(name, named_grad, named_result, axis):
     (grad_name, grad), (result_name, result) = named_grad, named_result
-    p, g = chunked(result_name, result, axis), da.asanyarray(grad)
+    p, g = chunked(result_name, result, axis, known=False), da.asanyarray(grad)
     empty = (_layout.floats(each._meta, what) for each, what in ((g, grad_name), (p.array, result_name)))
     _checks.same_dtype(*(part for pair in zip((grad_name, result_name), empty, strict=True) for part in pair))
     _checks.same_shape(grad_name, stand_in(g, p.array.shape), result_name, stand_in(p.array))

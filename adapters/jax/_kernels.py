@@ -114,12 +114,18 @@ def log_softmax_backward(g, log_probs, axis):
 # logsumexp
 
 
+def _slope(x, axis, settings):
+    """The derivative of the logsumexp: the probabilities, or 0 where there is nothing but -inf."""
+    nothing = jnp.isneginf(x).all(axis, keepdims=True)
+    return jnp.where(nothing, 0, SOFTMAX.bind(jnp.where(nothing, 0, x), axis=axis, settings=settings))
+
+
 def _logsumexp_forward(tangent, x, axis, settings):
-    return (SOFTMAX.bind(x, axis=axis, settings=settings) * tangent).sum(axis)
+    return (_slope(x, axis, settings) * tangent).sum(axis)
 
 
 def _logsumexp_backward(g, x, axis, settings):
-    return SOFTMAX.bind(x, axis=axis, settings=settings) * jnp.expand_dims(g, axis)
+    return _slope(x, axis, settings) * jnp.expand_dims(g, axis)
 
 
 def _lse_type(x, axis, settings):

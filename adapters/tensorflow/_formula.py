@@ -62,7 +62,10 @@ def cross_entropy(logits, labels, weight, sample_weight, normalizer, options, lo
         return tf.cast(losses, options.dtype)
     total = tf.reduce_sum(losses)
     if options.reduction == "mean":
-        total /= tf.cast(_divisor(normalizer, valid, row_weight, losses), dtype)
+        if normalizer is None:
+            total /= tf.cast(_divisor(valid, row_weight, losses), dtype)
+        else:
+            total = tf.math.divide_no_nan(total, tf.cast(normalizer, dtype))
     return tf.cast(total, options.dtype)
 
 
@@ -137,6 +140,19 @@ def _wide(tensor):
     return tf.cast(tensor, tf.float32) if tensor.dtype.size == 2 else tensor
 
 
+def logsumexp(logits, axis, keepdims=False):
+    """As TensorFlow's, with the gradient 0 where there is nothing but -inf."""
+    nothing = tf.reduce_all(logits == -float("inf"), axis, keepdims=True)
+    zero = tf.zeros((), logits.dtype)
+    lse = tf.reduce_logsumexp(tf.where(nothing, zero, logits), axis, keepdims=True)
+    lse = tf.where(nothing, tf.constant(-float("inf"), logits.dtype), lse)
+    return lse if keepdims else squeeze(lse, axis)
+
+
+def squeeze(values, axis):
+    return tf.reshape(values, []) if axis is None else tf.squeeze(values, axis)
+
+
 def argmax(logits, axis):
     """The first of equals, and the first NaN where there is one."""
     if not logits.dtype.is_floating:
@@ -168,9 +184,7 @@ def _expected(share, log_s, below):
     return tf.reduce_sum(share * nll, -1)
 
 
-def _divisor(normalizer, valid, row_weight, losses):
-    if normalizer is not None:
-        return normalizer
+def _divisor(valid, row_weight, losses):
     if row_weight is None:
         return tf.size(losses) if valid is None else tf.math.count_nonzero(valid)
     if valid is not None:

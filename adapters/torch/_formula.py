@@ -17,6 +17,8 @@ def cross_entropy(logits, target, weight, sample_weight, options, logsumexp=None
         z = z.float()
     valid = None
     if not soft:
+        # torch wraps ignore_index around into the range of unsigned labels.
+        target = target.long()
         valid = target != options.ignore_index
         # What is ignored must not reach a derivative, not even as 0 * NaN.
         z = torch.where(valid.unsqueeze(-1), z, 0)
@@ -51,7 +53,10 @@ def cross_entropy(logits, target, weight, sample_weight, options, logsumexp=None
         return losses.to(options.dtype)
     total = losses.sum()
     if options.reduction == "mean":
-        total = total / _divisor(options.normalizer, valid, row_weight, losses)
+        if options.normalizer is None:
+            total = total / _divisor(valid, row_weight, losses)
+        else:
+            total = over(total, options.normalizer)
     return total.to(options.dtype)
 
 
@@ -83,9 +88,29 @@ def _expected(share, log_s, below):
     return (share * nll).sum(-1)
 
 
-def _divisor(normalizer, valid, row_weight, losses):
-    if normalizer is not None:
-        return normalizer
+def over(total, normalizer):
+    """`total` divided; a normalizer of 0, where no label counts, makes it 0."""
+    normalizer = torch.as_tensor(normalizer, dtype=total.dtype, device=total.device)
+    nothing = normalizer == 0
+    return torch.where(nothing, 0, total / torch.where(nothing, 1, normalizer))
+
+
+def logsumexp(x, dims, keepdim=False):
+    """As torch's, with the gradient 0 where there is nothing but -inf."""
+    nothing = (x == -torch.inf).all(dims, keepdim=True)
+    lse = torch.logsumexp(torch.where(nothing, 0, x), dims, keepdim=True)
+    lse = torch.where(nothing, -torch.inf, lse)
+    return lse if keepdim else lse.squeeze(dims)
+
+
+def selective_log_softmax(logits, ids, dim):
+    """As `fastlogits.selective_log_softmax`; ids are not checked."""
+    one, ids = ids.dim() < logits.dim(), ids.long()
+    log_probs = torch.log_softmax(logits, dim).gather(dim, ids.unsqueeze(dim) if one else ids)
+    return log_probs.squeeze(dim) if one else log_probs
+
+
+def _divisor(valid, row_weight, losses):
     if row_weight is None:
         return losses.numel() if valid is None else valid.sum()
     return row_weight.sum() if valid is None else torch.where(valid, row_weight, 0).sum()

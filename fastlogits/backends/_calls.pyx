@@ -10,7 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from fastlogits.backends._team cimport held, hold, release, share
+from fastlogits.backends._team cimport held, hold, part_of_job, release, share
 
 from fastlogits._memory import LAST_CACHE
 
@@ -26,36 +26,12 @@ cdef extern from "machine.h" nogil:
 
 cdef Py_ssize_t last_cache = LAST_CACHE
 
-cdef double TINY_SCALE = 2.0**-120
-
 cdef enum:
     LINE = 64   # bytes of a cache line
-
-# The beginning of a thread's scratch memory, see records.pxd
-cdef struct Memory:
-    double* blocks
-    void* row
-
-ctypedef void (*kernel)(Task* task, Memory* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-
-# The kernels of an operation for each way; what it lacks is NULL.
-cdef struct Ways:
-    kernel rows
-    kernel short
-    kernel columns
-    kernel pick
-    kernel reduce
-    kernel settle
-    kernel write
 
 
 cdef class Unit:
     """The text compiled for one type of array."""
-    cdef Ways softmax, logsumexp, argmax, gradient, loss, blocks, merged, piece
-    cdef size_t work
-    cdef int itemsize
-    cdef bint halves
-
     def __init__(self, path, itemsize, halves):
         spec = importlib.util.spec_from_file_location("unit", path)
         module = importlib.util.module_from_spec(spec)
@@ -69,9 +45,14 @@ cdef class Unit:
         self.argmax = ways_of(kernels, "argmax")
         self.gradient = ways_of(kernels, "gradient")
         self.loss = ways_of(kernels, "loss")
+        self.count = ways_of(kernels, "count")
         self.blocks = ways_of(kernels, "blocks")
         self.merged = ways_of(kernels, "merged")
         self.piece = ways_of(kernels, "piece")
+        self.moments = ways_of(kernels, "moments")
+        self.stats = ways_of(kernels, "stats")
+        self.filter = ways_of(kernels, "filter")
+        self.sample = ways_of(kernels, "sample")
 
 
 cdef Ways ways_of(dict kernels, str name):
@@ -104,8 +85,11 @@ def load(stored, itemsize, halves):
 
 cdef Unit unit_of(cnp.ndarray array):
     """The text for the array's type, loaded when it is first needed."""
+    return unit_for(cnp.PyArray_TYPE(array))
+
+
+cdef Unit unit_for(int kind):
     global float32, float64, float16, bfloat16
-    cdef int kind = cnp.PyArray_TYPE(array)
     if kind == cnp.NPY_FLOAT:
         if float32 is None:
             float32 = load("float32", 4, False)
@@ -125,13 +109,6 @@ cdef Unit unit_of(cnp.ndarray array):
 
 # Shares of the work
 
-cdef struct Job:
-    kernel function
-    Task* task
-    size_t work
-    Py_ssize_t row_fields, start, size, parts
-
-
 cdef void do_part(void* shared, ptrdiff_t part) noexcept nogil:
     cdef Job* job = <Job*>shared
     cdef Memory* work = <Memory*>held()
@@ -144,8 +121,9 @@ cdef void do_part(void* shared, ptrdiff_t part) noexcept nogil:
 
 
 cdef Py_ssize_t fields_of(Task* task) noexcept nogil:
-    """How many numbers a long row has, a whole number of cache lines."""
-    return (BLOCK_FIELDS * blocks_in(task.classes) + PARKED + 7) // 8 * 8
+    """How many numbers a long row has, a whole number of cache lines; and what a radix sort takes."""
+    cdef Py_ssize_t sorting = sort_fields(task.classes) if task.stats.sorting else 0
+    return (BLOCK_FIELDS * blocks_in(task.classes) + PARKED + sorting + 7) // 8 * 8
 
 
 cdef inline Py_ssize_t blocks_in(Py_ssize_t classes) noexcept nogil:
@@ -160,38 +138,55 @@ cdef size_t room(Unit unit, Task* task) noexcept:
     return size
 
 
+cdef Job new_job(kernel function, Unit unit, Task* task) noexcept:
+    cdef Job job
+    memset(&job, 0, sizeof(job))
+    job.function = function
+    job.task = task
+    job.work = unit.work
+    job.row_fields = fields_of(task)
+    return job
+
+
 cdef int run(kernel function, Unit unit, Task* task, Py_ssize_t items, Py_ssize_t logits, int threads) except -1:
     """All items."""
-    cdef size_t size = room(unit, task)
+    cdef Job job = new_job(function, unit, task)
+    return run_job(do_part, &job, items, logits, threads, room(unit, task))
+
+
+cdef int run_job(part_of_job part, Job* job, Py_ssize_t items, Py_ssize_t logits, int threads,
+                 size_t size) except -1:
+    """All items, by threads that hold `size` bytes of scratch memory."""
     if hold(size) == NULL:
         raise MemoryError
     try:
-        share_out(function, unit, task, items, logits, threads)
+        share_out(part, job, items, logits, threads, size)
     finally:
         release()
     return 0
 
 
-cdef int share_out(kernel function, Unit unit, Task* task, Py_ssize_t items, Py_ssize_t logits,
-                   int threads) except -1:
+cdef int share_out(part_of_job part, Job* job, Py_ssize_t items, Py_ssize_t logits, int threads,
+                   size_t size) except -1:
     """All items, by threads that hold as much scratch memory as this one does."""
     cdef Py_ssize_t region = max(1, REGION // max(1, logits))
-    cdef size_t size = room(unit, task)
-    cdef Job job
-    job.function = function
-    job.task = task
-    job.work = unit.work
-    job.row_fields = fields_of(task)
     job.start = 0
     while job.start < items:
         job.size = min(region, items - job.start)
         job.parts = parts_of(job.size, logits, threads)
         with nogil:
-            share(do_part, &job, job.parts, threads, size)
+            share(part, job, job.parts, threads, size)
         job.start += job.size
         if job.start < items:
             PyErr_CheckSignals()
     return 0
+
+
+cdef int share_step(kernel function, Unit unit, Task* task, Py_ssize_t items, Py_ssize_t logits,
+                    int threads) except -1:
+    """All items of a step of rows that threads share; scratch memory is held."""
+    cdef Job job = new_job(function, unit, task)
+    return share_out(do_part, &job, items, logits, threads, room(unit, task))
 
 
 cdef int run_way(Ways* ways, int way, Unit unit, Task* task, int threads) except -1:
@@ -226,11 +221,12 @@ cdef int run_shared(Ways* ways, Unit unit, Task* task, int threads) except -1:
             n = min(together, task.rows - row)
             task.first = row
             if ways.pick != NULL:
-                share_out(ways.pick, unit, task, n, BLOCK, 1)
-            share_out(ways.reduce, unit, task, n * pieces, PIECE * BLOCK, threads)
-            share_out(ways.settle, unit, task, n, BLOCK, 1)
+                share_step(ways.pick, unit, task, n, BLOCK, 1)
+            share_step(ways.reduce, unit, task, n * pieces, PIECE * BLOCK, threads)
+            if ways.settle != NULL:
+                share_step(ways.settle, unit, task, n, BLOCK, 1)
             if ways.write != NULL:
-                share_out(ways.write, unit, task, n * pieces, PIECE * BLOCK, threads)
+                share_step(ways.write, unit, task, n * pieces, PIECE * BLOCK, threads)
             row += n
     finally:
         free(task.shared)
@@ -239,7 +235,7 @@ cdef int run_shared(Ways* ways, Unit unit, Task* task, int threads) except -1:
     return 0
 
 
-cdef inline void* data(object array) noexcept:
+cdef void* data(object array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
@@ -397,7 +393,7 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     task.sample_weight = <double*>data(sample_weight)
     task.grad_loss = <double*>data(grad_loss)
     task.losses = <double*>data(losses)
-    task.scale = -logit_scale if logit_scale < 0 else logit_scale
+    task.scale = scale_of(logit_scale)
     loss.ignore_index = ignore_index
     loss.smoothing = label_smoothing
     loss.z_loss = z_loss
@@ -408,11 +404,7 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     loss.sampled = sample_weight is not None
     loss.upstream = grad_loss is not None
     loss.spread = loss.soft or label_smoothing > 0
-    loss.prescale = -1.0 if logit_scale < 0 else 1.0
-    if task.scale < TINY_SCALE:
-        # A difference of the largest numbers is too large, however small its product with the scale is.
-        loss.prescale = logit_scale
-        task.scale = 1.0
+    loss.prescale = prescale_of(logit_scale)
     loss.bent = softcap > 0 or loss.prescale != 1.0
     loss.with_grad = grad is not None
     if loss.with_grad:
@@ -420,3 +412,22 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
         if task.keep != KEEP and task.x != task.y:
             task.past = past_caches(way, 2 * cnp.PyArray_NBYTES(x), last_cache, unit.halves)
     run_way(&unit.loss, way, unit, &task, threads)
+
+
+def count_labels(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index):
+    """The first row with a label that is no class, or -1; what a mean divides by."""
+    cdef Task task = new_task(labels, 0, cnp.PyArray_SIZE(labels), classes, 1)
+    cdef Unit unit = unit_for(cnp.NPY_FLOAT if weight is None else cnp.PyArray_TYPE(<cnp.ndarray>weight))
+    cdef double total
+    cdef Py_ssize_t bad
+    task.labels = <int64_t*>data(labels)
+    task.weight = <real*>data(weight)
+    task.sample_weight = <double*>data(sample_weight)
+    task.loss.ignore_index = ignore_index
+    task.loss.weighted = weight is not None
+    task.loss.sampled = sample_weight is not None
+    task.losses = &total
+    task.indices = &bad
+    with nogil:
+        unit.count.rows(&task, NULL, 0, task.rows)
+    return bad, total

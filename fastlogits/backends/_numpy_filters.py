@@ -8,6 +8,9 @@ import numpy as np
 from fastlogits.backends._numpy_blocks import compute_dtype, quiet, view
 
 TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP = range(8)
+# A share of the probability that comes as near as this to a limit is on it: far more than sums are off by, so that what
+# is kept depends neither on the backend nor on the order of additions. `fastlogits.filters` moves the limits by it.
+NEAR = 2.0**-42
 
 
 @quiet
@@ -63,8 +66,9 @@ def _survives(z, rule):
         z = np.where(alive, z, -np.inf)
         order = np.argsort(z, kind="stable")[::-1]
         mass = np.exp(z[order] - peak)
-        and_smaller = mass.sum() - (np.cumsum(mass) - mass)
-        dropped = (and_smaller <= (1 - rule[TOP_P]) * mass.sum()) & (every >= min_keep)
+        total = mass.sum(dtype=np.longdouble)
+        and_smaller = total - (np.cumsum(mass, dtype=np.longdouble) - mass)
+        dropped = (and_smaller <= (1 - rule[TOP_P]) * total) & (every >= min_keep)
         alive[order[dropped]] = False
     if rule[MIN_P] > 0:
         z = np.where(alive, z, -np.inf)
@@ -75,9 +79,11 @@ def _survives(z, rule):
         mass = np.exp(z - peak)
         gap = np.abs((z - peak) - np.where(mass > 0, mass * (z - peak), 0).sum() / mass.sum())
         order = np.argsort(gap, kind="stable")
-        left = mass.sum() - np.cumsum(mass[order])
-        reached = np.append(np.flatnonzero(left <= (1 - rule[TYPICAL_P]) * mass.sum()), z.size - 1)[0]
-        dropped = (gap[order] > gap[order[reached]]) & (every >= min_keep)
+        total = mass.sum(dtype=np.longdouble)
+        left = total - np.cumsum(mass[order], dtype=np.longdouble)
+        reached = np.append(np.flatnonzero(left <= (1 - rule[TYPICAL_P]) * total), z.size - 1)[0]
+        nearest = gap[order[reached]]
+        dropped = (gap[order] > nearest + NEAR * (1 + nearest)) & (every >= min_keep)
         alive[order[dropped]] = False
     for name in (EPSILON, ETA):
         if rule[name] > 0:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastlogits import _checks_calibration, dispatch
 from fastlogits.backends import _numpy_blocks as blocks
-from fastlogits.calibration._rows import inverse, labelled_rows
+from fastlogits.calibration._rows import binned, inverse, labelled_rows
 from fastlogits.calibration.state import CalibrationState, ReliabilityCurve, bin_of, edges, mean
 from fastlogits.softmax import softmax
 
@@ -168,7 +168,7 @@ def adaptive_error(confidence, correct, bins):
     if not len(confidence):
         return math.nan
     place = bin_of(confidence, np.quantile(confidence, edges(bins)))
-    return mean(np.abs(np.bincount(place, correct - confidence)).sum(), len(confidence))
+    return mean(np.abs(binned(place, correct - confidence, bins)).sum(), len(confidence))
 
 
 @dispatch.by_array
@@ -208,6 +208,7 @@ def classwise_calibration_error(
 
 def classwise_surplus(rows, bins, temperature):
     """For each bin of each class, how many labels it has more than its probabilities add up to."""
+    rows = rows.packed()
     shape = rows.outer, rows.layout.classes, rows.inner
     labels = rows.labels.reshape(rows.outer, rows.inner)
     logits = blocks.view(rows.x, *shape, rows.stride)

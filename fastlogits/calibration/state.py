@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastlogits import _checks_calibration
-from fastlogits.calibration._rows import labelled_rows
+from fastlogits.calibration._rows import binned, labelled_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -77,7 +77,7 @@ class CalibrationState:
         return cls(
             count=np.bincount(place, minlength=bins),
             correct=np.bincount(place[rows.correct()], minlength=bins),
-            confidence=np.bincount(place, scores.confidence, minlength=bins),
+            confidence=binned(place, scores.confidence, bins),
             nll=float(np.add.reduce(scores.nll)),
             brier=float(np.add.reduce(scores.brier)),
         )

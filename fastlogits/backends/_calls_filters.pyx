@@ -1,0 +1,79 @@
+"""filter_logits and sample, by the compiled text."""
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from machine cimport stored
+
+from fastlogits.backends._calls cimport (
+    RULES, SURVIVOR_FIELDS, Job, Memory, Task, Unit, Ways, data, field_of, new_job, new_task, room_of, run_job, unit_of,
+)
+from fastlogits.backends._team cimport held
+
+cnp.import_array()
+
+
+cdef void filter_part(void* shared, ptrdiff_t part) noexcept nogil:
+    """The rows of a part, in the thread's own memory; those for which it has no room in more."""
+    cdef Job* job = <Job*>shared
+    cdef Memory* work = <Memory*>held()
+    cdef double* own = <double*>(<char*>work + job.work)
+    cdef Py_ssize_t row = job.start + job.size * part // job.parts
+    cdef Py_ssize_t stop = job.start + job.size * (part + 1) // job.parts
+    while True:
+        work.survivors = own
+        work.room = job.room
+        job.function(job.task, work, row, stop)
+        row = work.reached
+        if row == stop:
+            return
+        work.room = work.needed
+        work.survivors = <double*>malloc(survivors_size(work.room))
+        if work.survivors == NULL:
+            job.out_of_memory = True
+            return
+        job.function(job.task, work, row, row + 1)
+        free(work.survivors)
+        row += 1
+
+
+cdef inline size_t survivors_size(Py_ssize_t room) noexcept nogil:
+    return SURVIVOR_FIELDS * field_of(room) * sizeof(double)
+
+
+cdef Task filter_task(cnp.ndarray x, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes,
+                      Py_ssize_t x_stride) noexcept:
+    cdef Task task = new_task(x, x_stride, rows, classes, 1)
+    task.rules = <double*>data(rules)
+    task.rules_stride = RULES if cnp.PyArray_DIM(rules, 0) > 1 else 0
+    return task
+
+
+cdef int run_filters(Ways* ways, Unit unit, Task* task, int threads) except -1:
+    cdef Job job = new_job(ways.rows, unit, task)
+    job.room = room_of(task.classes)
+    run_job(filter_part, &job, task.rows, task.classes, threads, unit.work + survivors_size(job.room))
+    if job.out_of_memory:
+        raise MemoryError
+    return 0
+
+
+def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes,
+                  Py_ssize_t x_stride, Py_ssize_t y_stride, int threads):
+    cdef Task task = filter_task(x, rules, rows, classes, x_stride)
+    cdef Unit unit = unit_of(x)
+    task.y = <stored*>data(y)
+    task.y_stride = y_stride
+    run_filters(&unit.filter, unit, &task, threads)
+
+
+def sample(cnp.ndarray x, cnp.ndarray rules, cnp.ndarray numbers, int64_t key_0, int64_t key_1, cnp.ndarray ids,
+           cnp.ndarray log_probs, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t x_stride, int threads):
+    cdef Task task = filter_task(x, rules, rows, classes, x_stride)
+    cdef Unit unit = unit_of(x)
+    task.numbers = <int64_t*>data(numbers)
+    task.key_0 = key_0
+    task.key_1 = key_1
+    task.indices = <Py_ssize_t*>data(ids)
+    task.log_probs = <double*>data(log_probs)
+    run_filters(&unit.sample, unit, &task, threads)
