@@ -78,14 +78,15 @@ def records(*names):
     return re.sub(r"^from .*\n", "", "".join(read(f"{name}.pxd") for name in names), flags=re.M)
 
 
-def unit():
-    constants, bodies = typed(MODULES)
-    names = [key for name in MODULES for key in signatures(name)]
+def unit(modules=MODULES):
+    """All of the text, or of other modules of its kind: names here, or paths without a suffix."""
+    constants, bodies = typed(modules)
+    names = [key for name in modules for key in signatures(name)]
     if twice := sorted({key for key in names if names.count(key) > 1}):
         raise SystemExit(f"functions of the text have names of their own; there are two of {twice}")
     kernels = [
         key
-        for name in MODULES
+        for name in modules
         for key, line in signatures(name).items()
         if is_kernel(line)
     ]
