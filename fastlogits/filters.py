@@ -126,7 +126,9 @@ def rules(layout, parameters, greedy=False):
         if name in ("top_k", "min_keep"):
             values[place] = np.minimum(values[place], max(1, layout.classes))
         elif name in ("top_p", "typical_p"):
-            values[place] = np.where(values[place] < 1, np.maximum(values[place] - NEAR, 0), 1)
+            nearer = np.array(np.maximum(values[place] - NEAR, 0))
+            nearer[values[place] >= 1] = 1
+            values[place] = nearer
         elif name != "temperature":
             values[place] = values[place] * (1 - NEAR)
     if all(value.size == 1 for value in values):

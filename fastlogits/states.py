@@ -320,8 +320,12 @@ def _asked(want, labelled, ranked):
 @np.errstate(all="ignore")
 def whole(x, layout, want, top_k, labels, ignore_index):
     """The wanted fields of rows that are here as a whole, some of them: what `RowState.results` has."""
-    needed = set().union(*((name,) if name in FINISHED else FIELDS[name].parts for name in want)) - {"label_logit"}
-    if "topk_log_probs" in want:
+    # Not in double, where the kernel's logarithm and NumPy's, which pieces take, differ in the last bit.
+    finished = () if x.dtype == np.float64 else FINISHED
+    needed = set().union(*((name,) if name in finished else FIELDS[name].parts for name in want))
+    if finished:
+        needed.discard("label_logit")
+    if not finished or "topk_log_probs" in want:
         needed.add("peak")
     parts = sweep(x, layout, needed, top_k, labels, ignore_index=ignore_index)
     row = types.SimpleNamespace(**parts)
@@ -329,7 +333,7 @@ def whole(x, layout, want, top_k, labels, ignore_index):
         row.label, row.ignored = labels, labels == ignore_index
     if "rest" in parts:
         row.norm, row.log_sum = 1 + row.rest, np.log1p(row.rest)
-    found = {name: getattr(row, name) if name in FINISHED else FIELDS[name].formula(row) for name in want}
+    found = {name: getattr(row, name) if name in finished else FIELDS[name].formula(row) for name in want}
     ndim, axis = len(layout.batch_shape), layout.axes[0]
     return RowStats(**{name: delivered(values, ndim, axis, x.dtype) for name, values in found.items()})
 

@@ -240,7 +240,7 @@ def maximum_or_nan(x, at, n):
 
 
 def find(x, at, n, value):
-    """The first i with x_i equal to value, or both NaN; value must be there."""
+    """The first i with x_i equal to value, or both NaN; the last where it is not there, as another thread may have it."""
     w = machine.WIDTH
     wanted = machine.splat(value)
     i = 0
@@ -248,7 +248,7 @@ def find(x, at, n, value):
         v = machine.load(x, at + i) if i + w <= n else machine.load_tail(x, at + i, n - i, value)
         found = machine.first_equal(v, wanted) if value == value else machine.first_nan(v)
         if found < w:
-            return i + found
+            return min(n - 1, i + found)
         i += w
     return n - 1
 
