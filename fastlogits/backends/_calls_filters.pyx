@@ -40,6 +40,9 @@ cdef Task filter_task(cnp.ndarray x, cnp.ndarray rules, Py_ssize_t rows, Py_ssiz
 
 
 cdef int run_filters(Ways* ways, Unit unit, Task* task, int threads) except -1:
+    if task.classes <= FEW_CLASSES:
+        return run(ways.short, unit, task, few_items(task.rows, task.classes, task.inner),
+                   few_lanes(task.classes) * task.classes, threads)
     cdef Job job = new_job(ways.rows, unit, task)
     job.room = room_of(task.classes)
     run_job(filter_part, &job, task.rows, task.classes, threads, unit.work + survivors_size(job.room))

@@ -14,7 +14,7 @@ with more memory.
 import math
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.doubles import count_from, exps_of, largest_of, total_of, widen
+from fastlogits.kernels.doubles import count_from, exps_of, largest_of, real_exps, total_of
 from fastlogits.kernels.numbers import exp, weigh
 from fastlogits.kernels.plan import field_of
 from fastlogits.kernels.records import Survivors
@@ -36,6 +36,7 @@ from fastlogits.kernels.sizes import (
 from fastlogits.kernels.sums import load_some, maximum_or_nan, save_some
 
 ALL_TIES, FIRST_TIES, LAST_TIES = 0, 1, 2  # which of equal keys stay
+FEW_RANKS = 24
 LOWEST = -1.7976931348623157e308
 ON_LIMIT = 2.0**-42  # what comes as near as this to a limit is on it
 
@@ -81,13 +82,15 @@ def row_mass(task, at, temperature, peak, survivors, work):
         start = block * BLOCK
         size = min(BLOCK, task.classes - start)
         scaled_logits(task, at + start, size, temperature, work)
-        widen(work.spare, size, survivors.key)
-        total += exps_of(survivors.key, size, peak, survivors.key)
+        total += real_exps(machine.stretch_real(work.spare, 0), size, peak, survivors.key)
     return total
 
 
 def gather(task, at, temperature, bound, survivors, work):
     """Makes survivors of the finite z from `bound` on; returns how many, or NO_ROOM."""
+    w = machine.WIDTH
+    # What the bound may be rounded to, and less: whole vectors are below it.
+    low = machine.splat(bound - 1e-6 * abs(bound))
     n = 0
     more = 0
     for span in range((task.classes + SPAN - 1) // SPAN):
@@ -99,14 +102,38 @@ def gather(task, at, temperature, bound, survivors, work):
                 for j in range(size):
                     more += 1 if work.spare[j] >= bound else 0
             else:
-                for j in range(size):
-                    survivors.z[n] = work.spare[j]
-                    survivors.id[n] = start + j
-                    n += 1 if work.spare[j] >= bound else 0
+                i = 0
+                while i < size:
+                    if machine.count_above(low, machine.load(work.spare, i)) < w:
+                        for j in range(i, min(i + w, size)):
+                            survivors.z[n] = work.spare[j]
+                            survivors.id[n] = start + j
+                            n += 1 if work.spare[j] >= bound else 0
+                    i += w
     if more > 0:
         work.needed = n + more + SPAN
         return NO_ROOM
     return n
+
+
+def peaks_of_lanes(task, at, temperature, survivors, work):
+    """key_i = the largest z of the classes that are i modulo two vectors; returns how many."""
+    w = machine.WIDTH
+    low = -machine.INF
+    m0 = m1 = machine.splat(low)
+    j = 0
+    while j + 2 * w <= task.classes:
+        m0 = machine.larger(machine.load(task.x, at + j), m0)
+        m1 = machine.larger(machine.load(task.x, at + j + w), m1)
+        j += 2 * w
+    while j < task.classes:
+        m1 = machine.larger(machine.load_tail(task.x, at + j, min(w, task.classes - j), low), m1)
+        j += w
+    machine.save(work.spare, 0, m0)
+    machine.save(work.spare, w, m1)
+    for i in range(2 * w):
+        survivors.key[i] = work.spare[i] / machine.cast(temperature)
+    return 2 * w
 
 
 def distance(key, high, unit, rate):
@@ -164,12 +191,23 @@ def select(key, mass, n, total, rest, survivors):
 
 
 def nth(key, n, count, survivors):
-    """The `count`-th largest of n keys."""
-    ones = survivors.narrowed_mass
+    """The `count`-th largest of n keys: by insertion into the largest so far where these are few."""
+    largest = survivors.narrowed_mass
+    if count > FEW_RANKS:
+        for i in range(n):
+            largest[i] = 1.0
+        threshold, _, _ = select(key, largest, n, n, n - count, survivors)
+        return threshold
+    for i in range(count):
+        largest[i] = -machine.INF
     for i in range(n):
-        ones[i] = 1.0
-    threshold, _, _ = select(key, ones, n, n, n - count, survivors)
-    return threshold
+        if key[i] > largest[count - 1]:
+            place = count - 1
+            while place > 0 and largest[place - 1] < key[i]:
+                largest[place] = largest[place - 1]
+                place -= 1
+            largest[place] = key[i]
+    return largest[count - 1]
 
 
 def count_at(key, n, threshold):
@@ -265,7 +303,7 @@ def eta_cutoff(n, eta, peak, total, survivors):
     return min(eta, math.sqrt(eta) * exp(-entropy))
 
 
-def first_bound(task, rules, peak, total, survivors):
+def first_bound(task, at, rules, peak, total, survivors, work):
     """No z below this passes the first of the filters; `total` where that needs it."""
     classes = task.classes
     count = machine.whole(rules[MIN_KEEP])
@@ -284,10 +322,15 @@ def first_bound(task, rules, peak, total, survivors):
             return LOWEST
         bound = min(peak, peak + math.log(least) - 1e-6)  # well below what rounding may do to it
     spans = (classes + SPAN - 1) // SPAN
+    # As many spans, or lanes, have a z of this size.
     if count > spans:
-        return LOWEST
-    if count > 1:
-        # As many spans have a z of this size.
+        if count > FEW_RANKS:
+            return LOWEST
+        lanes = peaks_of_lanes(task, at, rules[TEMPERATURE], survivors, work)
+        if count > lanes:
+            return LOWEST
+        bound = min(bound, nth(survivors.key, lanes, count, survivors))
+    elif count > 1:
         bound = min(bound, nth(survivors.peaks, spans, count, survivors))
     return max(bound, LOWEST)
 
@@ -308,7 +351,7 @@ def filter_row(task, at, rules, survivors, work):
         if rules[MIN_P] == 0.0 and rules[TYPICAL_P] == 1.0 and rules[EPSILON] > 0.0:
             whole = 1
     total = row_mass(task, at, temperature, peak, survivors, work) if whole else 0.0
-    bound = first_bound(task, rules, peak, total, survivors)
+    bound = first_bound(task, at, rules, peak, total, survivors, work)
     n = gather(task, at, temperature, bound, survivors, work)
     if n < 0:
         return n

@@ -1,10 +1,23 @@
 """Which way a call takes, and how its work is cut into parts."""
 
-from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, LANES, MOST_ROOM, PIECE, SHORT, SPAN, TILE
+from fastlogits.kernels.sizes import (
+    BLOCK,
+    DISCARD,
+    FEW,
+    KEEP,
+    KEEP_PADDED,
+    LANES,
+    MOST_ROOM,
+    PIECE,
+    SHORT,
+    SPAN,
+    TILE,
+)
 
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
+FEW_CLASSES = 128  # rows of at most so many are filtered several at a time
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory
 PART = 1 << 17  # logits: some tens of microseconds
 REGION = 1 << 25  # logits that are shared out at once: tens of milliseconds, between which Ctrl-C is heard
@@ -83,3 +96,13 @@ def room_of(classes):
 def field_of(room):
     """How far apart the fields of the survivors lie: an odd number of cache lines."""
     return (room + 15) // 16 * 16 + 8
+
+
+def few_lanes(classes):
+    """How many rows of few classes are filtered together: whole vectors, as many as fit the tiles of doubles."""
+    return FEW if classes <= 32 else FEW // 2 if classes <= 64 else FEW // 4
+
+
+def few_items(rows, classes, inner):
+    """How many tiles there are of them, or of columns."""
+    return tiles_in(rows, few_lanes(classes)) if inner == 1 else rows * tiles_in(inner, few_lanes(classes))

@@ -37,6 +37,15 @@ cdef struct Work:
     real factors[SLOT]
     real counters[SLOT]
     real spare[SLOT]
+    double rules[FEW_RULES]   # of the lanes of a tile that is filtered, rule r of lane j at r * FEW + j
+    double masses[FEW_TILE]     # exp(z - peak)
+    double keys[FEW_TILE]
+    double kept[FEW_FIELD]      # how many of the largest are left
+    double whole[FEW_FIELD]     # how many top_p has left
+    double total[FEW_FIELD]     # their mass
+    double sum[FEW_FIELD]
+    double count[FEW_FIELD]
+    double limit[FEW_FIELD]
 
 # The blocks of a long row
 cdef struct Blocks:

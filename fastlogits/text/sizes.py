@@ -24,6 +24,10 @@ SPAN = 256  # logits of which the filters keep the largest
 BUCKETS = 2048  # of a histogram of survivors
 MOST_ROOM = 1 << 20  # survivors of a long row for which there is room to begin with
 SURVIVOR_FIELDS = 8
+FEW = 64  # rows of few classes that are filtered together, at most
+FEW_RULES = 512
+FEW_FIELD = 72
+FEW_TILE = 2056
 NO_ROOM = -2  # in the place of a number of survivors
 
 # Where the parameters of a row's filters are.

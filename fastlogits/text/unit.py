@@ -12,6 +12,7 @@ PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
     "loss_tiles", "sharing", "pieces", "doubles", "philox", "filters", "sampling",
+    "filter_tiles", "sampling_tiles",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
