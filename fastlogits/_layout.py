@@ -24,6 +24,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Logits copied at a time where the classes do not lie side by side, and columns at least: those of a cache line.
 BLOCK, COLUMNS = 1 << 18, 16
 PAGE = 4096
+FEW_COLUMNS = 16  # side by side, a vector or more
 
 
 def floats(array, name):
@@ -120,13 +121,18 @@ class Layout(NamedTuple):
                 return out, stride
         return self.empty(dtype), self.classes * self.inner
 
-    def side_by_side(self, x, y=None, y_stride=None):
-        """(rows, x, stride, y, stride) with the classes of a row side by side: the arrays themselves where they lie so.
+    def few_columns(self, classes):
+        """Whether the class axis lies in the middle, with at most so many classes and columns for whole vectors."""
+        return self.inner >= FEW_COLUMNS and self.classes <= classes
+
+    def side_by_side(self, x, y=None, y_stride=None, as_they_lie=False):
+        """(rows, x, stride, y, stride) with the classes of a row side by side: the arrays themselves where they lie so,
+        or are wanted as they lie.
 
         Else block after block of the rows is copied, and what is written to the copy goes to y with the next step.
         """
         x, stride = self.bring(x)
-        if self.inner == 1:
+        if self.inner == 1 or as_they_lie:
             yield slice(0, self.rows), x, stride, y, y_stride
             return
         logits = view(x, self.outer, self.classes, self.inner, stride)

@@ -104,10 +104,13 @@ def filter_logits(
     per_row = rules(layout, parameters)
     y, y_stride = layout.destination(out, x.dtype)
     if x.size:
-        for rows, block, stride, filtered, filtered_stride in layout.side_by_side(x, y, y_stride):
-            config.backend().filter_logits(
-                block, filtered, of_rows(per_row, rows), rows.stop - rows.start, layout.classes, stride,
-                filtered_stride, config.threads(block.size),
+        backend = config.backend()
+        columns = layout.few_columns(backend.COLUMNS)
+        inner = layout.inner if columns else 1
+        for rows, block, stride, filtered, filtered_stride in layout.side_by_side(x, y, y_stride, columns):
+            backend.filter_logits(
+                block, filtered, of_rows(per_row, rows), (rows.stop - rows.start) // inner, layout.classes, inner,
+                stride, filtered_stride, config.threads(block.size),
             )  # fmt: skip
     return _layout.deliver(y, out)
 

@@ -102,10 +102,13 @@ def drawn(logits, key, rows, parameters, axis):
     ids = np.empty(layout.rows, np.intp)
     log_probs = np.empty(layout.rows)
     if x.size:
-        for place, block, stride, *_ in layout.side_by_side(x):
-            config.backend().sample(
+        backend = config.backend()
+        columns = layout.few_columns(backend.COLUMNS)
+        inner = layout.inner if columns else 1
+        for place, block, stride, *_ in layout.side_by_side(x, as_they_lie=columns):
+            backend.sample(
                 block, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place],
-                place.stop - place.start, layout.classes, stride, config.threads(block.size),
+                (place.stop - place.start) // inner, layout.classes, inner, stride, config.threads(block.size),
             )  # fmt: skip
     ids = layout.unflatten(ids)
     if (ids < 0).any():

@@ -8,6 +8,8 @@ from fastlogits.backends._numba_compiler import TEXT
 from fastlogits.backends._numba_drivers import WORK, driver, flat, quiet, run, storage_of
 from fastlogits.backends._numba_text import machine, primitives
 
+COLUMNS = 0  # columns of at most so many classes are taken as they lie; `inner` is 1
+
 
 def in_scratch(kernel):
     """A driver for all rows: in the part's own memory, and those for which it has no room in more."""
@@ -39,13 +41,13 @@ sample_rows = in_scratch(text.sampling.sample_rows)
 
 
 @quiet
-def filter_logits(x, y, rules, rows, classes, x_stride, y_stride, threads):
+def filter_logits(x, y, rules, rows, classes, inner, x_stride, y_stride, threads):
     args = flat(x, (rows - 1) * x_stride + classes), x_stride, flat(y, (rows - 1) * y_stride + classes), y_stride
     run_in_scratch(filter_rows, rows, threads, classes, storage_of(x), *args, *flat_rules(rules))
 
 
 @quiet
-def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, x_stride, threads):
+def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, inner, x_stride, threads):
     args = flat(x, (rows - 1) * x_stride + classes), x_stride, *flat_rules(rules), numbers, key_0, key_1, ids, log_probs
     run_in_scratch(sample_rows, rows, threads, classes, storage_of(x), *args)
 

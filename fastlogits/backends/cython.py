@@ -41,7 +41,7 @@ from fastlogits.backends._calls import (  # noqa: E402
     softmax_merged,
     softmax_piece,
 )
-from fastlogits.backends._calls_filters import filter_logits, sample  # noqa: E402
+from fastlogits.backends._calls_filters import COLUMNS, filter_logits, sample  # noqa: E402
 from fastlogits.backends._cross_entropy import count_labels  # noqa: E402
 from fastlogits.backends._moments import moments  # noqa: E402
 from fastlogits.backends._row_stats import row_stats  # noqa: E402
@@ -50,6 +50,7 @@ for module in (_calls, _calls_filters):
     module.use(Path(__file__).parent / "units", isa)
 
 __all__ = [
+    "COLUMNS",
     "argmax",
     "count_labels",
     "cross_entropy",

@@ -31,7 +31,7 @@ from fastlogits.backends._numba_drivers import (
     streamed,
     tiles,
 )
-from fastlogits.backends._numba_filters import filter_logits, sample  # noqa: F401
+from fastlogits.backends._numba_filters import COLUMNS, filter_logits, sample  # noqa: F401
 from fastlogits.backends._numba_moments import moments  # noqa: F401
 from fastlogits.backends._numba_row_stats import row_stats  # noqa: F401
 from fastlogits.backends._numba_text import machine, primitives

@@ -10,7 +10,7 @@ There are no threads here: `threads` is taken because every backend takes it.
 import numpy as np
 
 from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, store, view
-from fastlogits.backends._numpy_filters import filter_logits, sample  # noqa: F401
+from fastlogits.backends._numpy_filters import COLUMNS, filter_logits, sample  # noqa: F401
 from fastlogits.backends._numpy_moments import moments  # noqa: F401
 from fastlogits.backends._numpy_row_stats import row_stats  # noqa: F401
 

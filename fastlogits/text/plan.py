@@ -86,8 +86,8 @@ def parts_of(items, logits, threads):
 
 
 def room_of(classes):
-    """How many survivors of the filters there is room for: all classes of rows that are not very long, a number for each
-    span of a row, and a block of doubles.
+    """How many survivors of the filters there is room for: all classes of rows that are not very long, a number for
+    each span of a row, and a block of doubles.
     """
     spans = (classes + SPAN - 1) // SPAN
     return max(BLOCK, max(spans, min(classes, MOST_ROOM)))

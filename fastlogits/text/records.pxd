@@ -46,6 +46,7 @@ cdef struct Work:
     double sum[FEW_FIELD]
     double count[FEW_FIELD]
     double limit[FEW_FIELD]
+    int64_t words[FEW_WORDS]    # of the random numbers
 
 # The blocks of a long row
 cdef struct Blocks:

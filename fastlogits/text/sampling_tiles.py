@@ -2,16 +2,12 @@
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.columns import lane_maxima, start_peaks
-from fastlogits.kernels.filter_tiles import few_at, filter_tile, load_tile, read_rules, some_lane, tile_peaks
+from fastlogits.kernels.filter_ranks import some_lane
+from fastlogits.kernels.filter_tiles import few_at, filter_tile, load_tile, read_rules, tile_peaks
 from fastlogits.kernels.numbers import exp, log1p
-from fastlogits.kernels.philox import uniform
+from fastlogits.kernels.philox import lane_uniforms
+from fastlogits.kernels.plan import few_lanes
 from fastlogits.kernels.sizes import FEW, TEMPERATURE, TYPICAL_P
-
-
-def lane_uniforms(task, row, n, work):
-    """total_j = the random number of a row"""
-    for j in range(n):
-        work.total[j] = uniform(task.key_0, task.key_1, task.numbers[row + j])
 
 
 def lane_masses(classes, n, work):
@@ -53,10 +49,13 @@ def draw_lanes(task, row, n, work):
 
 def sample_short(task, work, start, stop):
     """As sample_rows, of the tiles [start, stop)."""
+    if task.rules_stride == 0:
+        read_rules(task, 0, few_lanes(task.classes), work)
     for item in range(start, stop):
         outer, first, n = few_at(task, item)
         row = outer * task.inner + first
-        read_rules(task, row, n, work)
+        if task.rules_stride > 0:
+            read_rules(task, row, n, work)
         load_tile(task, outer, first, n, work)
         tile_peaks(task.classes, n, work)
         for j in range(n):

@@ -11,8 +11,8 @@ HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces", "doubles", "philox", "filters", "sampling",
-    "filter_tiles", "sampling_tiles",
+    "loss_tiles", "sharing", "pieces", "doubles", "selection", "filters", "philox",
+    "sampling", "filter_ranks", "filter_tiles", "sampling_tiles",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
