@@ -82,8 +82,8 @@ class Worker:
         return float(self.ask(name, calls))
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        with self.process:  # closes its pipes, and waits
+            pass
 
 
 class Failure(Exception):
@@ -119,8 +119,7 @@ def time_ratios(base, head, patterns=("*",), say=print):
     with workers(base, head) as pair:
         if missing := set(pair[0].names) ^ set(pair[1].names):
             say(f"only on one side, not compared: {', '.join(sorted(missing))}")
-        names = [name for name in pair[0].names if name in pair[1].names]
-        names = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+        names = chosen([name for name in pair[0].names if name in pair[1].names], patterns)
         ratios = {name: paired_ratio(*pair, name) for name in names}
     for look in ("second", "third"):
         suspects = [name for name, ratio in ratios.items() if ratio > SUSPECT]
@@ -131,6 +130,16 @@ def time_ratios(base, head, patterns=("*",), say=print):
                 for name in suspects:
                     ratios[name] = min(ratios[name], paired_ratio(*pair, name))
     return ratios
+
+
+def chosen(names, patterns):
+    """Those that one of the patterns fits. A pattern that fits none is a mistake: what it meant would go unseen."""
+    if not names:
+        raise Failure("nothing is on both sides, so nothing can be compared")
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise Failure(f"--cases: {pattern!r} fits none of: {', '.join(names)}")
+    return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
 def instructions(side, patterns=("*",)):
@@ -161,7 +170,7 @@ def run(base, head, patterns, count=True):
     if count:
         below, above = instructions(base, patterns), instructions(head, patterns)
         counts = {name: above[name] / below[name] for name in above if name in below}
-        if not below:
+        if not shutil.which("valgrind"):
             print("no instruction counts: Valgrind is not installed")
     slower = {name for name, ratio in times.items() if ratio >= SLOWER}
     # More instructions that cost no time are a choice, for example of a prefetch.
@@ -175,7 +184,7 @@ def run(base, head, patterns, count=True):
                 f"{ratios[name]:>8.2f}" if name in ratios else f"{'':>8}" for ratios in (times, counts)
             )
             print(f"{name:<48} {figures}{'   SLOWER' if name in slower else ''}")
-    mean = statistics.geometric_mean(times.values()) if times else float("nan")
+    mean = statistics.geometric_mean(times.values())
     print(f"{len(times)} timed, mean {mean:.3f}; {len(counts)} counted; {len(slower)} slower by 15 % or more")
     return bool(slower)
 

@@ -11,11 +11,26 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from fastlogits.backends._numba_text import machine, storage
+from numba import types
+from numba.extending import intrinsic
+
+from fastlogits.backends._numba_unit_machine import machine_of
+
+machine = machine_of("float32")
 
 LOOP = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
 L1_NUMBERS = 1024
 REPEATS = 100
+
+
+@intrinsic
+def pointer(typingctx, array):
+    """Where an array's numbers begin, as the kernels' machine takes it."""
+
+    def emit(context, builder, signature, args):
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), emit
 
 
 # Numba vectorises a loop from 0 over a slice, not one whose start it does not know: so `_shared` slices.
@@ -45,8 +60,13 @@ def _copy(x, y):
 @numba.njit(**LOOP)
 def _stream(x, y):
     """A copy past the caches, by our own means: NumPy has none, and glibc's begins where it believes them to end."""
-    own = machine.pointers((x, y))
-    storage.stream(own[1], x.size, own[0])
+    source, target = pointer(x), pointer(y)
+    i = machine.until_line(target, 0)
+    _copy(x[:i], y[:i])
+    while i + machine.WIDTH <= x.size:
+        machine.save_past(target, i, machine.load(source, i))
+        i += machine.WIDTH
+    _copy(x[i:], y[i:])
     machine.end_streams()
 
 

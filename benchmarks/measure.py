@@ -1,5 +1,6 @@
 """All cells for one number of threads and one instruction set: what compare.py runs in another process."""
 
+import datetime
 import fnmatch
 import importlib.metadata
 import os
@@ -47,7 +48,7 @@ def work(args):
             cell |= measure(name, inputs, libraries, list(rivals), cache, args)
             cell["limits"] = bounds.of(common.OPERATIONS[name], inputs.logits.size, inputs.logits.itemsize)
             progress.clear()
-            print(*map(report.line, report.rows_of(cell)), sep="\n", flush=True)
+            print(*map(report.line, report.rows_of(cell)), *report.wrong_peers(cell), sep="\n", flush=True)
             results["cells"] = [c for c in results["cells"] if report.key(c) != report.key(cell)] + [cell]
             report.save(results, output)
     results.setdefault("limits", {})[f"{isa}, threads {threads}"] = bounds.summary()
@@ -90,6 +91,7 @@ def machine():
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
+        "measured": datetime.date.today().isoformat(),
         "processor": models[0] if models else platform.processor(),
         "processors": os.cpu_count(),
         "instruction set": fastlogits.show_config("dicts")["instruction set"],

@@ -135,6 +135,7 @@ def summary(results):
         lines.append(f"limits, {name}: {figures}")
     for cell in results["cells"]:
         lines += [f"FAILED: {' '.join(map(str, key(cell)))} {who}: {why}" for who, why in failures(cell)]
+        lines += wrong_peers(cell)
     noisy = sum(row.noisy for row in rows)
     if noisy:
         lines.append(
@@ -146,6 +147,15 @@ def summary(results):
 
 def failures(cell):
     return [(who, why) for who, why in cell["absent"].items() if who in BACKENDS]
+
+
+def wrong_peers(cell):
+    """Lines about peers that were not timed since their result is wrong: "-" in the table says they do not offer it."""
+    return [
+        f"WRONG RESULT, not timed: {' '.join(map(str, key(cell)))} {who}: {why}"
+        for who, why in cell["absent"].items()
+        if who not in BACKENDS and why.startswith("AssertionError")
+    ]
 
 
 def geometric_mean(values):
@@ -173,14 +183,15 @@ def pictures(results, folder):
     return [draw_ratios(rows, folder / "ratios.png"), draw_roofline(rows, results, folder / "roofline.png")]
 
 
-def draw_ratios(rows, path):
+def draw_ratios(rows, path, across=2):
+    """A panel for each dtype, at most `across` of them side by side."""
     import matplotlib.pyplot as plt
     import numpy as np
 
     ops = [op for op in OPERATIONS if any(row.op == op for row in rows)]
     sizes = [size for size in SIZES if any(row.size == size for row in rows)]
     dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
-    across = min(2, len(dtypes))
+    across = min(across, len(dtypes))
     down = -(-len(dtypes) // across)
     size = (2.6 + 0.72 * len(sizes) * across, (1.3 + 0.34 * len(ops)) * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", sharey=True)
@@ -212,7 +223,7 @@ def draw_roofline(rows, results, path):
     import numpy as np
 
     limits = results["limits"][f"{rows[0].isa}, threads {rows[0].threads}"]
-    figure, axis = plt.subplots(figsize=(7.5, 5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
     intensity = np.geomspace(0.02, 1, 50)
     peak = limits["exp32_G_s"]
     roof = np.minimum(peak, limits["read_GB_s"] * intensity)
@@ -237,26 +248,25 @@ def draw_roofline(rows, results, path):
     legend = ", ".join(f"{mark} {dtype}" for dtype, mark in zip(DTYPES, "○□◇△", strict=False))
     axis.set_title(f"{legend}; above the line: the array was in cache", size=9, color=INK)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False, loc="lower right", ncols=2)
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=140)
     plt.close(figure)
     return path
 
 
-def readme_region(results, folder):
-    """The Markdown between README's speed marks."""
-    rows, machine = [row for row in plotted(results) if not row.noisy], results["machine"]
+def speed_table(results, who="cython"):
+    """Markdown: how many times faster than the fastest peer, by operation and dtype."""
+    rows = [row for row in plotted(results, who) if not row.noisy]
     dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
-    peers = [name for name in EVERYBODY if any(name in row.cell["times"] for row in rows)]
+    peers = [name for name in RIVALS.get(who, EVERYBODY) if any(name in row.cell["times"] for row in rows)]
     beside = {dtype: {name for row in rows if row.dtype == dtype for name in row.cell["times"]} for dtype in dtypes}
     absent = [f"{name} not for {dtype}" for dtype in dtypes for name in peers if name not in beside[dtype]]
     aside = f" ({', '.join(absent)})" if absent else ""
+    fastest = f"the fastest of {', '.join(peers)}" if len(peers) > 1 else peers[0]
+    sizes = len({row.size for row in rows})
     lines = [
-        f"How many times faster than the fastest of {', '.join(peers)} in the same run"
-        f"{aside}: geometric mean over "
-        f"{len({row.size for row in rows})} sizes, and the lowest, of the cells measured without noise. "
-        f"{rows[0].threads} threads each, "
-        f"{machine['processor']}, instruction set {machine['instruction set']}.",
+        f"How many times faster than {fastest} in the same run{aside}: geometric mean over {sizes} sizes, and the "
+        f"lowest, of the cells measured without noise. {rows[0].threads} threads each.",
         "",
         "| Operation | " + " | ".join(dtypes) + " |",
         "|---" * (len(dtypes) + 1) + "|",
@@ -268,27 +278,31 @@ def readme_region(results, folder):
             entries.append(f"{geometric_mean(ratios):.1f} ({min(ratios):.1f})" if ratios else "")
         if any(entries):
             lines.append(f"| `{op}` | " + " | ".join(entries) + " |")
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    lines += [
-        "",
-        f"![The ratio in every cell]({folder}/ratios.png)",
-        "",
-        f"![Exponentials per second, and the machine's limits]({folder}/roofline.png)",
-        "",
-        f"{versions}. Generated by `benchmarks/compare.py --readme`; every cell is in "
-        f"[{folder}/compare.json]({folder}/compare.json).",
-    ]
     return "\n".join(lines)
 
 
+def origin(machine):
+    """When, where and with what the figures were measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"Measured on {machine['measured']} on {machine['processors']} processors of an {machine['processor']}, "
+        f"instruction set {machine['instruction set']}, with {versions}."
+    )
+
+
+def readme_region(results, folder):
+    """The Markdown between README's speed marks."""
+    source = f"[{folder}/compare.json]({folder}/compare.json)"
+    return f"{speed_table(results)}\n\n{origin(results['machine'])} Every cell: {source}."
+
+
 def write_readme(source, here):
-    """Keep the results and their pictures in benchmarks/results and write README's region from them."""
+    """Keep the results in benchmarks/results and write README's region from them."""
     root, folder = here.parent, here / "results"
     folder.mkdir(exist_ok=True)
     if Path(source).resolve() != (folder / "compare.json").resolve():
         shutil.copy(source, folder / "compare.json")
     results = load(source)
-    pictures(results, folder)
     readme = root / "README.md"
     region = readme_region(results, folder.relative_to(root).as_posix())
     marks = r"(<!-- speed:begin -->\n).*?(<!-- speed:end -->)"

@@ -7,6 +7,9 @@ core, so that each gets one thread.
     python examples/spark_pandas_udf.py
 """
 
+import os
+import sys
+
 import numpy as np
 import pandas as pd
 
@@ -29,6 +32,8 @@ def main():
     from pyspark.sql import SparkSession
     from pyspark.sql.functions import pandas_udf
 
+    # Spark's workers are to run this Python, which has fastlogits, and not the first of the PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2000, 500)).astype(np.float32), rng.integers(500, size=2000)
     table = pd.DataFrame({"row": np.arange(2000), "label": labels, "logits": list(logits)})

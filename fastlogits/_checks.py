@@ -9,7 +9,7 @@ import numpy as np
 INSTRUCTION_SETS = ("auto", "generic", "v2", "v3", "v4")
 FLOATS = "float32, float64, float16 or bfloat16"
 INT64_MAX = 2**63 - 1
-# OpenMP ends the process where the system cannot give it as many threads as it was told to take.
+# More are of no use, and a system need not have them to give.
 MOST_THREADS = max(256, os.cpu_count() or 1)
 # 1 / temperature, and x / softcap, must neither overflow nor vanish in float32; nor the kernels' 87 * temperature.
 SCALE_RANGE = (1e-36, 1e36)
@@ -21,7 +21,8 @@ SCALE_RANGE = (1e-36, 1e36)
 def as_array(name, values):
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got a masked one; pass its .data, and where=~mask")
-    if hasattr(values, "__dask_graph__"):
+    # xarray's arrays have the method in memory too.
+    if hasattr(values, "__dask_graph__") and values.__dask_graph__() is not None:
         raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
     return np.asarray(values)
 
@@ -88,13 +89,18 @@ def same_dtype(name, array, other_name, other):
 
 
 def where(value, shape):
-    value = np.asarray(value)
+    value = as_array("where", value)
     if value.dtype != bool:
         raise TypeError(f"where: expected bool, got {value.dtype}")
     try:
         return np.broadcast_to(value, shape)
     except ValueError:
         raise ValueError(f"where: expected a shape that broadcasts to {shape}, got {value.shape}") from None
+
+
+def no_common_shape(**shapes):
+    (name, shape), (other, other_shape) = shapes.items()
+    return ValueError(f"{other}: expected a shape that broadcasts with that of {name}, {shape}, got {other_shape}")
 
 
 def out(value, shape, dtype, *, over, apart):
@@ -201,7 +207,7 @@ def one_of(name, value, allowed):
 # Cross-entropy
 
 
-def labels_are_targets(labels, logits, batch_shape):
+def labels_are_targets(labels, logits, batch_shape, name="labels"):
     """Whether `labels` are a distribution, not class indices."""
     if labels.shape == batch_shape and (labels.dtype.kind in "iu" or labels.size == 0):
         return False
@@ -209,14 +215,14 @@ def labels_are_targets(labels, logits, batch_shape):
         return True
     if labels.shape not in (batch_shape, logits.shape):
         raise ValueError(
-            f"labels: expected class indices of shape {batch_shape} or a distribution of shape "
+            f"{name}: expected class indices of shape {batch_shape} or a distribution of shape "
             f"{logits.shape}, got shape {labels.shape}"
         )
     expected = "integer class indices" if labels.shape == batch_shape else "a floating-point distribution"
-    raise TypeError(f"labels: expected {expected} for shape {labels.shape}, got {labels.dtype}")
+    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}")
 
 
-def bad_label(labels, classes, ignore_index):
+def bad_label(labels, classes, ignore_index, name="labels"):
     labels = np.asarray(labels)
     bad = (labels < 0) | (labels >= classes)
     allowed = f"values in [0, {classes})"
@@ -224,7 +230,7 @@ def bad_label(labels, classes, ignore_index):
         bad &= labels != ignore_index
         allowed += f" or ignore_index={int(ignore_index)}"
     position = tuple(map(int, np.unravel_index(np.argmax(bad), labels.shape)))
-    return IndexError(f"labels: expected {allowed}, got {labels[position]} at {position}")
+    return IndexError(f"{name}: expected {allowed}, got {labels[position]} at {position}")
 
 
 def ignore_index(value, *, default, soft, labelled=True):
@@ -266,7 +272,7 @@ def weights(name, values, shape, dtype):
 
 
 def form_of_weights(name, values, shape):
-    if values.dtype.kind not in "biuf" or values.itemsize > 8:
+    if (values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16") or values.itemsize > 8:
         raise TypeError(f"{name}: expected float32 or float64, got {values.dtype}")
     if values.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {values.shape}")
@@ -282,11 +288,12 @@ def grad_loss(value, batch_shape, reduction):
 
 
 def normalizer(value, reduction):
+    """The number; 0 where no label of the step counts, which makes the loss and its gradient 0."""
     if reduction != "mean":
         raise ValueError(f'normalizer: only reduction="mean" divides, got {reduction!r}')
     number = finite("normalizer", value)
-    if number <= 0:
-        raise ValueError(f"normalizer: expected a number above 0, got {value}")
+    if number < 0:
+        raise ValueError(f"normalizer: expected a number of at least 0, got {value}")
     return number
 
 
@@ -356,29 +363,29 @@ def piece(shape, batch_shape, axis):
 # Selected classes
 
 
-def class_ids(ids, shape, axis):
+def class_ids(ids, shape, axis, name="ids"):
     """`ids`, one a row of logits of `shape` or several along `axis`, as a copy, which stays what was checked."""
-    ids = as_array("ids", ids).copy()
-    form_of_ids(ids, shape, axis)
+    ids = as_array(name, ids).copy()
+    form_of_ids(ids, shape, axis, name)
     bad = (ids < 0) | (ids >= shape[axis])
     if bad.any():
         position = tuple(map(int, np.unravel_index(np.argmax(bad), ids.shape)))
-        raise IndexError(f"ids: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
+        raise IndexError(f"{name}: expected values in [0, {shape[axis]}), got {ids[position]} at {position}")
     return ids
 
 
-def form_of_ids(ids, shape, axis):
+def form_of_ids(ids, shape, axis, name="ids"):
     """Shape and dtype alone, which are known even where the values are not."""
     batch_shape = shape[:axis] + shape[axis + 1 :]
     several = ids.ndim == len(shape) and ids.shape[:axis] + ids.shape[axis + 1 :] == batch_shape
     if ids.shape != batch_shape and not several:
         along = ", ".join(map(str, (*shape[:axis], "K", *shape[axis + 1 :])))
-        raise ValueError(f"ids: expected shape {batch_shape}, or ({along}) with K of them a row, got {ids.shape}")
+        raise ValueError(f"{name}: expected shape {batch_shape}, or ({along}) with K of them a row, got {ids.shape}")
     if ids.dtype.kind not in "iu" and ids.size:
-        raise TypeError(f"ids: expected integers, got {ids.dtype}")
+        raise TypeError(f"{name}: expected integers, got {ids.dtype}")
 
 
-# Compiled kernels
+# Backends
 
 
 def instruction_set(value):
@@ -392,4 +399,10 @@ def missing_instruction_set(name, built):
     return ImportError(
         f"there are no compiled kernels for instruction set {name!r} that run on this processor ({has}); "
         "set FASTLOGITS_ISA=auto, or build fastlogits here from source"
+    )
+
+
+def not_cached(reason):
+    return RuntimeWarning(
+        f"Numba's cache: {reason}; each process compiles what it calls. NUMBA_CACHE_DIR names another folder"
     )

@@ -6,13 +6,13 @@ to the smallest, so that C and Fortran order, channels-first arrays and row-gapp
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
 from fastlogits import _checks, _memory
-from fastlogits.backends._numpy_blocks import blocks, view
 
 # Supported dtypes -> the dtype that the kernels compute in. bfloat16 joins when its first array comes.
 COMPUTE = {
@@ -114,42 +114,55 @@ class Layout(NamedTuple):
         return np.array(array, order="C"), self.classes * self.inner
 
     def destination(self, out, dtype):
-        """(array, stride) to write a result to: `out` where it lies like this array, else a new array."""
+        """(array, stride) to write a result to: `out`, or a new array that lies like this one."""
         if out is not None:
-            stride = self.stride_of(out)
-            if stride is not None:
-                return out, stride
+            return out, self.stride_of(out)
         return self.empty(dtype), self.classes * self.inner
 
     def few_columns(self, classes):
         """Whether the class axis lies in the middle, with at most so many classes and columns for whole vectors."""
         return self.inner >= FEW_COLUMNS and self.classes <= classes
 
-    def side_by_side(self, x, y=None, y_stride=None, as_they_lie=False):
-        """(rows, x, stride, y, stride) with the classes of a row side by side: the arrays themselves where they lie so,
-        or are wanted as they lie.
+    def parts(self, arrays, strides, reads=1, *, side_by_side=False):
+        """What a kernel takes at a time: an iterable of (rows, outer, inner, arrays, strides).
 
-        Else block after block of the rows is copied, and what is written to the copy goes to y with the next step.
+        The first `reads` of the arrays, which are of this shape or None, are read and the others written. All is taken
+        at once where no stride is None and, if the classes are to lie `side_by_side`, they do. Else block after block
+        of the rows is copied, and what is written to a copy goes to its array with the next step.
         """
-        x, stride = self.bring(x)
-        if self.inner == 1 or as_they_lie:
-            yield slice(0, self.rows), x, stride, y, y_stride
-            return
-        logits = view(x, self.outer, self.classes, self.inner, stride)
-        results = None if y is None else view(y, self.outer, self.classes, self.inner, y_stride)
-        # Classes that are pages apart share a few places in the cache: 8 x 1000 x 1024 float32 takes 7 ms if they are
-        # brought together first, and 32 in one step.
-        apart = self.inner * x.itemsize >= PAGE
-        for place in blocks(self.outer, self.classes, self.inner, BLOCK, COLUMNS):
-            part = logits[place]
-            if apart:
-                part = np.ascontiguousarray(part.transpose(0, 2, 1)).transpose(0, 2, 1)
-            block = np.array(part, order="C")
-            first = place[0].start * self.inner + place[1].start
-            rows = slice(first, first + block.shape[0] * block.shape[1])
-            yield rows, block, self.classes, block, self.classes
-            if y is not None:
-                results[place] = block
+        if None in strides or (side_by_side and self.inner > 1):
+            return self._copied_parts(arrays, reads)
+        return ((slice(0, self.rows), self.outer, self.inner, arrays, strides),)
+
+    def _copied_parts(self, arrays, reads):
+        views = {i: self._by_rows(array) for i, array in enumerate(arrays) if array is not None}
+        batch = views[0].shape[: len(self.batch_shape)]
+        most = max(COLUMNS if self.inner > 1 else 1, BLOCK // max(1, len(views) * self.classes))
+        copies = {i: np.empty((min(most, self.rows), self.classes), view.dtype) for i, view in views.items()}
+        strides, start = [self.classes if i in views else 0 for i in range(len(arrays))], 0
+        for place in row_blocks(batch, most):
+            parts = {i: view[place] for i, view in views.items()}
+            rows = math.prod(parts[0].shape[: len(batch)])
+            blocks = [copies[i][:rows] if i in views else None for i in range(len(arrays))]
+            for i, part in parts.items():
+                if i < reads:
+                    _copy(part, blocks[i].reshape(part.shape))
+            yield slice(start, start + rows), rows, 1, blocks, strides
+            for i, part in parts.items():
+                if i >= reads:
+                    part[...] = blocks[i].reshape(part.shape)
+            start += rows
+
+    def side_by_side(self, x, y=None, y_stride=0):
+        """(rows, x, stride, y, stride) of `parts` with the classes of a row side by side."""
+        for rows, _, _, arrays, strides in self.parts((x, y), (self.stride_of(x), y_stride), side_by_side=True):
+            yield rows, arrays[0], strides[0], arrays[1], strides[1]
+
+    def _by_rows(self, array):
+        """A view with the batch axes first, in row order, and then the class axes."""
+        order = range(len(self.shape)) if self.order is None else self.order
+        classes = [i for i in order if i in self.axes]
+        return array.transpose(*(i for i in order if i not in self.axes), *classes)
 
     def flatten(self, values):
         """Batch-shaped values as one contiguous array in row order."""
@@ -164,6 +177,24 @@ class Layout(NamedTuple):
             return values.reshape(self.batch_shape + more)
         values = values.reshape([self.batch_shape[i] for i in self.batch_order] + [*more])
         return _untransposed(values, self.batch_order + tuple(range(len(self.batch_order), values.ndim)))
+
+
+def row_blocks(shape, rows):
+    """Index tuples that cut an array of `shape`, in order, into boxes of at most so many elements (at least one)."""
+    steps = []
+    for n in reversed(shape):
+        steps.insert(0, max(1, min(n, rows)))
+        rows //= steps[0]
+    for starts in itertools.product(*(range(0, n, step) for n, step in zip(shape, steps, strict=True))):
+        yield tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
+
+
+def _copy(source, target):
+    # Classes that are pages apart share a few places in the cache: 8 x 1000 x 1024 float32 takes 7 ms if they are
+    # brought together first, and 32 in one step.
+    if source.ndim and abs(source.strides[-1]) >= PAGE:
+        source = source.copy("K")
+    target[...] = source
 
 
 def of(array, axis):

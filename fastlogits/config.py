@@ -48,6 +48,7 @@ def settings(*, backend=None, num_threads=None):
     """
     tokens = []
     if backend is not None:
+        _environment_isa()
         chosen = backends.load(_checks.one_of("backend", backend, BACKENDS))
         tokens.append((_backend, _backend.set(chosen)))
     try:
@@ -110,9 +111,14 @@ def threads(work):
 
 @functools.cache
 def _default_backend():
-    _environment("FASTLOGITS_ISA", _checks.INSTRUCTION_SETS)
+    _environment_isa()
     environment_threads()
     return backends.load(_environment("FASTLOGITS_BACKEND", BACKENDS))
+
+
+def _environment_isa():
+    # A wrong value is an error of its own, not a backend that fails.
+    _environment("FASTLOGITS_ISA", _checks.INSTRUCTION_SETS)
 
 
 def _environment(variable, allowed):

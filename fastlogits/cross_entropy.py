@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-class _Default(int):
-    """The default of ignore_index, which can be told from an explicit -100."""
+class Unasked(int):
+    """An ignore_index that the user did not pass."""
 
 
-IGNORE_INDEX = _Default(-100)
-NOTHING = _Default(-_checks.INT64_MAX)  # for frameworks whose losses ignore no label
+IGNORE_INDEX = Unasked(-100)
+NOTHING = Unasked(-_checks.INT64_MAX)  # for frameworks whose losses ignore no label
 
 
 class CrossEntropy(NamedTuple):
@@ -78,7 +78,7 @@ def cross_entropy(
         "mean" divides by the sum of ``sample_weight * weight[label]`` over the rows that are not ignored;
         with a distribution, by the sum of `sample_weight`.
     normalizer : float, optional
-        Above 0. What "mean" divides by instead.
+        What "mean" divides by instead. 0, in a step in which no label counts, makes the loss and its gradient 0.
 
     Returns
     -------
@@ -167,14 +167,15 @@ def _rounded(loss, dtype):
 
 def evaluate(
     x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
-    with_grad=False, grad_loss=None, out=None,
+    with_grad=False, grad_loss=None, out=None, label_name="labels",
 ):
     """(loss, gradient or None) of an array that `_layout.floats` has passed; the loss a float, or float64."""
     dtype, all_count = x.dtype, ignore_index is NOTHING
+    told = ignore_index if ignore_index is IGNORE_INDEX or type(ignore_index) is not Unasked else None
     layout = _layout.of(x, _checks.one_axis(axis))
     if type(labels) is not np.ndarray:
-        labels = _checks.as_array("labels", labels)
-    soft = _checks.labels_are_targets(labels, x, layout.batch_shape)
+        labels = _checks.as_array(label_name, labels)
+    soft = _checks.labels_are_targets(labels, x, layout.batch_shape, label_name)
     ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
     _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     divisor = None if normalizer is None else _checks.normalizer(normalizer, reduction)
@@ -187,7 +188,7 @@ def evaluate(
     if soft:
         x, targets = _promoted(x, _layout.floats(labels, "labels"))
         layout = _layout.of(x, axis)
-        targets, target_stride = layout.bring(targets)
+        target_stride = layout.stride_of(targets)
     if weight is not None:
         weight = _checks.weights("weight", weight, (layout.classes,), _layout.COMPUTE[x.dtype]).ravel()
     if sample_weight is not None:
@@ -209,13 +210,10 @@ def evaluate(
             indices, weight, sample_weight, layout.classes, ignore_index
         )
     if first_bad >= 0 or (all_count and indices is not None and labels.itemsize == 8 and NOTHING in indices):
-        raise _checks.bad_label(labels, layout.classes, None if all_count else ignore_index)
+        raise _checks.bad_label(labels, layout.classes, told, label_name)
     if divisor is None:
         divisor = total if reduction == "mean" else 1.0
 
-    stride = layout.stride
-    if stride is None:
-        x, stride = layout.bring(x)
     grad, grad_stride = None, 0
     if with_grad:
         # Nothing counted, nothing to learn: without this, 0 / 0 would be the gradient of rows of weight 0.
@@ -223,11 +221,15 @@ def evaluate(
         grad, grad_stride = layout.destination(out if x.dtype == dtype else None, x.dtype)
     losses = np.empty(layout.rows)
     if x.size:
-        backend.cross_entropy(
-            x, grad, indices, targets, weight, sample_weight, grad_loss, losses,
-            layout.outer, layout.classes, layout.inner, stride, grad_stride, target_stride,
-            ignore_index, *options, grad_scale, config.threads(x.size),
-        )
+        strides = layout.stride, target_stride, grad_stride
+        for rows, outer, inner, arrays, each in layout.parts((x, targets, grad), strides, reads=2):
+            logits, shares, gradient = arrays
+            own = [None if values is None else values[rows] for values in (indices, sample_weight, grad_loss, losses)]
+            backend.cross_entropy(
+                logits, gradient, own[0], shares, weight, *own[1:],
+                outer, layout.classes, inner, each[0], each[2], each[1],
+                ignore_index, *options, grad_scale, config.threads(x.size),
+            )
     else:
         losses.fill(0.0)
     if with_grad:
@@ -236,6 +238,8 @@ def evaluate(
     if reduction == "none":
         return layout.unflatten(losses), grad
     loss = float(np.add.reduce(losses))
+    if normalizer is not None and not divisor:
+        return 0.0, grad
     # IEEE division: 0 / 0 is NaN.
     return loss / divisor if divisor else loss * math.inf, grad
 

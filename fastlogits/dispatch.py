@@ -9,8 +9,10 @@ import numpy as np
 
 from fastlogits import _checks
 
-# JAX defines its concrete arrays in jaxlib.
-FRAMEWORKS = {"torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "dask": "dask"}
+# JAX defines its concrete arrays in jaxlib. fastlogits.numpy serves what holds an array and names its axes.
+FRAMEWORKS = {
+    "torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "dask": "dask", "xarray": "numpy",
+}  # fmt: skip
 
 
 def adapter(array):
@@ -27,6 +29,10 @@ def adapter(array):
     else:
         return None
     name = f"fastlogits.{framework}"
+    loaded = sys.modules.get(name)
+    if hasattr(loaded, "uniform"):
+        # torch.compile traces this, and would break its graph at an import; not there while another thread imports it.
+        return loaded.uniform
     try:
         return importlib.import_module(name).uniform
     except ModuleNotFoundError as error:
@@ -53,13 +59,13 @@ def by_array(function):
     return dispatched
 
 
-def converted(result, convert):
+def converted(result, convert, kinds=(np.ndarray, np.generic)):
     """`result` with `convert` applied to every array and NumPy scalar in it, inside tuples and RowStats too."""
-    if isinstance(result, (np.ndarray, np.generic)):
+    if isinstance(result, kinds):
         return convert(result)
     if isinstance(result, tuple):
-        values = [converted(value, convert) for value in result]
+        values = [converted(value, convert, kinds) for value in result]
         return result._make(values) if hasattr(result, "_make") else tuple(values)
     if isinstance(result, types.SimpleNamespace):
-        return type(result)(**{name: converted(value, convert) for name, value in vars(result).items()})
+        return type(result)(**{name: converted(value, convert, kinds) for name, value in vars(result).items()})
     return result

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
-from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
-from fastlogits.states import RowState, RowStats, sweep
+from fastlogits.cross_entropy import IGNORE_INDEX, evaluate, int64
+from fastlogits.states import AHEAD, RowState, RowStats, asked, count_labels, sweep, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,8 +95,20 @@ def row_stats(
     >>> stats.argmax, stats.rank, stats.margin
     (array([1]), array([1]), array([2.]))
     """
-    state = RowState.of(logits, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index)
-    return state.results()
+    x = _layout.floats(logits, "logits")
+    layout = _layout.of(x, _checks.one_axis(axis))
+    if not x.size:
+        return RowState.of(x, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index).results()
+    want, _ = asked(want, labels is not None, top_k is not None)
+    top_k = 0 if top_k is None else _checks.top_k("top_k", top_k, layout.classes)
+    if labels is not None:
+        labels = _checks.class_indices(labels, layout.batch_shape)
+    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False, labelled=labels is not None)
+    indices = None
+    if labels is not None:
+        indices = int64(labels, ignore_index)
+        count_labels(labels, indices, layout, ignore_index)
+    return whole(x, layout, want, top_k, indices, ignore_index)
 
 
 @dispatch.by_array
@@ -140,7 +152,7 @@ def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> T
         indices = np.argsort(~array, axis, kind="stable").take(range(k), axis)
         return TopK(np.take_along_axis(array, indices, axis), indices)
     x = _layout.floats(array, "logits")
-    top = sweep(x, _layout.of(x, axis), {"peak", "top_ids"}, k, ordered=sorted)
+    top = sweep(x, _layout.of(x, axis), {"top_ids"}, k, ordered=sorted)
     values, indices = (np.moveaxis(top[name], -1, axis) for name in ("top_values", "top_ids"))
     return TopK(_layout.rounded(values, x.dtype), indices)
 
@@ -158,7 +170,7 @@ def entropy(logits: ArrayLike, axis: int = -1) -> Any:
     >>> fastlogits.entropy([[0.0, 0.0], [0.0, float("-inf")]])
     array([0.69314718, 0.        ])
     """
-    return RowState.of(logits, want=("entropy",), axis=axis).results().entropy
+    return row_stats(logits, want=("entropy",), axis=axis).entropy
 
 
 @dispatch.by_array
@@ -219,8 +231,18 @@ def accuracy(
     >>> float(fastlogits.accuracy([[0.0, 4.0, 2.0], [1.0, 0.0, 0.0]], [2, 0], top_k=2))
     1.0
     """
-    state = RowState.of(logits, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index)
-    hit, rows = hits(state)
+    x = _layout.floats(logits, "logits")
+    layout = _layout.of(x, _checks.one_axis(axis))
+    if x.size:
+        top_k = _checks.top_k("top_k", top_k, layout.classes)
+        labels = _checks.class_indices(labels, layout.batch_shape)
+        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+        indices = int64(labels, ignore_index)
+        rows = count_labels(labels, indices, layout, ignore_index)
+        ahead = sweep(x, layout, {AHEAD}, labels=indices)[AHEAD]
+        hit = np.count_nonzero((ahead < top_k) & (indices != ignore_index))
+    else:
+        hit, rows = hits(RowState.of(x, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index))
     return np.float64(hit / rows if rows else np.nan)
 
 

@@ -103,12 +103,12 @@ def drawn(logits, key, rows, parameters, axis):
     log_probs = np.empty(layout.rows)
     if x.size:
         backend = config.backend()
-        columns = layout.few_columns(backend.COLUMNS)
-        inner = layout.inner if columns else 1
-        for place, block, stride, *_ in layout.side_by_side(x, as_they_lie=columns):
+        copied = not layout.few_columns(backend.COLUMNS)
+        parts = layout.parts((x,), (layout.stride_of(x),), side_by_side=copied)
+        for place, outer, inner, (block,), (stride,) in parts:
             backend.sample(
-                block, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place],
-                (place.stop - place.start) // inner, layout.classes, inner, stride, config.threads(block.size),
+                block, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place], outer,
+                layout.classes, inner, stride, config.threads(block.size),
             )  # fmt: skip
     ids = layout.unflatten(ids)
     if (ids < 0).any():

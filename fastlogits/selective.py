@@ -12,6 +12,7 @@ import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
 from fastlogits.cross_entropy import evaluate
+from fastlogits.states import sweep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -55,9 +56,14 @@ def selective_log_softmax(logits: ArrayLike, ids: ArrayLike, axis: int = -1) -> 
     >>> fastlogits.selective_log_softmax([[1000.0, 0.0]], [[1, 0, 1]])
     array([[-1000.,     0., -1000.]])
     """
+    return log_probs_at(logits, ids, axis)
+
+
+def log_probs_at(logits, ids, axis, ids_name="ids"):
+    """`selective_log_softmax`, whose errors call the ids by the name that they have for the caller."""
     x = _layout.floats(logits, "logits")
-    shape, many, axis = _class_ids(ids, x, axis)
-    log_probs = _evaluate(x, many, axis)[0] if many.size else np.empty(many.shape)
+    shape, many, axis = _class_ids(ids, x, axis, ids_name)
+    log_probs = _log_probs(x, many, axis) if many.size else np.empty(many.shape)
     return _layout.rounded(log_probs.reshape(shape), x.dtype)[()]
 
 
@@ -110,12 +116,23 @@ def selective_log_softmax_backward(
     return result
 
 
-def _class_ids(ids, x, axis):
+def _class_ids(ids, x, axis, name="ids"):
     """The shape of the ids, checked copies of them as int64 with the axis of `x` for the classes, and that axis."""
     axis = _checks.axes(_checks.one_axis(axis), x.ndim)[0]
-    ids = _checks.class_ids(ids, x.shape, axis)
+    ids = _checks.class_ids(ids, x.shape, axis, name)
     many = ids.astype(np.int64, copy=False)
     return ids.shape, many if ids.ndim == x.ndim else np.expand_dims(many, axis), axis
+
+
+@np.errstate(invalid="ignore")
+def _log_probs(x, ids, axis):
+    """x_id - lse as (x_id - m) - log(1 + rest), two terms of one sign."""
+    layout = _layout.of(x, axis)
+    if ids.shape[axis] == 1:
+        return 0 - sweep(x, layout, {"nll"}, labels=ids.squeeze(axis), ignore_index=NOTHING_IGNORED)["nll"]
+    row = sweep(x, layout, {"peak", "rest"})
+    peak, rest = (np.expand_dims(row[name], axis) for name in ("peak", "rest"))
+    return (np.take_along_axis(x, ids, axis) - peak) - np.log1p(rest)
 
 
 @np.errstate(invalid="ignore")

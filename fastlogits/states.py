@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-# Classes in a block of the kernels: primitives.h.
+# Classes in a block of the kernels: kernels/sizes.py.
 BLOCK = 1024
 
 
@@ -43,7 +43,10 @@ FIELDS = {
     "correct": Field(("argmax", "label_logit"), lambda row: (row.argmax == row.label) & ~row.ignored),
     "entropy": Field(("rest", "moment"), lambda row: row.log_sum - row.moment / row.norm),
     "max_prob": Field(("rest",), lambda row: 1 / row.norm),
-    "rank": Field(("above", "label_logit"), lambda row: np.where(row.ignored, -1, row.above)),
+    "rank": Field(
+        ("above", "label_logit"),
+        lambda row: np.where(row.ignored, -1, row.above) if row.ignored.any() else row.above,
+    ),
     "margin": Field(("second",), lambda row: row.peak - row.second),
     "topk_ids": Field(("top_ids",), lambda row: row.top_ids),
     "topk_log_probs": Field(
@@ -60,6 +63,10 @@ KINDS = {
     "second": np.float64,
     "above": np.intp,
 }
+# Fields that the kernels finish themselves where they have whole rows, in the computing dtype; and how many classes
+# come before the label in the order of `topk`.
+FINISHED = ("lse", "nll", "entropy", "max_prob", "margin")
+AHEAD = "ahead"
 
 
 class RowStats(types.SimpleNamespace):
@@ -216,12 +223,9 @@ class RowState:
                 raise _checks.bad_label(row.label, self.stop_class, self.ignore_index)
         if "rest" in self.parts:
             row.norm, row.log_sum = 1 + row.rest, self.log_sum
-        return RowStats(**{name: self._delivered(FIELDS[name].formula(row)) for name in self.want})
-
-    def _delivered(self, values):
-        if values.ndim > self.parts["peak"].ndim:
-            values = np.moveaxis(values, -1, self.axis)
-        return (_layout.rounded(values, self.dtype) if values.dtype.kind == "f" else values)[()]
+        ndim = self.parts["peak"].ndim
+        found = {name: FIELDS[name].formula(row) for name in self.want}
+        return RowStats(**{name: delivered(values, ndim, self.axis, self.dtype) for name, values in found.items()})
 
 
 class SoftmaxState(NamedTuple):
@@ -233,7 +237,7 @@ class SoftmaxState(NamedTuple):
     Attributes
     ----------
     peaks, sums, rests : ndarray of float64, shape (..., blocks)
-        See `blocks_rows` in kernels/softmax.py.
+        See `blocks_rows` in kernels/pieces.py.
     """
 
     peaks: np.ndarray
@@ -291,6 +295,15 @@ def label_logits(logits: ArrayLike, labels: ArrayLike, axis: int = -1, *, first_
     return sweep(x, layout, {"label_logit"}, labels=at)["label_logit"]
 
 
+def count_labels(labels, indices, layout, ignore_index):
+    """How many rows count, given their labels also as int64: all of them classes or `ignore_index`."""
+    flat = layout.flatten(indices)
+    first_bad, counted = config.backend().count_labels(flat, None, None, layout.classes, ignore_index)
+    if first_bad >= 0:
+        raise _checks.bad_label(labels, layout.classes, ignore_index)
+    return counted
+
+
 def asked(want, labelled, ranked):
     """The wanted fields, and the parts that they are made of."""
     if want is not None:
@@ -304,27 +317,64 @@ def _asked(want, labelled, ranked):
     return want, {"peak"}.union(*(FIELDS[name].parts for name in want))
 
 
-def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=True):
+@np.errstate(all="ignore")
+def whole(x, layout, want, top_k, labels, ignore_index):
+    """The wanted fields of rows that are here as a whole, some of them: what `RowState.results` has."""
+    needed = set().union(*((name,) if name in FINISHED else FIELDS[name].parts for name in want)) - {"label_logit"}
+    if "topk_log_probs" in want:
+        needed.add("peak")
+    parts = sweep(x, layout, needed, top_k, labels, ignore_index=ignore_index)
+    row = types.SimpleNamespace(**parts)
+    if labels is not None:
+        row.label, row.ignored = labels, labels == ignore_index
+    if "rest" in parts:
+        row.norm, row.log_sum = 1 + row.rest, np.log1p(row.rest)
+    found = {name: getattr(row, name) if name in FINISHED else FIELDS[name].formula(row) for name in want}
+    ndim, axis = len(layout.batch_shape), layout.axes[0]
+    return RowStats(**{name: delivered(values, ndim, axis, x.dtype) for name, values in found.items()})
+
+
+def delivered(values, ndim, axis, dtype):
+    """Values of rows, in their shape of `ndim` axes, as a caller gets them; several of a row lie along `axis`."""
+    if values.ndim > ndim:
+        values = np.moveaxis(values, -1, axis)
+    return (_layout.rounded(values, dtype) if values.dtype.kind == "f" else values)[()]
+
+
+def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=True, ignore_index=-1):
     """The needed parts of each row, see `fastlogits.backends.numpy.row_stats`, in the batch's shape."""
     rows = layout.rows
     parts = {name: np.empty(rows, kind) for name, kind in KINDS.items() if name in needed}
+    parts |= {name: np.empty(rows, _layout.COMPUTE[x.dtype]) for name in FINISHED if name in needed}
+    if AHEAD in needed:
+        parts[AHEAD] = np.empty(rows, np.intp)
     if "top_ids" in needed:
         parts["top_values"] = np.empty((rows, top_k), _layout.COMPUTE[x.dtype])
         parts["top_ids"] = np.empty((rows, top_k), np.intp)
     if x.size:
         if labels is not None:
             labels = layout.flatten(labels)
-        threshold = parts.get("label_logit") if threshold is None else layout.flatten(threshold)
-        arrays = labels, threshold, *(parts.get(name) for name in (*KINDS, "top_values", "top_ids"))
-        for rows, logits, stride, *_ in layout.side_by_side(x):
-            own = (array if array is None else array[rows] for array in arrays)
-            config.backend().row_stats(
-                logits, *own, rows.stop - rows.start, layout.classes, stride, ordered, config.threads(logits.size)
-            )
+        if threshold is not None:
+            threshold = layout.flatten(threshold)
+        backend = config.backend()
+        for rows, logits, shape in _pieces(x, layout, backend.columns_pay(layout.classes, top_k)):
+            own = (array if array is None else array[rows] for array in (labels, threshold))
+            results = {name: values[rows] for name, values in parts.items()}
+            backend.row_stats(logits, *own, results, *shape, ordered, ignore_index, config.threads(logits.size))
     else:
         for name, values in parts.items():
             values.fill(0 if values.dtype.kind == "i" else -np.inf if name in ("peak", "second") else np.nan)
     return {name: layout.unflatten(values) for name, values in parts.items()}
+
+
+def _pieces(x, layout, as_it_lies):
+    """(rows, their logits, (outer, classes, inner, stride)): all at once, or with the classes of a row side by side."""
+    if as_it_lies:
+        x, stride = layout.bring(x)
+        yield slice(None), x, (layout.outer, layout.classes, layout.inner, stride)
+        return
+    for rows, logits, stride, *_ in layout.side_by_side(x):
+        yield rows, logits, (rows.stop - rows.start, layout.classes, 1, stride)
 
 
 @np.errstate(all="ignore")

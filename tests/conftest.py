@@ -18,19 +18,15 @@ REQUIRED = {name for name in os.environ.get("FASTLOGITS_REQUIRE", "").replace(" 
 def pytest_configure(config):
     for name in ("array_api_backends", "skip_xp_backends", "xfail_xp_backends", "uses_xp_capabilities"):
         config.addinivalue_line("markers", f"{name}: of SciPy's own tests, without effect here")
+    config.addinivalue_line("markers", "xdist_group: which tests go to one worker")  # as xdist has it
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
     """With several workers, all of Numba goes to one, which compiles each kernel once; of the rest each file."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid):
-            path, _, case = nodeid.partition("::")
-            return "numba" if "numba" in case.partition("[")[2] else path
-
-    return Scheduling(config, log)
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        item.add_marker(pytest.mark.xdist_group("numba" if "numba" in map(str, values) else item.path.stem))
 
 
 def missing(name, why):

@@ -98,17 +98,58 @@ def argmax(x):
     return np.argmax(np.asarray(x, dtype=np.float64), axis=-1)
 
 
-def softmax_backward(grad, probs):
+def softmax_backward(grad, probs, strict=False):
+    """p (g - sum g p); where a class dominates, if `strict`, the same for g minus the g of that class, which cancels
+    nothing."""
     g, p = widen(grad), widen(probs)
-    total = (g * p).sum(axis=-1, keepdims=True)
     magnitude = np.abs(p) * (np.abs(g) + np.abs(g * p).sum(axis=-1, keepdims=True))
-    return Exact(p * (g - total), Tolerance(grad.dtype).sum_of(magnitude))
+    top, at_top, dominated = dominating(p)
+    lead = np.where(dominated, np.take_along_axis(g, top, -1), 0)
+    if not strict:
+        # Either reading of p that do not add up to 1, rounded as they are; twice, since a half result is rounded too.
+        either = 2 * np.abs(p * finite(lead) * (1 - p.sum(axis=-1, keepdims=True)))
+        return Exact(p * (g - (g * p).sum(axis=-1, keepdims=True)), Tolerance(grad.dtype).sum_of(magnitude) + either)
+    relative = np.where(at_top & dominated, 0, g - lead)
+    left = (relative * p).sum(axis=-1, keepdims=True)
+    least = 4 * np.abs(p) * (np.abs(relative) + np.abs(relative * p).sum(axis=-1, keepdims=True))
+    left_open = np.abs(p * lead * (1 - p.sum(axis=-1, keepdims=True)))
+    error = Tolerance(grad.dtype).sum_of(np.where(dominated, np.minimum(magnitude, least), magnitude))
+    return Exact(p * (relative - left), error + np.where(np.abs(left) > 0.45 * np.abs(lead), left_open, 0))
 
 
-def log_softmax_backward(grad, log_probs):
+def log_softmax_backward(grad, log_probs, strict=False):
+    """g - p sum g; a class that dominates gets, if `strict`, g (the others' p) - p (the others' g), which cancels
+    nothing."""
     g, p = widen(grad), np.exp(widen(log_probs))
     magnitude = np.abs(g) + p * np.abs(g).sum(axis=-1, keepdims=True)
-    return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude))
+    if not strict:
+        own = np.logical_and(*dominating(p)[1:])
+        either = 2 * np.where(own, np.abs(finite(g) * (1 - p.sum(axis=-1, keepdims=True))), 0)
+        return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude) + either)
+    # exp(log p) is known to (8 + |log p|) eps
+    far = 1 - np.where(p == 0, 0, finite(widen(log_probs))) / 8
+    magnitude = np.abs(g) + p * far * np.abs(g).sum(axis=-1, keepdims=True)
+    top, at_top, dominated = dominating(p)
+    own = at_top & dominated
+    others_p, others_g = (np.where(own, 0, a).sum(axis=-1, keepdims=True) for a in (p, g))
+    value = np.where(own, g * others_p - p * others_g, g - p * g.sum(axis=-1, keepdims=True))
+    distance = np.where(own | (p == 0), 0, -p * finite(widen(log_probs))).sum(axis=-1, keepdims=True)
+    least = np.abs(g) * (others_p + distance) + p * np.where(own, 0, np.abs(g)).sum(axis=-1, keepdims=True)
+    least = 4 * np.where(own, least, 0)
+    error = Tolerance(grad.dtype).sum_of(np.where(own, np.minimum(magnitude, least), magnitude))
+    left_open = np.abs(g * (1 - p.sum(axis=-1, keepdims=True)))
+    return Exact(value, error + np.where(own & (np.abs(value) > 0.45 * np.abs(g)), left_open, 0))
+
+
+def dominating(p):
+    """The likeliest class of each row, the mask of it, and whether it dominates: its p is above 3/4, of about 1.
+
+    The p of all classes need not sum to 1 as they are given, rounded. How a dominating class's own gradient is read
+    is then open by as much, except where hardly anything is left of it: that comes from the others' p alone.
+    """
+    top = np.expand_dims(np.argmax(p, axis=-1), -1)
+    sums_to_1 = np.abs(p.sum(axis=-1, keepdims=True) - 1) < 0.01
+    return top, np.arange(p.shape[-1]) == top, (np.take_along_axis(p, top, -1) > 0.75) & sums_to_1
 
 
 class CrossEntropy(NamedTuple):
@@ -131,11 +172,13 @@ def cross_entropy(
     reduction="mean",
     normalizer=None,
     grad_loss=None,
+    strict=False,
 ):
     """Loss and gradient for logits (..., C), with the errors allowed to each.
 
     With share_c the weight of class c in the row's loss: loss = sum_c share_c (lse - z_c) + z_loss lse**2.
-    Its gradient is p_c (sum of the other shares) - share_c (sum of the other p) + 2 z_loss lse p_c.
+    Its gradient is p_c (sum of the other shares) - share_c (sum of the other p) + 2 z_loss lse p_c, whose sums at the
+    maximum are of the others alone, so that nothing cancels there: if `strict`, its error is relative to these.
     """
     wide, num_classes, labels = wide_type(x.dtype), x.shape[-1], np.asarray(labels)
     hard = labels.dtype.kind in "iu"
@@ -148,6 +191,8 @@ def cross_entropy(
 
     z, slope, chain, chain_error = transform(widen(x), softcap, logit_scale)
     row, tolerance = analyse(z), Tolerance(x.dtype, slope)
+    at_top = np.arange(num_classes) == np.argmax(z, axis=-1)[..., None]
+    rest = np.where(at_top, np.where(at_top, 0, share).sum(-1, keepdims=True), total_share - share)
     eps, tiny = tolerance.eps, np.finfo(compute_type(x.dtype)).tiny
     flushed = num_classes * tiny  # what a sum loses if exp returns 0 for every term below the normal numbers
     lse = row.maximum + row.log_s
@@ -164,10 +209,12 @@ def cross_entropy(
     p_error = far * eps * row.probs + tiny
     others_error = eps * row.others * (8 + np.where(row.below == 0, row.distance + slope, 0))
     others_error = others_error + np.where(row.below == 0, flushed, p_error)
-    grad = row.probs * (total_share - share) - share * row.others
-    grad_error = p_error * np.abs(total_share - share) + np.abs(share) * others_error
+    grad = row.probs * rest - share * row.others
+    grad_error = p_error * np.abs(rest) + np.abs(share) * others_error
     if not is_single(share):
-        grad_error = grad_error + 2 * eps * (np.abs(total_share) * row.probs + np.abs(share))
+        plain = np.abs(total_share) * row.probs + np.abs(share)
+        rounded = np.where(at_top & strict, np.abs(rest) * row.probs + np.abs(share) * row.others, plain)
+        grad_error = grad_error + 2 * eps * rounded
     if z_loss:
         grad = grad + 2 * z_loss * lse * row.probs
         z_error = np.abs(lse) * (p_error + 4 * eps * row.probs) + lse_error * row.probs

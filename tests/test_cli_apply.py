@@ -66,7 +66,7 @@ OPERATIONS = {
         lambda x, y, axis: {"probs": fastlogits.softmax(x, axis, temperature=2.5)},
     ),
     "log-softmax": ([], lambda x, y, axis: {"log_probs": fastlogits.log_softmax(x, axis)}),
-    "logsumexp": ([], lambda x, y, axis: stats(x, want=["lse"], axis=axis)),
+    "logsumexp": ([], lambda x, y, axis: {"lse": np.asarray(fastlogits.logsumexp(x, axis))}),
     "argmax": ([], lambda x, y, axis: {"argmax": fastlogits.argmax(x, axis)}),
     "topk": (["--top-k", "4"], lambda x, y, axis: top(x, 4, axis)),
     "stats": ([], lambda x, y, axis: stats(x, axis=axis)),
@@ -211,6 +211,39 @@ def test_empty(shape, tmp_path):
         assert_same(tmp_path / f"l{target}", {"lse": fastlogits.logsumexp(x)})
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", ["softmax", "softmax, warm", "log-softmax", "logsumexp", "argmax", "topk", "stats"])
+def test_the_bits_of_the_same_call_in_memory(name, axis, dtype, rng, tmp_path):
+    x = (5 * rng.normal(size=(300, 1200))).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    for memory in ("512MB", "100KB"):
+        run(name, tmp_path / "x.npy", tmp_path / "o.npz", None, "--axis", axis, "--force", "--memory", memory)
+        assert_same(tmp_path / "o.npz", OPERATIONS[name][1](x, None, axis))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("op", ["softmax", "log-softmax", "logsumexp"])
+def test_the_same_bits_of_pieces(op, dtype, rng, tmp_path):
+    """Of rows that do not fit into the memory."""
+    x = (5 * rng.normal(size=(3, 20_000))).astype(dtype)
+    x[0, 7] = 100
+    x[1] = -np.inf
+    x[2, 12_345] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    apply(op, tmp_path / "x.npy", tmp_path / "out.npy", "--memory", "50KB" if dtype == "float32" else "100KB")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), getattr(fastlogits, op.replace("-", "_"))(x))
+
+
+def test_integers_are_compared_exactly(tmp_path):
+    x = 2**60 + np.array([[0, 1, 2, 1], [3, 1, 2, 4]])
+    np.save(tmp_path / "x.npy", x)
+    apply("argmax", tmp_path / "x.npy", tmp_path / "out.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), [2, 3])
+    apply("topk", tmp_path / "x.npy", tmp_path / "out.npz", "--top-k", 3)
+    np.testing.assert_array_equal(files.read(tmp_path / "out.npz")["indices"], [[2, 1, 3], [3, 0, 2]])
+
+
 def test_one_row(rng, tmp_path):
     """Results without an axis."""
     x = rng.normal(size=9)
@@ -279,7 +312,7 @@ def test_nan_rows_are_counted(name, memory, logits, capsys, tmp_path):
     words = [*OPERATIONS[name][0], "--memory", memory]
     assert apply(name, tmp_path / "x.npy", tmp_path / "out.npz", *words)["nan_rows"] == NAN_ROWS[name]
     main(["apply", name, *map(str, (tmp_path / "x.npy", tmp_path / "out.npz", *words, "--force"))])
-    assert capsys.readouterr().out.endswith(f"; rows with NaN: {NAN_ROWS[name]}\n")
+    assert capsys.readouterr().out.endswith(f"; rows with NaN in logits or results: {NAN_ROWS[name]}\n")
 
 
 def test_in_place(logits, tmp_path):
@@ -331,3 +364,47 @@ def test_nested_arrays(logits, tmp_path):
     for source in ("x.h5", "x.h5:run/test/logits", "x.zarr", "x.zarr:run/logits", "bare.zarr"):
         apply("softmax", tmp_path / source, tmp_path / "out.npy", "--force")
         np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fastlogits.softmax(logits))
+
+
+def table(path, array, **more):
+    """A table with a column per class, and what more there is."""
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    columns = {f"c{i}": column for i, column in enumerate(array.T)}
+    parquet.write_table(arrow.table(columns | more), path, row_group_size=7)
+
+
+@pytest.mark.parametrize("name", ["softmax", "logsumexp", "stats, labels"])
+def test_columns_of_classes(name, logits, labels, tmp_path):
+    """All that a table has, or those of a pattern beside others; in blocks that fit no row group."""
+    np.save(tmp_path / "y.npy", labels)
+    table(tmp_path / "a.parquet", logits)
+    table(tmp_path / "b.parquet", logits, id=[f"row {i}" for i in range(len(logits))], label=labels)
+    for source in ("a.parquet", "a.parquet:c*", "b.parquet:c*"):
+        for memory in ("1MB", "3KB"):
+            target = tmp_path / "out.npz"
+            run(name, tmp_path / source, target, tmp_path / "y.npy", "--force", "--memory", memory)
+            assert_same(target, OPERATIONS[name][1](logits, labels, -1))
+    run(name, tmp_path / "b.parquet:c*", tmp_path / "out.npz", f"{tmp_path / 'b.parquet'}:label", "--force")
+    assert_same(tmp_path / "out.npz", OPERATIONS[name][1](logits, labels, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "uint8", "float16"])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_labels_as_they_come(dtype, kept, axis, logits, tmp_path):
+    """Whole numbers of any type, in rows or in columns."""
+    labels = np.arange(60 if axis else 33) % 9
+    np.save(tmp_path / "x.npy", logits)
+    np.save(tmp_path / "y.npy", np.expand_dims(labels, 1 if axis else kept).astype(dtype))
+    run("stats, labels", *(tmp_path / n for n in ("x.npy", "out.npz", "y.npy")), "--axis", axis)
+    assert_same(tmp_path / "out.npz", stats(logits, labels, axis))
+
+
+def test_names_in_capitals(logits, tmp_path):
+    np.save(tmp_path / "x.npy", logits)
+    (tmp_path / "x.npy").rename(tmp_path / "UP.NPY")
+    apply("softmax", tmp_path / "UP.NPY", tmp_path / "OUT.Npz")
+    apply("softmax", f"{tmp_path / 'OUT.Npz'}:probs", tmp_path / "OUT.NPY")
+    twice = fastlogits.softmax(fastlogits.softmax(logits))
+    with open(tmp_path / "OUT.NPY", "rb") as file:
+        np.testing.assert_array_equal(np.load(file), twice)

@@ -122,7 +122,7 @@ def test_rows_that_do_not_count(memory, folder, capsys):
     assert summary["nan_rows"] == 4
     assert_calibrated(summary, x[kept], y[kept])
     assert main(["calibrate", *words]) == 0
-    assert "fitted to 290 rows of a.npy; 4 with NaN left out\n" in capsys.readouterr().out
+    assert "fitted to 290 rows of a.npy; 4 without probabilities (NaN, infinite) left out\n" in capsys.readouterr().out
 
 
 def test_what_is_saved_is_a_temperature(folder, capsys):

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -57,8 +58,44 @@ def test_bench(capsys, monkeypatch):
         assert min(cell[name] for name in bench.LIBRARIES if name in cell) > 0
     title, *lines = bench.text(told).splitlines()
     assert title.split() == ["float32,", "1", "thread:", "milliseconds", *bench.LIBRARIES]
-    assert len(lines) == 12
-    assert len({len(line) for line in (title, *lines)}) == 1
+    assert len(lines) == 12 + any(cell["noisy"] for cell in cells)
+    assert len({len(line) for line in (title, *lines[:12])}) == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "switches", "noisy"),
+    [
+        ([1.0, 1.01, 1.05, 1.0, 3.0], [0, 0, 0, 0, 1], False),
+        ([1.0, 1.0, 1.2, 1.3, 1.4], [0] * 5, True),
+        ([12.0] * 5, [1, 1, 0, 1, 1], True),
+    ],
+    ids=["quiet", "spread", "a scheduler's slice"],
+)
+def test_bench_knows_a_busy_machine(times, switches, noisy):
+    assert bench._noisy(times, switches) == noisy
+
+
+def test_bench_marks_what_cannot_be_trusted(monkeypatch):
+    monkeypatch.setattr(bench, "SECONDS", 0)
+    cell = bench._race({"fastlogits": lambda: None, "numpy": Slower()})
+    assert "numpy" in cell["noisy"]
+    cell = {"operation": "softmax", "shape": [2, 3], "fastlogits": 2.0, "numpy": 12.0, "torch": 4.0, "noisy": ["numpy"]}
+    title, line, note = bench.text({"dtype": "float32", "threads": 1, "milliseconds": [cell]}).splitlines()
+    assert line.split() == ["softmax", "2", "x", "3", "2", "12?", "(6.0x?)", "4", "(2.0x)"]
+    assert note.startswith("? 1 of 3 figures are too noisy to trust")
+    cell["noisy"] = ["fastlogits"]
+    _, line, _ = bench.text({"dtype": "float32", "threads": 1, "milliseconds": [cell]}).splitlines()
+    assert line.split() == ["softmax", "2", "x", "3", "2?", "12", "(6.0x?)", "4", "(2.0x?)"]
+
+
+class Slower:
+    """Each call takes longer than the last."""
+
+    seconds = 0.002
+
+    def __call__(self):
+        time.sleep(self.seconds)
+        self.seconds *= 1.2
 
 
 def test_bench_goes_without_what_is_missing(capsys, monkeypatch):
@@ -157,3 +194,13 @@ PLACES = {
 def test_places(text):
     place = formats.place(text)
     assert (place.path, place.key) == PLACES[text]
+
+
+@pytest.mark.parametrize("words", ["apply softmax", "apply sample", "apply stats", "calibrate", "bench", "info"])
+def test_every_option_has_help(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words.split(), "--help"])
+    lines = capsys.readouterr().out.partition("options:\n")[2].splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("  -"):
+            assert "  " in line.strip() or following.startswith(" " * 20), line

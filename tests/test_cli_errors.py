@@ -1,6 +1,8 @@
 """What `fastlogits` says when it cannot: one line with the file's name; and no file that looks like a result."""
 
+import functools
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -84,7 +86,8 @@ def test_usage(words, folder, capsys):
 
 FAILURES = {
     "apply softmax none.npy out.npy": "none.npy: no such file",
-    "apply softmax x.npy none/out.npy": "none/out.npy",
+    "apply softmax x.npy none/out.npy": "fastlogits: none/out.npy: No such file or directory",
+    "apply softmax x.npy none/out.npy --resume": "fastlogits: none/out.npy: No such file or directory",
     "apply softmax x.npy y.npy": "y.npy: exists already; --force replaces it",
     "apply softmax x.npy out.npy --axis 2": "x.npy: axis 2 is out of bounds",
     "apply softmax x.npy:a out.npy": "x.npy: has no array 'a'",
@@ -152,6 +155,55 @@ def test_arrays_that_are_no_logits(array, what, folder, capsys):
     line = complaint(capsys, "apply argmax a.npy out.npy")
     assert "a.npy: " in line
     assert what in line
+
+
+@pytest.mark.parametrize(("label", "what"), [(1.5, "whole"), (np.nan, "whole"), (np.inf, "labels in [0, 4)")])
+def test_labels_that_are_no_classes(label, what, folder, capsys):
+    labels = np.arange(6.0) % 4
+    labels[4] = label
+    np.save("y.npy", labels)
+    line = complaint(capsys, "apply stats x.npy out.npz --labels y.npy")
+    assert f"y.npy: expected {what}" in line
+    assert line.endswith(f"found {label} at (4,)")
+
+
+def test_columns_that_are_no_classes(folder, capsys):
+    """Nobody is advised to take the softmax of the rows of a column, nor told the names of 20,000."""
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    columns = {f"c{i}": [0.5, 1.5] for i in range(20_000)}
+    parquet.write_table(arrow.table(columns | {"label": [1, 2]}), "wide.parquet")
+    line = complaint(capsys, "apply softmax wide.parquet out.npy")
+    assert "... (20,001 in all); name one, as wide.parquet:c*" in line
+    assert len(line) < 300
+    assert len(complaint(capsys, "apply softmax wide.parquet:d out.npy")) < 300
+    assert "expected a column per class" in complaint(capsys, "apply softmax wide.parquet:c0 out.npy")
+    assert "of one type" in complaint(capsys, "apply softmax wide.parquet:* out.npy")
+    lists = {"id": [1, 2], "a": [[1.0, 2.0]] * 2, "b": [[1.0, 2.0]] * 2}
+    parquet.write_table(arrow.table(lists), "lists.parquet")
+    assert "name one, as lists.parquet:a" in complaint(capsys, "apply softmax lists.parquet out.npy")
+    assert "of one type" in complaint(capsys, "apply softmax lists.parquet:? out.npy")
+    twice = arrow.table([[1.0], [2.0]], names=["c0", "c0"])
+    parquet.write_table(twice, "twice.parquet")
+    assert "several columns of one name" in complaint(capsys, "apply softmax twice.parquet out.npy")
+
+
+def test_no_more_threads(folder, capsys, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    line = complaint(capsys, "apply softmax x.npy out.npy --threads 999")
+    assert line == "fastlogits: --threads: can't start new thread; take fewer"
+    assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
+
+
+def test_journal_that_cannot_be_written(folder):
+    """The file is named, also by what happens while it is closed."""
+    words = [sys.executable, "-m", "fastlogits", "apply", "softmax", "x.npy", "out.npy"]
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (200, 200))
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, preexec_fn=limit)
+    assert (done.returncode, done.stderr) == (1, "fastlogits: out.npy.partial.journal: File too large\n")
+    assert sorted(os.listdir()) == ["two.npz", "x.npy", "y.npy"]
 
 
 def test_labels_out_of_range(folder, capsys):

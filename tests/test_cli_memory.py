@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from conftest import need
+from files import FORMATS
 from subprocesses import run
 
 COMMAND = """
@@ -51,3 +53,33 @@ def test_memory_of_calibrate(tmp_path):
         for rows in (100_000, 3)
     )  # fmt: skip
     assert most - least < MEMORY
+
+
+def test_memory_of_rows_without_classes(tmp_path):
+    """What there are of them are results."""
+    np.save(tmp_path / "x.npy", np.zeros((20_000_000, 0), np.float32))
+    least, most = (
+        peak("apply", "logsumexp", source, tmp_path / "out.npy", "--force", "--memory", MEMORY)
+        for source in (sparse(tmp_path / "small.npy", (3, 2)), tmp_path / "x.npy")
+    )
+    assert most - least < MEMORY
+    assert np.isneginf(np.load(tmp_path / "out.npy", mmap_mode="r")[::1000]).all()
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".h5"])
+def test_chunks_larger_than_the_memory(suffix, tmp_path):
+    """Each is decoded once, one at a time."""
+    chunk = 1000 * 10_000 * 4
+    source, target = tmp_path / f"x{suffix}", tmp_path / "out.npy"
+    if suffix == ".zarr":
+        array = need("zarr").create_array(source, shape=(4000, 10_000), dtype="f4", chunks=(1000, 10_000))
+        array[:] = 1
+    else:
+        with need("h5py").File(source, "w") as file:
+            file.create_dataset("x", data=np.ones((4000, 10_000), "f4"), chunks=(1000, 10_000), compression="gzip")
+    FORMATS[suffix].write(tmp_path / f"small{suffix}", {"x": np.zeros((3, 2))})
+    words = "--force", "--memory", 16 << 20
+    least = peak("apply", "softmax", tmp_path / f"small{suffix}", target, *words)
+    most = peak("apply", "softmax", source, target, *words)
+    assert most - least < 4 * chunk
+    np.testing.assert_array_equal(np.load(target), np.float32(1e-4))

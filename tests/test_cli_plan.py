@@ -39,17 +39,21 @@ def test_runs_are_as_long_as_can_be():
 
 
 def test_pieces_of_whole_chunks():
+    """Of one at least: parts of it would decode it again and again."""
     assert steps((100, 100), 1, 3500, chunks=(10, 10)) == (30, 100)
-    assert steps((100, 100), 1, 500, chunks=(10, 10)) == (5, 100)
-    assert steps((100, 100), 1, 70, chunks=(10, 50)) == (1, 50)
+    assert steps((100, 100), 1, 500, chunks=(10, 10)) == (10, 50)
+    assert steps((100, 100), 1, 70, chunks=(10, 50)) == (10, 50)
+    assert steps((100, 95), 1, 1, order=[0], chunks=(30, 200)) == (30, 95)
+    assert steps((0, 5), 4, 1, chunks=(1, 2)) == (0, 5)
 
 
 def source(shape, **more):
+    """What a plan asks of an array in a file."""
     return SimpleNamespace(shape=shape, **{"chunks": None, "ordered": False, "fortran": False} | more)
 
 
-def planned(shape, axis, memory, threads=2, **more):
-    found = plan(source(shape, **more), axis, 4, memory, threads)
+def planned(shape, axis, memory, threads=2, *, copied=False, **more):
+    found = plan(source(shape, **more), axis, 4, memory, threads, copied=copied)
     assert math.prod(found.step) * 4 * HELD * found.workers <= max(memory, 4 * HELD)
     assert found.count == len(list(found.blocks()))
     return found
@@ -112,3 +116,29 @@ def test_what_is_decoded_in_order_is_cut_along_rows_alone():
     found = planned((10**6, 5000), 0, 64 << 20, ordered=True)
     assert found.step[1] == 5000
     assert not found.whole_rows
+
+
+def test_a_chunk_is_the_least():
+    """By one worker, where it is larger than the memory."""
+    found = plan(source((1000, 10**7), chunks=(1000, 10**4)), 1, 4, 16 << 20, 2)
+    assert (found.step, found.workers) == ((1000, 10**4), 1)
+
+
+def test_chunks_are_cut_where_rows_must_be_whole():
+    found = plan(source((1000, 10**5), chunks=(1000, 10**3)), 1, 4, 16 << 20, 2, in_pieces=False)
+    assert found.whole_rows
+    assert math.prod(found.step) * 4 * HELD * found.workers <= 16 << 20
+
+
+@pytest.mark.parametrize("classes", [0, 1, 3])
+def test_rows_of_few_classes_are_limited_too(classes):
+    """By what their results take."""
+    assert planned((20_000_000, classes), 1, 48 << 20).step[0] <= 1 << 16
+
+
+@pytest.mark.parametrize("shape", [(1_000_000, 40), (20_000_000, 2), (40_000, 1000), (5, 400_000, 3), (300_000, 4, 5)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_transposed_results_are_written_by_the_page(shape, axis):
+    found = planned(shape, axis, 512 << 20, fortran=True, copied=True)
+    region = next(iter(regions(shape, found.step)))
+    assert runs(shape, region, 4)[1] >= min(PAGE, shape[-1] * 4)

@@ -155,9 +155,9 @@ def refused(words, capsys):
 def test_resume_takes_only_the_same_task(left, source, capsys):
     """Nothing is lost by asking for another one."""
     capsys.readouterr()
-    for more in (["--temperature", "2"], ["--axis", "0"], ["--dtype", "float64"]):
-        line = refused([*left, "--resume", *more], capsys)
-        assert "out.npy.partial: was made with another options" in line
+    for more, before, now in (("temperature", 1.0, 2.0), ("axis", 1, 0), ("dtype", None, "float64")):
+        line = refused([*left, "--resume", f"--{more}", str(now)], capsys)
+        assert f"out.npy.partial: was made with --{more} {before} instead of {now};" in line
     assert "was made with another operation" in refused(["apply", "softmax", *left[2:], "--resume"], capsys)
     with fastlogits.settings(backend="numpy"):
         assert "was made with another backend" in refused([*left, "--resume"], capsys)

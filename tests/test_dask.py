@@ -11,6 +11,7 @@ from conftest import need
 from operations import OPERATIONS, call, case, labels_like, make_logits
 from refusals import refused
 from test_adapters import CALLS
+from test_dask_unknown import unknown
 from test_row_stats import ROWS, assert_stats
 from test_states import assert_near
 from tolerance import DTYPES, assert_close
@@ -199,45 +200,6 @@ def test_one_row():
         np.testing.assert_allclose(stats[name], exact, rtol=1e-15)
     loss = fastlogits.cross_entropy(lazy, 3)
     np.testing.assert_allclose(loss.compute(), fastlogits.cross_entropy(x, 3), rtol=1e-15)
-
-
-def unknown(x, **chunks):
-    """The rows of x, the dask array not knowing how many."""
-    lazy = da.from_array(x, **chunks)
-    return lazy[da.from_array(np.ones(len(x), bool), chunks=(lazy.chunks[0],))]
-
-
-@pytest.mark.parametrize("chunks", [(3, -1), (3, 2)])
-def test_unknown_numbers_of_rows(chunks):
-    x, labels = CALLS["softmax"][1][0][..., 0].repeat(3, 0), np.arange(12) % 5
-    lazy, marks = unknown(x, chunks=chunks), unknown(labels, chunks=3)
-    assert np.isnan(lazy.shape[0])
-    for function, args in [
-        (fastlogits.softmax, ()),
-        (fastlogits.logsumexp, ()),
-        (fastlogits.argmax, ()),
-        (fastlogits.cross_entropy, (marks,)),
-        (fastlogits.accuracy, (marks,)),
-    ]:
-        exact = function(x, *(labels for _ in args))
-        np.testing.assert_allclose(function(lazy, *args).compute(), exact, rtol=1e-15)
-    grad = fastlogits.cross_entropy_with_grad(lazy, marks).grad_logits.compute()
-    np.testing.assert_allclose(grad, fastlogits.cross_entropy_with_grad(x, labels).grad_logits, rtol=1e-14)
-    with refused(ValueError, "unknown", "compute_chunk_sizes"):
-        fastlogits.cross_entropy(lazy, labels)
-    with refused(ValueError, "class axis 0", "nan", "compute_chunk_sizes"):
-        fastlogits.softmax(lazy, 0)
-    with refused(ValueError, "rows", "nan", "compute_chunk_sizes"):
-        fastlogits.sample(lazy)
-    numbers = unknown(np.arange(12) + 4, chunks=3)
-    np.testing.assert_array_equal(
-        fastlogits.sample(lazy, seed=0, rows=numbers).ids, fastlogits.sample(x, seed=0, rows=4).ids
-    )
-    np.testing.assert_array_equal(fastlogits.filter_logits(lazy, top_k=2), fastlogits.filter_logits(x, top_k=2))
-    curve = dask.compute(*calibration.reliability_curve(lazy, marks))
-    np.testing.assert_allclose(curve, calibration.reliability_curve(x, labels), rtol=1e-14)
-    fit = calibration.fit_temperature(lazy, marks)
-    np.testing.assert_allclose(fit[:2], calibration.fit_temperature(x, labels)[:2], rtol=1e-7)
 
 
 def test_nothing_is_computed_when_called():

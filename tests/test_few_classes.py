@@ -1,95 +1,91 @@
-"""Filters and draws of rows of few classes and of columns, which are taken several at a time: against the reference,
-and rows against columns.
-"""
+"""Statistics of few classes, which the kernels take on several rows at once: rows and columns, against the oracle."""
+
+from types import SimpleNamespace
 
 import numpy as np
+import oracle
 import pytest
+from operations import labels_like
+from test_row_stats import assert_stats
 
 import fastlogits
 
-INF = np.inf
-CLASSES = [*range(1, 10), 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 130]
-RULES = {
-    "temperature": (0.3, 0.7, 1.0, 2.0),
-    "top_k": (1, 2, 5, 9, 40),
-    "top_p": (1e-300, 0.1, 0.5, 0.9),
-    "min_p": (0.0, 0.02, 0.3, 1.0),
-    "typical_p": (1e-300, 0.1, 0.5, 0.9),
-    "epsilon_cutoff": (0.0, 0.02, 0.2, 0.6),
-    "eta_cutoff": (0.0, 0.02, 0.3),
-    "min_keep": (1, 2, 5, 40),
-}
+CLASSES = [*range(1, 18), 31, 32, 33, 64, 65, 99, 127, 128, 129, 130]
+ROWS = 149  # a whole group of short rows and some
 
 
-def random_logits(rng, shape):
-    """Smooth, or with many equals; some with masks, NaN and +inf."""
-    x = rng.standard_normal(shape) * rng.choice([0.1, 1, 4])
-    if rng.random() < 0.5:
-        x = np.round(x * rng.choice([1, 2]))
-    for value, share in ((-INF, 0.3), (np.nan, 0.02), (INF, 0.02)):
-        if rng.random() < 0.3:
-            x[rng.random(shape) < share] = value
+def logits_of(rng, classes, dtype):
+    """Rows with ties, some of them with NaN, inf or -inf, or nothing but -inf."""
+    x = np.round(3 * rng.standard_normal((ROWS, classes)), rng.integers(0, 3)).astype(dtype)
+    anywhere = rng.integers(0, classes, ROWS)
+    for first, value in enumerate((np.nan, np.inf, -np.inf, np.nan)):
+        rows = slice(first, None, 31)
+        x[np.arange(ROWS)[rows], anywhere[rows]] = value
+    x[4::31] = -np.inf
     return x
 
 
-def random_rules(rng, batch):
-    """Each rule in a third of the trials, half of them another value for each row."""
-    return {
-        name: rng.choice(values, batch) if rng.random() < 0.5 else rng.choice(values)
-        for name, values in RULES.items()
-        if rng.random() < 0.35
-    }
+def ranking(x):
+    """The classes of each row in the order of `topk`."""
+    absent = np.isnan(x)
+    return np.lexsort((np.where(absent, 0, -x), ~absent), axis=-1)
 
 
-def of_rows(rules, rows):
-    return {name: value[rows] if np.ndim(value) else value for name, value in rules.items()}
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("by_columns", [False, True])
 @pytest.mark.parametrize("classes", CLASSES)
-def test_as_the_reference(compiled_backend, classes, kind):
-    rng = np.random.default_rng(classes)
-    for trial in range(12):
-        rows = int(rng.integers(1, 150))
-        x = random_logits(rng, (rows, classes)).astype(kind)
-        rules = random_rules(rng, rows)
-        fine = (x < INF).all(1) & (x.max(1) > -INF)
-        with fastlogits.settings(backend="numpy"):
-            expected = fastlogits.filter_logits(x, **rules)
-            drawn = fastlogits.sample(x[fine], seed=trial, **of_rows(rules, fine))
-        np.testing.assert_array_equal(fastlogits.filter_logits(x, **rules), expected, str(rules))
-        result = fastlogits.sample(x[fine], seed=trial, **of_rows(rules, fine))
-        np.testing.assert_array_equal(result.ids, drawn.ids, str(rules))
-        np.testing.assert_allclose(result.log_probs, drawn.log_probs, rtol=1e-6, atol=1e-7)
+def test_values(backend, classes, by_columns, dtype, rng):
+    x = logits_of(rng, classes, dtype)
+    labels, order = rng.integers(0, classes, ROWS), ranking(x.astype(np.float64))
+    array, axis = (np.ascontiguousarray(x.T), 0) if by_columns else (x, -1)
+    stats = fastlogits.row_stats(array, labels, axis=axis)
+    some = ~np.isneginf(x).all(-1)
+    exact = oracle.row_stats(x[some], labels[some], 1)
+    assert_stats(
+        SimpleNamespace(**{name: values[some] for name, values in vars(stats).items()}),
+        {name: value for name, value in exact.items() if not name.startswith("topk")},
+    )
+    assert np.isneginf(stats.lse[~some]).all()
+    assert np.isnan([stats.nll[~some], stats.entropy[~some], stats.max_prob[~some]]).all()
+    assert fastlogits.entropy(array, axis).tobytes() == stats.entropy.tobytes()
+    log_probs = fastlogits.selective_log_softmax(array, labels, axis)
+    np.testing.assert_allclose(log_probs.astype(np.float64), -stats.nll.astype(np.float64), rtol=1e-6)
+    for k in {1, min(3, classes), max(1, classes // 2), classes}:
+        top = fastlogits.topk(array, k, axis)
+        values, indices = (np.moveaxis(part, axis, -1) for part in top)
+        np.testing.assert_array_equal(indices, order[:, :k])
+        expected = np.take_along_axis(x, order[:, :k], -1)
+        np.testing.assert_array_equal(values.astype(np.float64), expected.astype(np.float64))
+        among = (order[:, :k] == labels[:, None]).any(-1)
+        assert fastlogits.accuracy(array, labels, axis=axis, top_k=k) == among.mean()
 
 
-@pytest.mark.parametrize("classes", CLASSES)
-def test_columns_have_the_bits_of_rows(compiled_backend, classes, dtype):
-    rng = np.random.default_rng(classes)
-    for trial in range(4):
-        batch = int(rng.integers(1, 4)), int(rng.integers(1, 9)), int(rng.integers(1, 30))
-        columns = random_logits(rng, (batch[0], classes, *batch[1:])).astype(dtype)
-        rows = np.moveaxis(columns, 1, -1).copy()
-        rules = random_rules(rng, batch)
-        expected = np.ascontiguousarray(np.moveaxis(fastlogits.filter_logits(rows, **rules), -1, 1))
-        assert fastlogits.filter_logits(columns, axis=1, **rules).tobytes() == expected.tobytes()
-        finite = np.where(np.isfinite(rows.astype(float)), rows, dtype.type(0))
-        drawn = fastlogits.sample(finite, seed=trial, **rules)
-        result = fastlogits.sample(np.moveaxis(finite, -1, 1).copy(), axis=1, seed=trial, **rules)
-        np.testing.assert_array_equal(result.ids, drawn.ids)
-        assert result.log_probs.tobytes() == drawn.log_probs.tobytes()
-        assert fastlogits.filter_logits(columns, axis=1, out=columns, **rules) is columns
-        assert columns.tobytes() == expected.tobytes()
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("width", [np.int8, np.uint8, np.int32, np.uint64])
+def test_labels_of_every_width(backend, classes, width, rng):
+    x = rng.standard_normal((ROWS, classes)).astype(np.float32)
+    labels = labels_like(x)
+    expected, stats = (vars(fastlogits.row_stats(x, y)) for y in (labels, labels.astype(width)))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(stats[name], values, name)
+    assert fastlogits.accuracy(x, labels.astype(width)) == expected["correct"].mean()
 
 
-@pytest.mark.parametrize("classes", [2, 21, 100])
-def test_greedy_rows_among_others(compiled_backend, classes, rng):
-    """At temperature 0 a row's filters are off, whatever those of its neighbours are."""
-    x = np.round(2 * rng.standard_normal((90, classes)))
-    temperature = rng.choice([0.0, 1.0], 90)
-    drawn = fastlogits.sample(x, seed=1, temperature=temperature, top_p=0.5)
-    greedy = temperature == 0
-    np.testing.assert_array_equal(drawn.ids[greedy], x[greedy].argmax(1))
-    assert (drawn.log_probs[greedy] == 0).all()
-    own = fastlogits.sample(x[~greedy], seed=1, rows=np.flatnonzero(~greedy), top_p=0.5)
-    np.testing.assert_array_equal(drawn.ids[~greedy], own.ids)
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("classes", [3, 40])
+def test_neighbours_and_threads_change_nothing(backend, classes, by_columns, rng):
+    x = rng.standard_normal((70_001, classes)).astype(np.float32)
+    labels = labels_like(x)
+    array, axis = (np.ascontiguousarray(x.T), 0) if by_columns else (x, -1)
+
+    def every(logits, labels, axis, threads):
+        with fastlogits.settings(num_threads=threads):
+            top = fastlogits.topk(logits, 2, axis)
+            stats = fastlogits.row_stats(logits, labels, axis=axis)
+            return [*vars(stats).values(), *(np.moveaxis(part, axis, 0) for part in top)]
+
+    whole, shared = (every(array, labels, axis, threads) for threads in (1, 3))
+    alone = every(x[5:6], labels[5:6], -1, 1)
+    for one, other, row in zip(whole, shared, alone, strict=True):
+        assert one.tobytes() == other.tobytes()
+        np.testing.assert_array_equal(one[..., 5], row[..., 0])

@@ -128,7 +128,7 @@ def test_a_bad_label_beside_good_and_ignored_ones_in_a_long_array(fl, labels):
         ("logit_scale", np.nan, ValueError),
         ("logit_scale", np.inf, ValueError),
         ("normalizer", np.nan, ValueError),
-        ("normalizer", 0, ValueError),
+        ("normalizer", -1, ValueError),
         ("weight", [1.0, 1.0], ValueError),
         ("weight", np.ones((2, 3)), ValueError),
         ("weight", [1j] * 3, TypeError),

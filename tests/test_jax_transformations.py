@@ -75,3 +75,22 @@ def test_scan_and_checkpoint(function):
         expected, grad = plain(x)
         np.testing.assert_allclose(value, expected, rtol=1e-12)
         x = x - 0.1 * grad
+
+
+@each_function
+def test_without_jit(function):
+    """`jax.disable_jit`, with which people debug, changes nothing."""
+    x = jnp.asarray(X)
+
+    def everything(x):
+        total, grad = jax.value_and_grad(lambda x: function(x).sum())(x)
+        tangent = jax.jvp(function, (x,), (2 * x,))[1]
+        rows = jax.vmap(function)(jnp.stack([x, -x]))
+        scanned = jax.lax.scan(lambda total, x: (total + function(x).sum(), None), 0.0, jnp.stack([x, -x]))[0]
+        return total, grad, tangent, rows, scanned, jax.jit(function)(x)
+
+    expected = everything(x)
+    with jax.disable_jit():
+        given = everything(x)
+    for ours, exact in zip(given, expected, strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-12, atol=1e-14)

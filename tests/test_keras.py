@@ -266,7 +266,7 @@ BAD = {
     "axis": (lambda: SHARED(axis=True), ValueError, "axis: expected an integer, got True"),
     "smoothing": (lambda: SHARED(label_smoothing=1.5), ValueError, "label_smoothing: .*got 1.5"),
     "reduction": (lambda: SPARSE(reduction="max"), ValueError, "max"),
-    "label": (lambda: SPARSE()([0, 7], np.zeros((2, 5))), tf.errors.InvalidArgumentError, r"got 7 at \(1,\)"),
+    "label": (lambda: SPARSE()([0, 7], np.zeros((2, 5))), tf.errors.InvalidArgumentError, r"y_true: .*7 at \(1,\)"),
     "shapes": (lambda: SPARSE()([0, 1, 2], np.zeros((2, 5))), ValueError, r"y_true: expected shape \(2,\)"),
     "shares": (lambda: SHARED()(np.zeros((2, 4)), np.zeros((2, 5))), ValueError, "y_true and y_pred must have"),
     "ragged": (lambda: SPARSE()([0], tf.ragged.constant([[1.0, 2.0]])), TypeError, "y_pred: .*RaggedTensor"),
@@ -281,8 +281,33 @@ def test_bad_input(call, error, message):
 
 
 def test_a_bad_label_ends_fit():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="labels: expected values in .*got 7"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="y_true: expected values in .*got 7"):
         trained(ft.keras.SparseCategoricalCrossentropy(), DATA[0], DATA[1] + 1)
+
+
+ENDS = {
+    "activation": lambda: [keras.layers.Dense(3, activation="softmax")],
+    "layer": lambda: [keras.layers.Dense(3), keras.layers.Softmax()],
+    "sigmoid": lambda: [keras.layers.Dense(3, activation="sigmoid")],
+    "mixed precision": lambda: [keras.layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")],
+}
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("kind", [SPARSE, SHARED])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_model_that_ends_in_a_softmax_is_refused(end, kind, eager):
+    model = keras.Sequential([keras.Input((6,)), *end()])
+    model.compile("sgd", kind(), run_eagerly=eager)
+    labels = np.zeros(8, int) if kind is SPARSE else np.eye(3)[np.zeros(8, int)]
+    with pytest.raises(ValueError, match="y_pred: expected logits, got the result of a softmax"):
+        model.fit(np.zeros((8, 6), np.float32), labels, verbose=0)
+
+
+def test_the_softmax_of_tensorflow_is_refused_in_a_graph():
+    with pytest.raises(ValueError, match="y_pred: expected logits"):
+        tf.function(lambda x: SPARSE()([0], tf.nn.softmax(x)))(tf.zeros((1, 2)))
+    tf.function(lambda x: SPARSE()([0], tf.nn.log_softmax(x)))(tf.zeros((1, 2)))
 
 
 def test_other_backends_of_keras_are_refused(monkeypatch):

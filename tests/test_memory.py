@@ -26,6 +26,9 @@ NO_COPY = [
     "every other row",
     "one row for all",
     "read-only",
+    "negative strides",
+    "negative row stride",
+    "every other class",
 ]
 ROWS, CLASSES = 72, 30_011  # Numba has scratch memory for a row of float32 on each thread
 
@@ -61,6 +64,20 @@ def test_no_copy_of_the_logits(compiled_backend, name, dtype, layout):
     call(fastlogits, name, *views, axis=axis, **options)
     peak = peak_of(lambda: call(fastlogits, name, *views, axis=axis, **options))
     assert peak < views[0].nbytes / 4
+
+
+@pytest.mark.parametrize("name", ["softmax_backward", "log_softmax_backward", "softmax"])
+@pytest.mark.parametrize("out_layout", ["rows", "negative strides", "Fortran"])
+def test_no_copy_of_the_results(compiled_backend, name, out_layout):
+    """Where `out` lies otherwise than the logits, blocks are written to it, and no whole result beside it."""
+    arrays = arguments_for(name, "float32")
+    out = laid_out(arrays[:1], out_layout)[0][0].copy("K")
+    if out_layout == "negative strides":
+        out = out[::-1, ::-1]
+    expected = call(fastlogits, name, *arrays)
+    call(fastlogits, name, *arrays, out=out)
+    assert peak_of(lambda: call(fastlogits, name, *arrays, out=out)) < out.nbytes / 4
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-12)
 
 
 def test_loss_and_gradient_in_place_needs_no_second_array(compiled_backend, rng):

@@ -1,6 +1,7 @@
 """The package as others get it: an sdist, the wheel built from it, and that wheel beside NumPy alone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,11 +9,15 @@ import venv
 import zipfile
 from pathlib import Path
 
+import documents
 import pytest
+
+import fastlogits
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
+README = [block.text for block in documents.blocks("pycon") if block.page == "README.md" and "torch" not in block.text]
 NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "*.so")
 
 PIP_WHEEL = sys.executable, "-m", "pip", "wheel", "--no-deps", "-w"
@@ -70,8 +75,10 @@ def sdist(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def wheel(sdist, tmp_path_factory):
-    return wheel_of(sdist, tmp_path_factory.mktemp("wheel"))
+def wheel(request, tmp_path_factory):
+    """FASTLOGITS_WHEEL, where `make wheels` has built one."""
+    built = os.environ.get("FASTLOGITS_WHEEL")
+    return Path(built) if built else wheel_of(request.getfixturevalue("sdist"), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +101,24 @@ def test_wheel_works(python, backend):
     assert succeed(python, "-c", USE, backend).split() == [backend]
 
 
+@pytest.mark.parametrize("example", README, ids=range(len(README)))
+def test_wheel_runs_readme_examples(python, example):
+    code = "".join(re.findall(r"(?:>>>|\.\.\.) (.*\n)", example))
+    succeed(python, "-c", code)
+
+
+def test_wheel_has_the_command(python, tmp_path):
+    source, target = tmp_path / "logits.npy", tmp_path / "probs.npy"
+    succeed(python, "-c", f"import numpy; numpy.save({str(source)!r}, numpy.zeros((3, 4)))")
+    succeed(python.parent / "fastlogits", "apply", "softmax", source, target)
+    assert succeed(python, "-c", f"import numpy; print(numpy.load({str(target)!r}).sum())").split() == ["3.0"]
+    assert "softmax" in succeed(python, "-m", "fastlogits", "bench", "--quick")
+
+
+def test_wheel_is_small(wheel):
+    assert wheel.stat().st_size <= 8_000_000
+
+
 def test_missing_numba_is_named(python):
     code, output = run(python, "-c", USE, "numba")
     assert code == 1
@@ -106,8 +131,12 @@ def test_wheel_has_the_kernel_text_and_no_tests(wheel):
     for path in (ROOT / "fastlogits").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
     assert "fastlogits/py.typed" in names
-    assert {name.split("/")[0] for name in names} == {"fastlogits", "fastlogits-0.1.0.dist-info"}
+    # fastlogits.libs has what auditwheel adds.
+    folders = {name.split("/")[0] for name in names} - {"fastlogits.libs"}
+    assert folders == {"fastlogits", f"fastlogits-{fastlogits.__version__}.dist-info"}
     assert not [name for name in names if name.endswith((".c", ".h", ".pxd", ".pyx"))]
+    for licence in ("LICENSE", "NOTICE", "adapters/jax/LICENSE-Apache-2.0"):
+        assert f"fastlogits-0.1.0.dist-info/licenses/{licence}" in names
 
 
 def test_without_the_extension(sdist, python, tmp_path):

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from c_programs import built, output
-from conftest import require_backend
+from conftest import need, require_backend
 from operations import OPERATIONS, call, make_logits
 from subprocesses import run
 from tolerance import DTYPES
@@ -176,6 +176,24 @@ def test_no_thread_can_be_started(compiled_backend):
         """
     variables = {"FASTLOGITS_BACKEND": compiled_backend, "FASTLOGITS_NUM_THREADS": 4}
     assert run_without_threads(code, **variables) == "1\n"
+
+
+@LINUX
+def test_no_thread_can_be_started_beside_torch():
+    """Whose OpenMP ends the process where it cannot start the threads of a region."""
+    need("torch")
+    require_backend("cython")
+    code = """
+        import numpy as np
+        import torch
+        import fastlogits
+        x = np.random.default_rng(0).standard_normal((2000, 1000)).astype(np.float32)
+        with fastlogits.settings(num_threads=1):
+            expected = fastlogits.softmax(x)
+        with fastlogits.settings(num_threads=2):
+            print(all(np.array_equal(fastlogits.softmax(x), expected) for _ in range(5)))
+        """
+    assert run_without_threads(code, FASTLOGITS_BACKEND="cython") == "True\n"
 
 
 @LINUX

@@ -6,12 +6,17 @@ from calibration_cases import drawn
 from conftest import need
 from operations import LAYOUTS, laid_out
 from refusals import refused
+from sklearn.base import is_classifier
+from sklearn.calibration import CalibrationDisplay
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tolerance import DTYPES, Tolerance
 
 import fastlogits
+from fastlogits import calibration
 from fastlogits.calibration import (
     TemperatureScaler,
     expected_calibration_error,
@@ -131,15 +136,24 @@ def test_bad_input(error, tokens, x, labels, options):
 # The estimator
 
 FEWER_COLUMNS = "three classes of labels for two columns: each column is the logit of a class"
+NO_LOGITS = "the features are no logits: the largest does not tell the class"
+CANNOT_HOLD = {
+    "check_estimators_overwrite_params": FEWER_COLUMNS,
+    "check_estimators_fit_returns_self": FEWER_COLUMNS,
+    "check_readonly_memmap_input": FEWER_COLUMNS,
+    "check_classifiers_classes": FEWER_COLUMNS,
+    "check_classifiers_train": NO_LOGITS,
+}
+
+
+def cannot_hold(estimator):
+    # A bias can learn the one class there is, a temperature cannot.
+    one_label = {} if estimator.method == "vector" else {"check_classifiers_one_label": NO_LOGITS}
+    return CANNOT_HOLD | one_label
 
 
 @parametrize_with_checks(
-    [TemperatureScaler(), TemperatureScaler(method="vector")],
-    expected_failed_checks=lambda _: {
-        "check_estimators_overwrite_params": FEWER_COLUMNS,
-        "check_estimators_fit_returns_self": FEWER_COLUMNS,
-        "check_readonly_memmap_input": FEWER_COLUMNS,
-    },
+    [TemperatureScaler(), TemperatureScaler(method="vector")], expected_failed_checks=cannot_hold
 )
 def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)
@@ -212,6 +226,42 @@ def test_bad_labels():
 def test_masked_classes_pass():
     scaler = TemperatureScaler().fit([[1.0, 0.0, -INF], [0.0, 1.0, 2.0], [1.0, 2.0, 0.0]], [0, 1, 2])
     assert scaler.predict_proba([[0.0, -INF, 0.0]]).tolist() == [[0.5, 0, 0.5]]
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector"])
+@pytest.mark.parametrize("names", [None, ["b", "a"], ["b", "c", "a"]])
+def test_it_is_a_classifier(method, names):
+    """For whatever in scikit-learn takes one: scores, searches, displays."""
+    figure = need("matplotlib.figure")
+    classes = 2 if names is None else len(names)
+    x, labels = drawn(200, classes, 3.0)
+    y = labels if names is None else np.array(names)[labels]
+    scaler = TemperatureScaler(method=method, classes=names).fit(x, y)
+    assert is_classifier(scaler)
+    assert scaler.score(x, y) == np.mean(scaler.predict(x) == y)
+    np.testing.assert_allclose(np.exp(scaler.predict_log_proba(x)), scaler.predict_proba(x), rtol=1e-12)
+    decision = scaler.decision_function(x)
+    if classes == 2:
+        assert decision.shape == (200,)
+        np.testing.assert_array_equal(scaler.classes_[(decision > 0).astype(int)], scaler.predict(x))
+        axes = figure.Figure().subplots()
+        display = CalibrationDisplay.from_estimator(scaler, x, y, pos_label=scaler.classes_[1], ax=axes)
+        assert display.prob_pred.size
+        assert 0.4 < roc_auc_score(y == scaler.classes_[1], decision) <= 1
+    else:
+        assert decision.shape == (200, 3)
+    assert cross_val_score(scaler, x, y, cv=3).shape == (3,)
+    assert (cross_val_score(scaler, x, y, cv=3, scoring="neg_log_loss") < 0).all()
+    search = GridSearchCV(scaler, {"method": ["temperature", "vector"]}, cv=2).fit(x, y)
+    assert search.best_params_["method"] in ("temperature", "vector")
+    # It numbers the labels itself.
+    probs = cross_val_predict(scaler.set_params(classes=None), x, y, cv=2, method="predict_proba")
+    assert probs.shape == (200, classes)
+
+
+def test_it_is_listed():
+    assert "TemperatureScaler" in dir(calibration)
+    assert {*calibration.__all__} <= {*dir(calibration)}
 
 
 def test_a_classifier_gets_better():

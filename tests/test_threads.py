@@ -260,11 +260,11 @@ def test_numba_without_the_compiled_team():
         def right():
             return all(np.array_equal(fastlogits.softmax(x), expected) for _ in range(5))
 
-        print(right(), threading.active_count())
+        print(right(), threading.active_count() > 1)
         if (pid := os.fork()) == 0:
             signal.alarm(60)
             os._exit(0 if right() else 1)
         print(os.waitpid(pid, 0)[1])
         """
     variables = {"FASTLOGITS_BACKEND": "numba", "FASTLOGITS_NUM_THREADS": 3}
-    assert run(code, timeout=300, **variables).split() == ["True", "3", "0"]
+    assert run(code, timeout=300, **variables).split() == ["True", "True", "0"]

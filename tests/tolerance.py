@@ -69,8 +69,8 @@ def spacing(values, dtype):
         return following.astype(np.float64) - size.astype(np.float64)
 
 
-def failures(actual, exact):
-    """Mask of the elements of `actual` that are further from `exact` than allowed.
+def shares(actual, exact):
+    """How far each element of `actual` is from `exact`, as a share of what is allowed; inf where it is no number.
 
     Infinities and NaN must be where the oracle has them. A result of a half type may be one ulp from the
     correctly rounded one. Below the smallest normal number of the computing type the error may be that
@@ -86,9 +86,14 @@ def failures(actual, exact):
     wide = actual.astype(value.dtype)
     tiny = np.finfo(compute_type(actual.dtype)).tiny
     with np.errstate(invalid="ignore"):
-        close = np.abs(wide - reference) <= slack + tiny
+        distance = np.abs(wide - reference) / (slack + tiny)
         same = (wide == reference) | (np.isnan(wide) & np.isnan(reference))
-    return ~np.where(np.isfinite(reference) & np.isfinite(wide), close, same)
+    return np.where(np.isfinite(reference) & np.isfinite(wide), distance, np.where(same, 0, np.inf))
+
+
+def failures(actual, exact):
+    """Mask of the elements of `actual` that are further from `exact` than allowed."""
+    return ~(shares(actual, exact) <= 1)
 
 
 def assert_close(actual, exact, context=""):

@@ -72,6 +72,13 @@ class Chunked(NamedTuple):
         shape = stand_in(self.array).shape
         return tuple(shape[i] for i in axes)
 
+    def of_known_classes(self, name):
+        """The same, if it is known how many classes each block has."""
+        for axis in self.axes:
+            if math.isnan(self.array.shape[axis]):
+                raise unknown_classes(name, self.array.chunks[axis], axis)
+        return self
+
     def in_whole_rows(self):
         """The same in blocks that hold whole rows, of about as many logits as now."""
         if not self.in_pieces:
@@ -121,14 +128,12 @@ def location(pair):
     return ArraySliceDep(array.chunks), axes
 
 
-def chunked(name, values, axis):
-    """`values` as `Chunked`, with the class axes `axis` as a caller gives them."""
+def chunked(name, values, axis, *, known=True):
+    """`values` as `Chunked`, with the class axes `axis` as a caller gives them; sizes along them must be `known`."""
     array = da.asanyarray(values)
     axes = _checks.axes(_checks.axis(axis), array.ndim)
-    for i in axes:
-        if math.isnan(array.shape[i]):
-            raise unknown_classes(name, array.chunks[i], i)
-    return Chunked(array, axes, _layout.floats(array._meta, name).dtype)
+    x = Chunked(array, axes, _layout.floats(array._meta, name).dtype)
+    return x.of_known_classes(name) if known else x
 
 
 def lazily(function, axes, /, *args, dtype, chunks=None, rows=None, **options):

@@ -68,11 +68,16 @@ class Formula(NamedTuple):
 
 
 class Masses(NamedTuple):
-    """What a piece has to say about sum_c mass_c (lse - z_c): its m, sum_c mass_c and sum_c mass_c (m - z_c)."""
+    """What a piece has to say about sum_c mass_c (lse - z_c): its m, sum_c mass_c, and half of sum_c mass_c (m - z_c).
+
+    Half, since the differences of the largest numbers are too large. `others` is the mass of all but one maximum: of
+    a class that dominates the gradient comes from it, and it would be lost in a difference from `total`.
+    """
 
     peak: np.ndarray
     total: np.ndarray
-    deficit: np.ndarray
+    half_deficit: np.ndarray
+    others: np.ndarray
 
 
 def loss_states(x, labels, weight, formula):
@@ -100,14 +105,18 @@ def _transformed(x, *, formula):
 def _masses(z, targets, weight, location, *, formula):
     weight = _doubles(weight, location[formula.axis])
     shape = np.delete(z.shape, formula.axis)
-    masses = Masses(np.full(shape, -np.inf), np.zeros(shape), np.zeros(shape))
-    for block, t, peak, total, deficit in by_rows((formula.axis,), z, targets, *masses):
+    masses = Masses(np.full(shape, -np.inf), np.zeros(shape), np.zeros(shape), np.zeros(shape))
+    for block, t, peak, total, half_deficit, others in by_rows((formula.axis,), z, targets, *masses):
         z = block.astype(np.float64)
         shares = np.broadcast_to(formula.masses(t, weight), z.shape)
         peak[...] = z.max(-1, keepdims=True, initial=-np.inf)
         total[...] = shares.sum(-1, keepdims=True)
-        gaps = np.where(z == peak, 0, peak - z)
-        deficit[...] = np.where(shares == 0, 0, shares * gaps).sum(-1, keepdims=True)
+        gaps = np.where(z == peak, 0, peak / 2 - z / 2)
+        half_deficit[...] = np.where(shares == 0, 0, shares * gaps).sum(-1, keepdims=True)
+        if z.shape[-1]:
+            shares = shares.copy()
+            np.put_along_axis(shares, z.argmax(-1, keepdims=True), 0, -1)
+        others[...] = shares.sum(-1, keepdims=True)
     return masses
 
 
@@ -117,12 +126,12 @@ def _doubles(weight, span=slice(None)):
 
 @np.errstate(all="ignore")
 def _added(*pieces):
-    peak = np.max([piece.peak for piece in pieces], 0)
-    deficit = 0.0
-    for piece in pieces:
-        gap = np.where(peak == piece.peak, 0, peak - piece.peak)
-        deficit += piece.deficit + np.where(piece.total == 0, 0, piece.total * gap)
-    return Masses(peak, np.sum([piece.total for piece in pieces], 0), deficit)
+    peaks, totals, half_deficits, others = map(np.stack, zip(*pieces, strict=True))
+    peak = peaks.max(0)
+    gaps = np.where(peak == peaks, 0, peak / 2 - peaks / 2)
+    half_deficit = (half_deficits + np.where(totals == 0, 0, totals * gaps)).sum(0)
+    best = np.arange(len(peaks)).reshape(-1, *(1,) * peak.ndim) == peaks.argmax(0)
+    return Masses(peak, totals.sum(0), half_deficit, np.where(best, others, totals).sum(0))
 
 
 @np.errstate(all="ignore")
@@ -134,9 +143,9 @@ def losses(state, masses, labels, weight, sample_weight, *, formula, kind):
         shares = formula.hard(labels, _doubles(weight))
         result += np.where(shares == 0, 0, shares * stats.nll)
     if masses is not None:
-        result += masses.total * state.log_sum + masses.deficit
+        result += masses.total * state.log_sum + 2 * masses.half_deficit
     if formula.options[1]:
-        result += formula.options[1] * stats.lse**2
+        result += formula.options[1] * stats.lse * stats.lse
     if sample_weight is not None:
         result *= sample_weight
     if not formula.soft:
@@ -157,19 +166,19 @@ def gradient(x, state, masses, labels, weight, sample_weight, arriving, location
         targets, place, hard = None, labels.astype(np.int64) - span.start, formula.hard(labels, _doubles(weight))
         ignored = labels == formula.ignore_index
     total = hard if masses is None else hard + masses.total
-    pull = 2 * z_loss * (peak + log_sum) if z_loss else np.zeros(peak.shape)
+    others = np.zeros(peak.shape) if masses is None else masses.others
     factor = np.broadcast_to(arriving, peak.shape) * (1.0 if sample_weight is None else sample_weight)
-    rows = place, peak, log_sum, hard, total, pull, factor, ignored
+    rows = place, peak, log_sum, hard, total, others, factor, ignored
     weight = _doubles(weight, span)
     probs, result = probabilities(_transformed(x, formula=formula) if formula.transforms else x, state, kind)
-    for out, p, z, t, place, peak, log_sum, hard, total, pull, factor, ignored in by_rows(
+    for out, p, z, t, place, peak, log_sum, hard, total, others, factor, ignored in by_rows(
         (formula.axis,), result, probs, x, targets, *rows
     ):
         z, slope = formula.transformed(z)
         if np.ndim(slope) == 0:
             factor, slope = factor * slope, None
         shares = formula.masses(t, weight) if formula.has_masses else None
-        softmax_gradient(p, z, peak, log_sum, total, place, hard, shares, pull, factor)
+        softmax_gradient(p, z, peak, log_sum, total, place, hard, shares, others, z_loss, factor)
         if slope is not None:
             p *= slope.astype(p.dtype)
         if ignored.any():

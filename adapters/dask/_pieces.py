@@ -1,6 +1,5 @@
 """Sweeps over pieces of rows by NumPy, a few rows at a time, so that temporaries stay in cache."""
 
-import itertools
 import math
 
 import numpy as np
@@ -23,17 +22,9 @@ def by_rows(axes, *arrays):
             array = np.moveaxis(array, axes, last) if array.ndim == ndim else np.expand_dims(array, last)
         views.append(array)
     shape = views[0].shape
-    for rows in _blocks(shape[: ndim - len(axes)], math.prod(shape[ndim - len(axes) :])):
+    classes = math.prod(shape[ndim - len(axes) :])
+    for rows in _layout.row_blocks(shape[: ndim - len(axes)], BLOCK // max(1, classes)):
         yield [None if view is None else view[rows] for view in views]
-
-
-def _blocks(shape, classes):
-    budget, steps = BLOCK // max(1, classes), []
-    for n in reversed(shape):
-        steps.insert(0, max(1, min(n, budget)))
-        budget //= steps[0]
-    for starts in itertools.product(*(range(0, n, step) for n, step in zip(shape, steps, strict=True))):
-        yield tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
 
 
 def probabilities(x, state, kind):
@@ -42,24 +33,38 @@ def probabilities(x, state, kind):
     return probs, probs if probs.dtype == kind else np.empty(probs.shape, kind)
 
 
-def softmax_gradient(probs, z, peak, log_sum, total, places, own, shares=None, pull=0.0, factor=1.0):
-    """In place of `probs`, `factor` times the gradient to a piece of z of sum_c share_c (lse - z_c) + pull lse.
+def softmax_gradient(
+    probs, z, peak, log_sum, total, places, own, shares=None, others=0.0, z_loss=0.0, factor=1.0
+):
+    """In place of `probs`, `factor` times the gradient to a piece of z of sum_c share_c (lse - z_c) + z_loss lse^2.
 
-    The shares of a row add up to `total`; they are `shares` and, at those of its places that lie in the piece, its
-    `own` besides. The gradient is (total + pull) p_c - share_c; at the places, and where p_c is above 1/2, that may
-    cancel, so there it is p_c (total + pull - share_c) - share_c (1 - p_c), in double.
+    The shares of a row add up to `total`; they are `shares`, which without the maximum's are `others`, and at those of
+    its places that lie in the piece, its `own` besides. The gradient is (total + 2 z_loss lse) p_c - share_c; at the
+    places, and where p_c is above 1/2, that may cancel, so there it is, in double,
+    p_c (the other shares) - share_c (1 - p_c) + 2 z_loss lse p_c.
     """
     at, share = _delicate(probs, log_sum, places, own)
     row = *at[:-1], np.zeros_like(at[-1])
-    total, pull, factor = np.broadcast_arrays(total, pull, factor, peak)[:3]
+    rest = np.broadcast_to(others + own.sum(-1, keepdims=True), peak.shape)[row] - share
+    total, factor = np.broadcast_arrays(total, factor, peak)[:2]
+    lse, pull = peak + log_sum, 2 * z_loss * factor
     if shares is not None:
         share = share + np.broadcast_to(shares, probs.shape)[at]
+    rest = np.where(probs[at] > 0.5, rest, total[row] - share)
     log_prob = (z[at].astype(np.float64) - peak[row]) - log_sum[row]
-    exact = np.exp(log_prob) * (total[row] - share + pull[row]) + share * np.expm1(log_prob)
-    probs *= (factor * (total + pull)).astype(probs.dtype)
+    exact = factor[row] * (np.exp(log_prob) * rest + share * np.expm1(log_prob))
+    coefficient = factor * total
+    if z_loss:
+        exact += pull[row] * (lse[row] * np.exp(log_prob))
+        coefficient = coefficient + pull * lse
+        too_large = ~(np.abs(coefficient) <= np.finfo(probs.dtype).max)
+        if too_large.any():
+            probs *= np.where(too_large, lse + total / (2 * z_loss), 1).astype(probs.dtype)
+            coefficient = np.where(too_large, pull, coefficient)
+    probs *= coefficient.astype(probs.dtype)
     if shares is not None:
         probs -= (factor * shares).astype(probs.dtype)
-    probs[at] = factor[row] * exact
+    probs[at] = exact
 
 
 def _delicate(probs, log_sum, places, own):

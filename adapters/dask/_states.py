@@ -1,5 +1,6 @@
 """`RowState`s of the blocks of an array, merged over the pieces of each row."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,10 @@ from fastlogits.states import RowState, label_logits
 
 
 def row_states(x, labels=None, *, want, **options):
-    """For `lazily`: the `RowState` of each block of rows, with the axes of the logits `x`."""
+    """For `lazily`: the `RowState` of each block of rows, with the axes of the logits `x`.
+
+    Where sizes along the classes are unknown, only what names no class may be wanted.
+    """
     arrays, known = (x.blocks, labels, x.location), None
     if "rank" in want and x.in_pieces:
         picked = lazily(_label_logits, x.all, *arrays, axis=x.axes[0], dtype=np.float64, chunks=x.one_class)
@@ -18,7 +22,8 @@ def row_states(x, labels=None, *, want, **options):
         _state, x.all, *arrays, known, axes=x.axes, sizes=x.shape(x.axes), want=want, dtype=object,
         chunks=x.one_class, **options,
     )  # fmt: skip
-    return merged(_merged, states, x.axes), x.all
+    known = all(map(math.isfinite, x.shape(x.axes)))
+    return merged(_merged if known else _merged_in_order, states, x.axes), x.all
 
 
 def _state(x, labels, location, label_logits, *, axes, sizes, **options):
@@ -31,6 +36,8 @@ def _state(x, labels, location, label_logits, *, axes, sizes, **options):
     if label_logits is not None:
         label_logits = label_logits.squeeze(axes)
     x, axis = one_axis(x, axes)
+    if math.isnan(first_class):
+        first_class = 0
     return RowState.of(x, labels, axis=axis, first_class=first_class, label_logits=label_logits, **options)
 
 
@@ -44,6 +51,16 @@ def one_axis(x, axes):
 
 def _merged(*states):
     return RowState.merge(*states)
+
+
+def _merged_in_order(*states):
+    """As `_merged`, where none knows how many classes come before it."""
+    following, numbered = 0, []
+    for state in states:
+        stop = following + state.stop_class - state.first_class
+        numbered.append(dataclasses.replace(state, first_class=following, stop_class=stop))
+        following = stop
+    return RowState.merge(*numbered)
 
 
 def _label_logits(x, labels, location, *, axis):

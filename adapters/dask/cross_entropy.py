@@ -92,7 +92,10 @@ def _evaluate(
         loss = pick((both, x.all), 0, x.batch, kind, **sizes)
         grad = arriving and pick((both, x.all), 1, x.all, x.dtype)
     if not formula.each:
-        loss = lazily(_reduced, (), (loss.sum(), ()), divisor, then=then, kind=compute, dtype=compute)
+        loss = lazily(
+            _reduced, (), (loss.sum(), ()), divisor, given=normalizer is not None, then=then, kind=compute,
+            dtype=compute,
+        )  # fmt: skip
     return loss, grad
 
 
@@ -154,5 +157,7 @@ def _both(x, labels, weight, sample_weight, arriving, *, formula, kind):
 
 
 @np.errstate(all="ignore")
-def _reduced(total, divisor, *, then, kind):
-    return _layout.rounded(then(total if divisor is None else total / divisor), kind)
+def _reduced(total, divisor, *, given, then, kind):
+    if divisor is not None:
+        total = np.where(given and divisor == 0, 0.0, total / divisor)
+    return _layout.rounded(then(total), kind)

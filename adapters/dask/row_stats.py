@@ -13,13 +13,14 @@ from fastlogits.dask._states import row_states
 from fastlogits.row_stats import HITS, hits
 from fastlogits.states import asked
 
+WITHOUT_CLASSES = {"lse", "entropy", "max_prob", "margin"}  # name none, so that their numbers need not be known
 KINDS = {"argmax": np.intp, "rank": np.intp, "topk_ids": np.intp, "correct": bool}
 
 
 def row_stats(logits, labels=None, *, want=None, top_k=None, axis=-1, ignore_index=-100):
     """As `fastlogits.row_stats`."""
-    x = chunked("logits", logits, _checks.one_axis(axis))
     want, _ = asked(want, labels is not None, top_k is not None)
+    x = chunked("logits", logits, _checks.one_axis(axis), known=not WITHOUT_CLASSES.issuperset(want))
     if {"argmax", "correct"} & {*want}:
         _checks.some_classes(x.array.shape, x.axis)
     if top_k is not None:

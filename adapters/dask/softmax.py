@@ -26,9 +26,9 @@ def log_softmax(logits, axis=-1, *, temperature=1.0, where=None):
 
 
 def _normalized(name, logits, axis, temperature, where):
-    x = chunked("logits", logits, axis)
+    x = chunked("logits", logits, axis, known=False)
     scale = 1.0 / _checks.scale("temperature", temperature)
-    cut = x.in_blocks()
+    cut = x.of_known_classes("logits").in_blocks() if x.in_pieces else x
     where = _broadcast(where, cut, _checks.where)
     options = {"name": name, "axes": x.axes, "dtype": x.dtype}
     if cut.in_pieces:
@@ -86,10 +86,14 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
     """As `fastlogits.logsumexp`."""
     if b is not None:
         a, b = da.asanyarray(a), da.asanyarray(b)
-        shape = np.broadcast_shapes(stand_in(a, b.shape).shape, stand_in(b, a.shape).shape)
-        if shape != stand_in(a, b.shape).shape:
+        shapes = stand_in(a, b.shape).shape, stand_in(b, a.shape).shape
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise _checks.no_common_shape(a=a.shape, b=b.shape) from None
+        if shape != shapes[0]:
             a = da.broadcast_to(a, shape)
-    x = chunked("a", a, axis)
+    x = chunked("a", a, axis, known=False)
     where = _broadcast(where, x, _checks.where)
     kind = x.dtype if b is None else np.result_type(x.dtype, _layout.floats(b._meta, "b").dtype)
     if b is None and x.in_pieces:
@@ -149,16 +153,25 @@ def log_softmax_backward(grad_log_probs, log_probs, axis=-1):
 
 def _backward(name, named_grad, named_result, axis):
     (grad_name, grad), (result_name, result) = named_grad, named_result
-    p, g = chunked(result_name, result, axis), da.asanyarray(grad)
+    p, g = chunked(result_name, result, axis, known=False), da.asanyarray(grad)
     empty = (_layout.floats(each._meta, what) for each, what in ((g, grad_name), (p.array, result_name)))
     _checks.same_dtype(*(part for pair in zip((grad_name, result_name), empty, strict=True) for part in pair))
     _checks.same_shape(grad_name, stand_in(g, p.array.shape), result_name, stand_in(p.array))
     arrays, options = (p.aligned(g, p.all), p.blocks), {"name": name, "axes": p.axes}
     if not p.in_pieces:
         return lazily(_backward_whole, p.all, *arrays, dtype=p.dtype, **options)
-    sums = lazily(_backward_sum, p.all, *arrays, dtype=np.float64, chunks=p.one_class, **options)
-    sums = sums.sum(p.axes, keepdims=True), p.all
-    return lazily(_backward_piece, p.all, *arrays, sums, name=name, dtype=p.dtype)
+    total = _summed(_probs, p, *arrays, name=name)
+    terms = (_lead, _other_grads, _other_probs) if name == "log_softmax_backward" else (_lead,)
+    known = [_summed(function, p, *arrays, total, name=name) for function in terms]
+    if name == "softmax_backward":
+        known.append(_summed(_relative_terms, p, *arrays, *known, name=name))
+    return lazily(_backward_piece, p.all, *arrays, total, *known, name=name, dtype=p.dtype)
+
+
+def _summed(function, p, *arrays, name):
+    """The sums over the classes of `function` of each piece of a row."""
+    options = {"function": function, "axes": p.axes, "name": name, "dtype": np.float64, "chunks": p.one_class}
+    return lazily(_sum_of, p.all, *arrays, **options).sum(p.axes, keepdims=True), p.all
 
 
 def _backward_whole(g, p, *, name, axes):
@@ -166,16 +179,50 @@ def _backward_whole(g, p, *, name, axes):
 
 
 @np.errstate(all="ignore")
-def _backward_sum(g, p, *, name, axes):
-    terms = g.astype(np.float64)
-    if name == "softmax_backward":
-        terms *= p.astype(np.float64)
-    return terms.sum(axes, keepdims=True)
+def _sum_of(g, p, *known, function, axes, name):
+    return function(g.astype(np.float64), _doubles(p, name), *known).sum(axes, keepdims=True)
+
+
+def _doubles(p, name):
+    """The probabilities."""
+    p = _layout.floats(p, "probs").astype(np.float64)
+    return np.exp(p) if name == "log_softmax_backward" else p
+
+
+def _probs(g, p):
+    return p
+
+
+# Of a class that dominates the gradient comes from the others' terms, and would be lost beside its own.
+
+
+def _dominating(p, total):
+    """Where one class has most of a row whose probabilities add up to 1, as far as they are rounded."""
+    return (p > 0.75) & (abs(total - 1) < 0.01)
+
+
+def _lead(g, p, total):
+    return np.where(_dominating(p, total) & np.isfinite(g), g, 0)
+
+
+def _relative_terms(g, p, lead):
+    return (g - lead) * p
+
+
+def _other_grads(g, p, total):
+    return np.where(_dominating(p, total) & np.isfinite(g), 0, g)
+
+
+def _other_probs(g, p, total):
+    return np.where(_dominating(p, total), 0, p)
 
 
 @np.errstate(all="ignore")
-def _backward_piece(g, p, total, *, name):
-    g, p = _layout.floats(g, "grad"), _layout.floats(p, "probs")
-    kind, compute = p.dtype, _layout.COMPUTE[p.dtype]
-    g, p, total = (each.astype(compute) for each in (g, p, total))
-    return _layout.rounded(p * (g - total) if name == "softmax_backward" else g - np.exp(p) * total, kind)
+def _backward_piece(g, p, total, lead, *sums, name):
+    kind, g = _layout.floats(p, "probs").dtype, g.astype(np.float64)
+    p = _doubles(p, name)
+    if name == "softmax_backward":
+        return _layout.rounded(p * (g - lead - sums[0]), kind)
+    other_grads, other_probs = sums
+    plain = g - p * (lead + other_grads)
+    return _layout.rounded(np.where(_dominating(p, total), g * other_probs - p * other_grads, plain), kind)

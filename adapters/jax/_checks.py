@@ -43,10 +43,7 @@ def broadcast(**arrays):
     try:
         shape = np.broadcast_shapes(*shapes.values())
     except ValueError:
-        (name, ours), (other, theirs) = shapes.items()
-        raise ValueError(
-            f"{other}: expected a shape that broadcasts with that of {name}, {ours}, got {theirs}"
-        ) from None
+        raise _checks.no_common_shape(**shapes) from None
     return [jnp.broadcast_to(array, shape) for array in arrays.values()]
 
 
@@ -66,6 +63,13 @@ def grad_loss(value, loss, reduction):
     if array.ndim and array.shape != loss.shape:
         raise ValueError(f"grad_loss: expected shape {loss.shape}, got {array.shape}")
     return jnp.broadcast_to(array, loss.shape).astype(loss.dtype)
+
+
+def normalizer(value, reduction):
+    """A number, or a traced one, which nothing is known of."""
+    traced = isinstance(value, jax.core.Tracer) and not value.ndim
+    number = _checks.normalizer(1.0 if traced else value, reduction)
+    return value if traced else number
 
 
 def no_out(out):

@@ -8,9 +8,9 @@ import numpy as np
 import fastlogits
 from fastlogits import _checks
 from fastlogits._layout import floats
-from fastlogits.cross_entropy import IGNORE_INDEX, NOTHING, evaluate
+from fastlogits.cross_entropy import IGNORE_INDEX, NOTHING, Unasked, evaluate
 
-MASKED = 1 - 2**31  # label of rows that a mask leaves out
+MASKED = Unasked(1 - 2**31)  # label of rows that a mask leaves out
 
 
 def described(name, params):
@@ -70,11 +70,9 @@ def cross_entropy_backward(g, x, labels, *others, **options):
 def _evaluate(x, labels, weight, *, axis, ignore_index, numbers, **with_grad):
     if ignore_index is None:
         ignore_index = IGNORE_INDEX if labels.ndim == x.ndim else NOTHING
-    x = floats(x, "logits")
-    try:
-        return evaluate(x, labels, axis, weight, None, ignore_index, numbers, "none", None, **with_grad)
-    except IndexError as error:
-        raise IndexError(str(error).replace(f" or ignore_index={MASKED}", "")) from None
+    elif ignore_index == MASKED:
+        ignore_index = MASKED  # itself: a message does not offer it
+    return evaluate(floats(x, "logits"), labels, axis, weight, None, ignore_index, numbers, "none", None, **with_grad)
 
 
 def _by_weight(weight=None):

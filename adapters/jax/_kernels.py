@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fastlogits import config
 from fastlogits.jax import _lowering
@@ -39,9 +40,23 @@ def _settings():
 # softmax
 
 
+def _dominating(probs, axis):
+    """Where one class has most of a row whose probabilities add up to 1, as far as they are rounded."""
+    return (probs > 0.75) & (abs(probs.sum(axis, keepdims=True) - 1) < 0.01)
+
+
+def _centred(g, probs, axis):
+    """g - sum g probs, the same for g - c: c is that of a class that dominates, beside which little is left, or 0."""
+    lead = lax.stop_gradient(jnp.where(_dominating(probs, axis) & jnp.isfinite(g), g, 0).sum(axis, keepdims=True))
+    relative = g - lead
+    # Adds 0; and the derivative to `probs` that the formula has where they need not sum to 1.
+    correction = lead * (probs - lax.stop_gradient(probs)).sum(axis, keepdims=True)
+    return relative - (relative * probs).sum(axis, keepdims=True) - correction
+
+
 @_in_wide
 def _softmax_backward(g, probs, axis, settings):
-    return probs * (g - (g * probs).sum(axis, keepdims=True))
+    return probs * _centred(g, probs, axis)
 
 
 SOFTMAX_JVP, SOFTMAX_VJP = linear_pair(
@@ -63,12 +78,20 @@ def softmax_backward(g, probs, axis):
 
 @_in_wide
 def _log_softmax_forward(tangent, log_probs, axis, settings):
-    return tangent - (jnp.exp(log_probs) * tangent).sum(axis, keepdims=True)
+    return _centred(tangent, jnp.exp(log_probs), axis)
 
 
 @_in_wide
 def _log_softmax_backward(g, log_probs, axis, settings):
-    return g - jnp.exp(log_probs) * g.sum(axis, keepdims=True)
+    """g - probs sum g; at a class that dominates, g (the others' probs) - probs (the others' g)"""
+    probs = jnp.exp(log_probs)
+    own = _dominating(probs, axis)
+    other_grads = jnp.where(own, 0, g).sum(axis, keepdims=True)
+    other_probs = jnp.where(own, 0, probs).sum(axis, keepdims=True)
+    # 1 - probs, in value and derivative
+    other_probs = lax.stop_gradient(other_probs) - (probs - lax.stop_gradient(probs))
+    plain = g - probs * g.sum(axis, keepdims=True)
+    return jnp.where(own, g * other_probs - probs * other_grads, plain)
 
 
 LOG_SOFTMAX_JVP, LOG_SOFTMAX_VJP = linear_pair(
@@ -91,12 +114,18 @@ def log_softmax_backward(g, log_probs, axis):
 # logsumexp
 
 
+def _slope(x, axis, settings):
+    """The derivative of the logsumexp: the probabilities, or 0 where there is nothing but -inf."""
+    nothing = jnp.isneginf(x).all(axis, keepdims=True)
+    return jnp.where(nothing, 0, SOFTMAX.bind(jnp.where(nothing, 0, x), axis=axis, settings=settings))
+
+
 def _logsumexp_forward(tangent, x, axis, settings):
-    return (SOFTMAX.bind(x, axis=axis, settings=settings) * tangent).sum(axis)
+    return (_slope(x, axis, settings) * tangent).sum(axis)
 
 
 def _logsumexp_backward(g, x, axis, settings):
-    return SOFTMAX.bind(x, axis=axis, settings=settings) * jnp.expand_dims(g, axis)
+    return _slope(x, axis, settings) * jnp.expand_dims(g, axis)
 
 
 def _lse_type(x, axis, settings):
@@ -131,18 +160,19 @@ def _losses(x, labels, *weight, axis, ignore_index, numbers, settings):
     if softcap:
         z = softcap * jnp.tanh(z / softcap)
     z = logit_scale * z
-    lse = LOGSUMEXP.bind(z, axis=axis, settings=settings)
-    nll = jnp.expand_dims(lse, axis) - z
+    pivot, below, log_s = _normalized(z, axis, settings)
+    nll = log_s - below
     w = _along(axis, x, *weight) if weight else jnp.ones((), dtype)
     if soft:
-        losses = _expected(w * ((1 - smoothing) * labels + smoothing / x.shape[axis]), nll, z, axis)
+        losses = _expected(w * ((1 - smoothing) * labels + smoothing / x.shape[axis]), nll, axis)
     else:
         label = jnp.expand_dims(jnp.where(valid, labels, 0), axis)
         losses = (1 - smoothing) * jnp.take_along_axis(w * nll, label, axis).squeeze(axis)
         if smoothing:
-            losses += _expected(w * smoothing / x.shape[axis], nll, z, axis)
+            losses += _expected(w * smoothing / x.shape[axis], nll, axis)
     if z_loss:
-        losses += z_loss * lse**2
+        lse = (pivot + log_s).squeeze(axis)
+        losses += z_loss * lse * lse
     return losses if soft else jnp.where(valid, losses, 0)
 
 
@@ -153,9 +183,22 @@ def _along(axis, x, weight):
     return weight.reshape(shape)
 
 
-def _expected(share, nll, z, axis):
+def _normalized(z, axis, settings):
+    """(m, z - m, log sum exp(z - m)), from which a class that dominates gets a gradient that does not cancel.
+
+    Such a class is m itself, with a difference of constant 0: its gradient is then minus the sum of the others'. m is
+    constant where none dominates.
+    """
+    peak = z.max(axis, keepdims=True, initial=-jnp.inf)
+    dominated = lax.stop_gradient(jnp.exp(z - peak)).sum(axis, keepdims=True) < 2
+    pivot = jnp.where(dominated, peak, lax.stop_gradient(peak))
+    below = jnp.where(dominated & (z == peak), 0, z - pivot)
+    return pivot, below, jnp.expand_dims(LOGSUMEXP.bind(below, axis=axis, settings=settings), axis)
+
+
+def _expected(share, nll, axis):
     """Sum over the classes of share * nll, where 0 * inf = 0."""
-    return (share * jnp.where((share == 0) & (z == -jnp.inf), 0, nll)).sum(axis)
+    return (share * jnp.where((share == 0) & (nll == jnp.inf), 0, nll)).sum(axis)
 
 
 def _loss_dtype(x, labels):
@@ -206,8 +249,8 @@ def cross_entropy(x, labels, axis, *weight, ignore_index=None, numbers=(0.0, 0.0
 def _selected(x, ids, axis, settings):
     z = x.astype(wide(x.dtype))
     many = ids if ids.ndim == x.ndim else jnp.expand_dims(ids, axis)
-    lse = jnp.expand_dims(LOGSUMEXP.bind(z, axis=axis, settings=settings), axis)
-    return (jnp.take_along_axis(z, many, axis) - lse).reshape(ids.shape).astype(x.dtype)
+    _, below, log_s = _normalized(z, axis, settings)
+    return (jnp.take_along_axis(below, many, axis) - log_s).reshape(ids.shape).astype(x.dtype)
 
 
 def _selected_forward(tangent, x, ids, log_probs, **params):

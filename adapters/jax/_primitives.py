@@ -84,7 +84,12 @@ def _primitive(name, result, lowering, derivative):
 
 
 def _alone(primitive, *operands, **params):
-    return _jitted(primitive, tuple(params.items()))(*operands)
+    run = _jitted(primitive, tuple(params.items()))
+    if not jax.config.jax_disable_jit:
+        return run(*operands)
+    # Without jit, `bind` would come back here, for ever: an operation is one call of the host, compiled or not at all.
+    with jax.disable_jit(False):
+        return run(*operands)
 
 
 @functools.cache

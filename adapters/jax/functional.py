@@ -90,12 +90,18 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, where=Non
     -------
     Array, or pair of Arrays
         Of the dtype of `a`.
+
+    Notes
+    -----
+    Where there is nothing but -inf, the gradient is 0; that of JAX's own function is NaN.
     """
     a = _jax_checks.floats("a", a)
-    if b is not None:
-        return jax.nn.logsumexp(a, axis, _jax_checks.floats("b", b), keepdims, return_sign, where)
     if where is not None:
-        a = jnp.where(_jax_checks.where(where, a.shape), a, -jnp.inf)
+        where = _jax_checks.where(where, a.shape)
+    if b is not None:
+        return _weighted_logsumexp(a, axis, _jax_checks.floats("b", b), keepdims, return_sign, where)
+    if where is not None:
+        a = jnp.where(where, a, -jnp.inf)
     rows, class_axis, _ = merged(a, axis)
     values = _kernels.logsumexp(rows, class_axis)
     if keepdims:
@@ -105,6 +111,19 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, where=Non
         return values
     sign = jnp.where(jnp.isnan(values), values, (values > -jnp.inf).astype(values.dtype))
     return values, jax.lax.stop_gradient(sign)
+
+
+def _weighted_logsumexp(a, axis, b, keepdims, return_sign, where):
+    """JAX's own, with the gradient 0 where there is nothing to sum."""
+    a, b = _jax_checks.broadcast(a=a, b=b)
+    there = ~jnp.isneginf(a) & (b != 0)
+    nothing = ~(there if where is None else there & where).any(axis, keepdims=True)
+    a, b = jnp.where(nothing, 0, a), jnp.where(nothing, 1, b)
+    where = None if where is None else where | nothing
+    values, sign = jax.nn.logsumexp(a, axis, b, keepdims, True, where)
+    nothing = nothing.reshape(values.shape)
+    values, sign = jnp.where(nothing, -jnp.inf, values), jnp.where(nothing, 0, sign)
+    return (values, sign) if return_sign else jnp.where(sign < 0, jnp.nan, values)
 
 
 def softmax_cross_entropy(logits, labels, axis=-1, where=None):

@@ -122,7 +122,8 @@ def _loss(logits, labels, axis, weight, sample_weight, ignore_index, numbers, re
     ignored = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
     numbers = _checks.loss_options(*numbers)
     _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    divisor = None if normalizer is None else _checks.normalizer(normalizer, reduction)
+    if normalizer is not None:
+        normalizer = _jax_checks.normalizer(normalizer, reduction)
     dtype = _kernels.widest(logits.dtype)
     weights = []
     if weight is not None:
@@ -141,7 +142,9 @@ def _loss(logits, labels, axis, weight, sample_weight, ignore_index, numbers, re
         total = losses.sum()
         if reduction == "sum":
             return total
-        return total / (_divisor() if divisor is None else divisor)
+        if normalizer is None:
+            return total / _divisor()
+        return jnp.where(normalizer == 0, 0, total / jnp.where(normalizer == 0, 1, normalizer))
 
     def _divisor():
         counted = jnp.ones(batch_shape, dtype) if sample_weight is None else sample_weight

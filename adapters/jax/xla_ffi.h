@@ -1,7 +1,7 @@
 /* The part of XLA's foreign function interface that `_handler.pyx` needs, so that nothing of jaxlib is needed to build.
 
-   Declared after jaxlib/include/xla/ffi/api/c_api.h (Apache License 2.0), version 0.3, of jaxlib 0.10.2; what stands
-   here is the same in 0.1, of jaxlib 0.5. Structs grow at their end only, and each carries its size. */
+   Declared after jaxlib/include/xla/ffi/api/c_api.h (Apache License 2.0, see NOTICE), version 0.3, of jaxlib 0.10.2;
+   what stands here is the same in 0.1, of jaxlib 0.5. Structs grow at their end only, and each carries its size. */
 
 #ifndef FASTLOGITS_XLA_FFI_H
 #define FASTLOGITS_XLA_FFI_H

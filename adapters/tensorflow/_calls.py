@@ -79,6 +79,11 @@ def must_be_plain(*tensors):
     return _portable.get() or is_saving() or is_for_xla(graph) or _has_tangents(tensors)
 
 
+def is_tracked(tensor):
+    """Whether a derivative along the eager `tensor` may be asked for."""
+    return is_recorded([tensor]) or _has_tangents([tensor])
+
+
 def _has_tangents(tensors):
     return len(pack_tangents([t for t in tensors if t is not None])[1]) > 0
 

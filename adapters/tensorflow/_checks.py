@@ -4,6 +4,8 @@ import operator
 
 import tensorflow as tf
 
+from fastlogits import _checks
+
 FLOATS = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
 INTEGERS = (
     tf.int64, tf.int32, tf.int16, tf.int8, tf.uint8, tf.uint16, tf.uint32, tf.uint64,
@@ -43,6 +45,14 @@ def boolean(name, value):
     if value.dtype != tf.bool:
         raise TypeError(f"{name}: expected bool, got {value.dtype.name}")
     return value
+
+
+def common_shape(**tensors):
+    """An error if the two shapes, as far as they are known, do not broadcast against each other."""
+    try:
+        tf.broadcast_static_shape(*(tensor.shape for tensor in tensors.values()))
+    except ValueError:
+        raise _checks.no_common_shape(**{name: tuple(tensor.shape) for name, tensor in tensors.items()}) from None
 
 
 def no_out(out):
@@ -109,6 +119,13 @@ def keras_arguments(from_logits, axis):
 def predictions(value, dtype):
     """Logits as Keras takes them: integers too."""
     value = dense("y_pred", value, NUMBERS)
+    operation = None if tf.executing_eagerly() else getattr(value, "op", None)
+    # By the first Keras itself recognises its softmax and sigmoid; by the second, TensorFlow's softmax in a graph.
+    if hasattr(value, "_keras_logits") or getattr(operation, "type", None) == "Softmax":
+        raise ValueError(
+            "y_pred: expected logits, got the result of a softmax or sigmoid: remove that activation from the end "
+            "of the model, or its probabilities would go through another softmax"
+        )
     return value if value.dtype.is_floating else tf.cast(value, dtype)
 
 

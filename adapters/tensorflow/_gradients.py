@@ -21,6 +21,7 @@ class Options(NamedTuple):
     numbers: tuple  # label_smoothing, z_loss, softcap (0.0: none), logit_scale; see `fastlogits._checks`
     reduction: str
     dtype: tf.DType  # of the loss
+    label_name: str = "labels"  # for errors
 
 
 def differentiable(forward, backward, formula, tensors, others=None):
@@ -183,6 +184,7 @@ class _Loss:
             _layout.floats(logits, "logits"), labels, options.axis, weight, sample_weight,
             IGNORE_INDEX if soft else options.ignore_index, options.numbers, options.reduction, normalizer,
             with_grad, grad_loss, _arrays.empty(logits.shape, logits.dtype) if with_grad else None,
+            label_name=options.label_name,
         )  # fmt: skip
         return as_dtype(loss, options.dtype), grad
 
@@ -287,33 +289,34 @@ def _backward(name, grad, result, axis):
 
 def logsumexp(logits, axis, keepdims=False):
     if _calls.must_be_plain(logits):
-        return tf.reduce_logsumexp(logits, axis, keepdims)
+        return _formula.logsumexp(logits, axis, keepdims)
     if not keepdims:
-        return squeeze(logsumexp(logits, axis, keepdims=True), axis)
+        return _formula.squeeze(logsumexp(logits, axis, keepdims=True), axis)
 
     def compute(x):
         return (np.asarray(fastlogits.logsumexp(x, axis, keepdims=True)),)
 
-    def compute_gradient(upstream, x):
+    def compute_gradient(upstream, lse, x):
         probs = fastlogits.softmax(x, axis, out=_arrays.empty(x.shape, x.dtype))
         probs *= upstream
+        nothing = lse == -math.inf
+        if nothing.any():
+            np.copyto(probs, 0, where=nothing)
         return (probs,)
 
     def forward(x):
         axes = range(x.shape.rank or 0) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        return run(compute, [x], [x.dtype], [changed(x.shape, dict.fromkeys(axes, 1))])
+        (lse,) = run(compute, [x], [x.dtype], [changed(x.shape, dict.fromkeys(axes, 1))])
+        return lse, lse
 
-    def backward(upstream, x):
-        return run(compute_gradient, [upstream, x], [x.dtype], [x.shape])[0]
+    def backward(upstream, lse, x):
+        return run(compute_gradient, [upstream, lse, x], [x.dtype], [x.shape])[0]
 
     def formula(upstream, x):
-        return softmax(x, axis) * upstream
+        nothing, zero = tf.reduce_all(x == -math.inf, axis, keepdims=True), tf.zeros((), x.dtype)
+        return tf.where(nothing, zero, softmax(tf.where(nothing, zero, x), axis) * upstream)
 
     return differentiable(forward, backward, formula, [logits])
-
-
-def squeeze(values, axis):
-    return tf.reshape(values, []) if axis is None else tf.squeeze(values, axis)
 
 
 def selective_log_softmax(logits, ids, axis):

@@ -51,7 +51,7 @@ class _CrossEntropy(keras.losses.Loss):
             return self._loss(labels, logits, weights, "sum")
 
     def _loss(self, labels, logits, weights, reduction):
-        options = Options(self.axis, self._ignore_index, self._numbers, reduction, tf.as_dtype(self.dtype))
+        options = Options(self.axis, self._ignore_index, self._numbers, reduction, tf.as_dtype(self.dtype), "y_true")
         return _gradients.cross_entropy([logits, labels, None, weights, None], options)
 
     def _valid(self, labels):

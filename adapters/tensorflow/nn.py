@@ -101,7 +101,7 @@ def log_softmax(logits, axis=None, name=None):
 
 @do_not_convert
 def reduce_logsumexp(input_tensor, axis=None, keepdims=False, name=None):
-    """As `tf.reduce_logsumexp`."""
+    """As `tf.reduce_logsumexp`. Where there is nothing but -inf, the gradient is 0, not NaN."""
     input_tensor = _checks.dense("input_tensor", input_tensor)
     if axis is not None:
         axis = tuple(map(operator.index, axis)) if hasattr(axis, "__len__") else operator.index(axis)

@@ -69,14 +69,19 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
 def _weighted_logsumexp(a, b, axis, keepdims):
     dtype = tf.as_dtype(np.result_type(a.dtype.as_numpy_dtype, b.dtype.as_numpy_dtype))
     wide = dtype if dtype.size > 2 else tf.float32
+    _tensor_checks.common_shape(a=a, b=b)
     shape = tf.broadcast_dynamic_shape(tf.shape(a), tf.shape(b))
     a, b = (tf.broadcast_to(tf.cast(x, wide), shape) for x in (a, b))
-    a = _filled(a, b != 0, -math.inf)
+    there = (a > -math.inf) | tf.math.is_nan(a)
+    something = tf.reduce_any(there & (b != 0), axis, keepdims=True)
+    a = _filled(_filled(a, b != 0, -math.inf), something, 0)
+    b = _filled(b, something, 1)
     m = tf.stop_gradient(tf.reduce_max(a, axis, keepdims=True))
     m = _filled(m, tf.math.is_finite(m), 0)
     total = tf.reduce_sum(b * tf.exp(a - m), axis, keepdims=True)
-    results = tf.cast(tf.math.log(tf.abs(total)) + m, dtype), tf.cast(tf.sign(total), dtype)
-    return results if keepdims else tuple(_gradients.squeeze(result, axis) for result in results)
+    values, sign = tf.math.log(tf.abs(total)) + m, tf.sign(total)
+    results = [tf.cast(_filled(x, something, n), dtype) for x, n in ((values, -math.inf), (sign, 0))]
+    return results if keepdims else [_formula.squeeze(result, axis) for result in results]
 
 
 @do_not_convert
@@ -173,7 +178,7 @@ def by_memory(function, *args, **kwargs):
         raise _tensor_checks.in_graph(function.__name__)
     names = function.__code__.co_varnames
     for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-        if isinstance(value, tf.Tensor) and _calls.is_recorded([value]):
+        if tf.is_tensor(value) and _calls.is_tracked(tf.convert_to_tensor(value)):
             raise _tensor_checks.no_gradient(function.__name__, name)
     return _numpy(function, *args, **kwargs)
 
@@ -188,7 +193,7 @@ def _numpy(function, *args, **kwargs):
 
 
 def _memory(value):
-    if not isinstance(value, tf.Tensor):
+    if not tf.is_tensor(value):
         return value
     return array(_tensor_checks.dense("tensor", value, _tensor_checks.NUMBERS))
 

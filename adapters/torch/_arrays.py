@@ -37,6 +37,12 @@ def tensor(array, dtype):
     return torch.from_numpy(array if type(array) is np.ndarray else np.asarray(array))
 
 
+def numbers(values):
+    """As `tensor`, in the dtype of the array, NumPy scalar or number."""
+    values = np.asarray(values)
+    return tensor(values, torch.bfloat16 if values.dtype.kind == "V" else None)
+
+
 def empty_like(tensor):
     """An ndarray to write a gradient of the contiguous `tensor` to; None where any new one does as well."""
     if tensor.numel() * tensor.element_size() < _memory.KEPT_FROM or not tensor.is_contiguous():

@@ -9,6 +9,7 @@ from torch.autograd import Function
 import fastlogits
 from fastlogits._layout import floats
 from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
+from fastlogits.selective import log_probs_at
 from fastlogits.torch import _arrays, _checks, _formula
 from fastlogits.torch._arrays import array, tensor
 
@@ -22,6 +23,7 @@ class Options(NamedTuple):
     reduction: str
     normalizer: float | None
     dtype: torch.dtype  # of the loss
+    label_name: str = "labels"  # for errors
 
 
 def loss(logits, target, weight, sample_weight, options):
@@ -38,13 +40,13 @@ def loss_and_gradient(logits, target, weight, sample_weight, options, grad_loss=
 
 
 def _evaluate(logits, target, weight, sample_weight, options, *with_grad):
-    axis, ignore_index, numbers, reduction, normalizer, dtype = options
+    axis, ignore_index, numbers, reduction, normalizer, dtype, label_name = options
     value, grad = evaluate(
         floats(array(logits), "input"), array(target), axis,
         None if weight is None else array(weight if weight.dtype.itemsize > 2 else weight.float()),
         None if sample_weight is None else array(sample_weight.double()),
         IGNORE_INDEX if target.is_floating_point() else ignore_index,
-        numbers, reduction, normalizer, *with_grad,
+        numbers, reduction, normalizer, *with_grad, label_name=label_name,
     )  # fmt: skip
     if type(value) is not float:
         return torch.from_numpy(value).to(dtype), grad
@@ -190,31 +192,32 @@ def _divided(grad, temperature):
 class LogSumExp(Function):
     @staticmethod
     def forward(ctx, logits, dim, keepdim):
+        lse = logsumexp_(logits, dim, keepdim)
         ctx.dim, ctx.keepdim = dim, keepdim
-        ctx.save_for_backward(logits)
-        return logsumexp_(logits, dim, keepdim)
+        ctx.save_for_backward(logits, lse)
+        return lse
 
     @staticmethod
     def backward(ctx, grad):
-        (logits,) = ctx.saved_tensors
-        return logsumexp_gradient(grad, logits, ctx.dim, ctx.keepdim), None, None
+        logits, lse = ctx.saved_tensors
+        return logsumexp_gradient(grad, logits, lse, ctx.dim, ctx.keepdim), None, None
 
 
 class SelectiveLogSoftmax(Function):
     @staticmethod
-    def forward(ctx, logits, ids, dim):
+    def forward(ctx, logits, ids, dim, ids_name):
         ctx.dim = dim
         ctx.save_for_backward(logits, ids)
-        return selective_log_softmax_(logits, ids, dim)
+        return selective_log_softmax_(logits, ids, dim, ids_name)
 
     @staticmethod
     def backward(ctx, grad):
         logits, ids = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return selective_log_softmax_formula(grad, logits, ids, ctx.dim, softmax(logits, ctx.dim)), None, None
-        arrays = array(grad), array(logits), array(ids)
-        result = fastlogits.selective_log_softmax_backward(*arrays, ctx.dim, out=_arrays.empty_like(logits))
-        return tensor(result, logits.dtype), None, None
+            grad = selective_log_softmax_formula(grad, logits, ids, ctx.dim, softmax(logits, ctx.dim))
+        else:
+            grad = selective_log_softmax_gradient(grad, logits, ids, ctx.dim)
+        return grad, None, None, None
 
 
 def softmax_(logits, dim, temperature=1.0, out=None):
@@ -233,8 +236,14 @@ def logsumexp_(logits, dim, keepdim):
     return tensor(fastlogits.logsumexp(array(logits), dim, keepdims=keepdim), logits.dtype)
 
 
-def selective_log_softmax_(logits, ids, dim):
-    return tensor(fastlogits.selective_log_softmax(array(logits), array(ids), dim), logits.dtype)
+def selective_log_softmax_(logits, ids, dim, ids_name):
+    return tensor(log_probs_at(array(logits), array(ids), dim, ids_name), logits.dtype)
+
+
+def selective_log_softmax_gradient(grad, logits, ids, dim, out=None):
+    out = _arrays.empty_like(logits) if out is None else out
+    result = fastlogits.selective_log_softmax_backward(array(grad), array(logits), array(ids), dim, out=out)
+    return tensor(result, logits.dtype)
 
 
 def softmax_gradient(grad, probs, dim):
@@ -249,25 +258,49 @@ def log_softmax_gradient(grad, log_probs, dim):
     return tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
 
 
-def logsumexp_gradient(grad, logits, dim, keepdim):
-    probs = softmax(logits, dim)
+def logsumexp_gradient(grad, logits, lse, dim, keepdim):
     if not keepdim:
-        grad = kept(grad, dim, logits.dim())
+        grad, lse = (kept(t, dim, logits.dim()) for t in (grad, lse))
+    nothing = lse == -torch.inf
+    if nothing.any():
+        logits, grad = torch.where(nothing, 0, logits), torch.where(nothing, 0, grad)
+    probs = softmax(logits, dim)
     return probs * grad if torch.is_grad_enabled() else probs.mul_(grad)
 
 
 def softmax_formula(grad, probs, dim):
-    return probs * (grad - (grad * probs).sum(dim, keepdim=True))
+    """probs (g - sum g probs), the same for g - c: c is the gradient of a class that dominates, or 0."""
+    lead = torch.where(_dominating(probs, dim) & grad.isfinite(), grad, 0).sum(dim, keepdim=True).detach()
+    relative = grad - lead
+    # Adds 0; and the derivative to `probs` that the formula has where they need not sum to 1.
+    correction = lead * (probs - probs.detach()).sum(dim, keepdim=True)
+    return probs * (relative - (relative * probs).sum(dim, keepdim=True) - correction)
 
 
 def log_softmax_formula(grad, log_probs, dim):
-    return grad - log_probs.exp() * grad.sum(dim, keepdim=True)
+    return _scattered(grad, log_probs.exp(), dim)
 
 
 def selective_log_softmax_formula(grad, logits, ids, dim, probs):
     if ids.dim() < logits.dim():
         grad, ids = grad.unsqueeze(dim), ids.unsqueeze(dim)
-    return torch.zeros_like(logits).scatter_add(dim, ids.long(), grad) - probs * grad.sum(dim, keepdim=True)
+    return _scattered(torch.zeros_like(logits).scatter_add(dim, ids.long(), grad), probs, dim)
+
+
+def _scattered(grad, probs, dim):
+    """g - probs sum g; at a class that dominates, g (the others' probs) - probs (the others' g)."""
+    own = _dominating(probs, dim)
+    other_grads = torch.where(own, 0, grad).sum(dim, keepdim=True)
+    other_probs = torch.where(own, 0, probs).sum(dim, keepdim=True)
+    # 1 - probs, in value and derivative
+    other_probs = other_probs.detach() - (probs - probs.detach())
+    plain = grad - probs * grad.sum(dim, keepdim=True)
+    return torch.where(own, grad * other_probs - probs * other_grads, plain)
+
+
+def _dominating(probs, dim):
+    """Where one class has most of a row whose probabilities add up to 1, as far as they are rounded."""
+    return (probs > 0.75) & ((probs.sum(dim, keepdim=True) - 1).abs() < 0.01)
 
 
 def kept(reduced, dim, ndim):
@@ -295,7 +328,7 @@ def logsumexp(logits, dim, keepdim=False):
     return logsumexp_(logits, dim, keepdim)
 
 
-def selective_log_softmax(logits, ids, dim):
+def selective_log_softmax(logits, ids, dim, ids_name):
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(SelectiveLogSoftmax, logits, ids, dim)
-    return selective_log_softmax_(logits, ids, dim)
+        return apply(SelectiveLogSoftmax, logits, ids, dim, ids_name)
+    return selective_log_softmax_(logits, ids, dim, ids_name)

@@ -1,32 +1,63 @@
 """What the adapter serves, and the errors for what it does not."""
 
 import torch
+from torch._subclasses import FakeTensor
+
+from fastlogits import _checks as number_checks
 
 FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
-LABELS = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}) | FLOATS
+INTEGERS = frozenset({
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8,
+})  # fmt: skip
+LABELS = INTEGERS | FLOATS
+PLAIN = (torch.Tensor, torch.nn.Parameter, type(None))
+
+
+def is_wrapper(tensor):
+    """Whether the values of `tensor` are elsewhere: on other machines (DTensor), under a mask, ..."""
+    kind = type(tensor)
+    return (
+        kind not in PLAIN
+        and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+        and not isinstance(tensor, FakeTensor)
+    )
 
 
 def is_plain(tensor):
     """Whether the values of `tensor` are what lies in its memory."""
-    if not tensor.is_cpu or tensor.layout is not torch.strided:
+    if not tensor.is_cpu or tensor.layout is not torch.strided or tensor.is_nested:
         return False
-    return torch.compiler.is_compiling() or not tensor.is_neg()
+    return torch.compiler.is_compiling() or not (is_wrapper(tensor) or tensor.is_neg())
 
 
 def tensor(name, value, dtypes=FLOATS):
     if value.dtype not in dtypes:
-        expected = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        raise TypeError(f"{name}: expected {expected}, got {value.dtype}")
-    if value.is_neg():
+        raise wrong_dtype(name, value, dtypes)
+    dense(name, value)
+
+
+def wrong_dtype(name, value, dtypes):
+    expected = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    return TypeError(f"{name}: expected {expected}, got {value.dtype}")
+
+
+def dense(name, value):
+    if is_plain(value):
+        return
+    if is_wrapper(value):
+        kind = f"a {type(value).__name__}"
+    elif value.is_nested:
+        kind = "a nested one"
+    elif value.is_neg():
         raise TypeError(f"{name}: its memory holds the negated values; pass {name}.resolve_neg()")
-    if not is_plain(value):
-        raise TypeError(f"{name}: expected a dense CPU tensor, got {value.layout} on device {value.device}")
+    else:
+        kind = f"{value.layout} on device {value.device}"
+    raise TypeError(f"{name}: expected a dense CPU tensor, got {kind}")
 
 
-def in_words_of_torch(error):
-    """An error of the uniform API, with the argument by its name here."""
-    words = str(error).replace("labels", "target").replace("logits", "input").replace("ids:", "index:")
-    return type(error)(words)
+def real(name, value):
+    if value.is_complex():
+        raise wrong_dtype(name, value, FLOATS)
 
 
 def no_tensors(**values):
@@ -34,7 +65,16 @@ def no_tensors(**values):
     return TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
 
 
-def loss_tensors(logits, target, weight, sample_weight):
+def broadcast(**tensors):
+    """The two tensors, broadcast against each other."""
+    try:
+        return torch.broadcast_tensors(*tensors.values())
+    except RuntimeError:
+        raise number_checks.no_common_shape(**{name: tuple(t.shape) for name, t in tensors.items()}) from None
+
+
+def loss_tensors(names, logits, target, weight, sample_weight):
+    """`names` are those of the logits and the target for the caller."""
     if not (
         logits.dtype in FLOATS
         and target.dtype in LABELS
@@ -42,11 +82,15 @@ def loss_tensors(logits, target, weight, sample_weight):
         and target.is_cpu
         and logits.layout is torch.strided
         and target.layout is torch.strided
+        and type(logits) in PLAIN
+        and type(target) in PLAIN
+        and not logits.is_nested
+        and not target.is_nested
         and not logits.is_neg()
         and not target.is_neg()
     ):
-        tensor("logits", logits)
-        tensor("labels", target, LABELS)
+        tensor(names[0], logits)
+        tensor(names[1], target, LABELS)
     if weight is not None:
         tensor("weight", weight)
     if sample_weight is not None:
@@ -89,6 +133,17 @@ def not_differentiable(name):
 
 def no_gradient(function, name):
     return RuntimeError(f"{name}: fastlogits.{function} has no gradient; pass {name}.detach()")
+
+
+def random_under_vmap(function):
+    return RuntimeError(
+        f"seed: expected a number, since vmap was told that nothing is random; "
+        f'or call vmap(..., randomness="different") around fastlogits.{function}'
+    )
+
+
+def not_under_transforms(function):
+    return RuntimeError(f"fastlogits.{function} has one result for all its data: call it outside of torch.vmap")
 
 
 def inplace(logits):

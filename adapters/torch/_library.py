@@ -23,9 +23,9 @@ def _options(axis, ignore_index, numbers, *others):
 def cross_entropy(
     logits: Tensor, target: Tensor, weight: Tensor | None, sample_weight: Tensor | None,
     axis: int, ignore_index: int, numbers: list[float], reduction: str, normalizer: float | None,
-    dtype: torch.dtype,
+    dtype: torch.dtype, label_name: str = "labels",
 ) -> Tensor:
-    options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype)
+    options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype, label_name)
     return _autograd.loss(logits, target, weight, sample_weight, options).contiguous()
 
 
@@ -43,9 +43,9 @@ def _(logits, target, weight, sample_weight, *options):
 def cross_entropy_backward(
     grad_loss: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None, sample_weight: Tensor | None,
     axis: int, ignore_index: int, numbers: list[float], reduction: str, normalizer: float | None,
-    dtype: torch.dtype,
+    dtype: torch.dtype, label_name: str = "labels",
 ) -> Tensor:
-    options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype)
+    options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype, label_name)
     grad = torch.empty_like(logits)
     _autograd.gradient(
         grad_loss, logits, target, weight, sample_weight, options, out=_autograd.array(grad)
@@ -71,7 +71,7 @@ def _cross_entropy_gradients(ctx, grad_loss):
     if any(needed[1:]) or not by_kernel:
         needed = needed[0] and not by_kernel, *needed[1:]
         grads = _autograd.formula_gradients(
-            needed, grad_loss, *tensors, Options(*ctx.options), logsumexp=torch.logsumexp
+            needed, grad_loss, *tensors, Options(*ctx.options), logsumexp=None
         )
     if by_kernel:
         grads[0] = cross_entropy_backward(grad_loss, *tensors, *ctx.options)
@@ -94,6 +94,28 @@ def log_softmax(logits: Tensor, dim: int) -> Tensor:
 @custom_op("fastlogits::logsumexp", mutates_args=())
 def logsumexp(logits: Tensor, dim: list[int], keepdim: bool) -> Tensor:
     return _autograd.logsumexp_(logits, tuple(dim), keepdim).contiguous()
+
+
+@custom_op("fastlogits::selective_log_softmax", mutates_args=())
+def selective_log_softmax(logits: Tensor, ids: Tensor, dim: int, ids_name: str) -> Tensor:
+    return _autograd.selective_log_softmax_(logits, ids, dim, ids_name).contiguous()
+
+
+@selective_log_softmax.register_fake
+def _(logits, ids, dim, ids_name):
+    return logits.new_empty(ids.shape)
+
+
+@custom_op("fastlogits::selective_log_softmax_backward", mutates_args=())
+def selective_log_softmax_backward(grad: Tensor, logits: Tensor, ids: Tensor, dim: int) -> Tensor:
+    result = torch.empty_like(logits)
+    _autograd.selective_log_softmax_gradient(grad, logits, ids, dim, out=_autograd.array(result))
+    return result
+
+
+@selective_log_softmax_backward.register_fake
+def _(grad, logits, ids, dim):
+    return torch.empty_like(logits)
 
 
 @softmax.register_fake
@@ -119,6 +141,11 @@ def _keep_input(ctx, inputs, output):
     ctx.save_for_backward(logits)
 
 
+def _keep_selection(ctx, inputs, output):
+    logits, ids, ctx.dim, _ = inputs
+    ctx.save_for_backward(logits, ids)
+
+
 def _softmax_gradient(ctx, grad):
     (probs,) = ctx.saved_tensors
     return _autograd.softmax_formula(grad, probs, ctx.dim), None
@@ -134,9 +161,21 @@ def _logsumexp_gradient(ctx, grad):
     if not ctx.keepdim:
         grad = _autograd.kept(grad, ctx.dim, logits.dim())
     lse = logsumexp(logits, ctx.dim, True)
+    lse = torch.where(lse == -torch.inf, 0, lse)  # the gradient is 0 where there is nothing but -inf
     return (logits - lse).exp() * grad, None, None
+
+
+def _selective_log_softmax_gradient(ctx, grad):
+    logits, ids = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        probs = softmax(logits, ctx.dim)
+        result = _autograd.selective_log_softmax_formula(grad, logits, ids, ctx.dim, probs)
+    else:
+        result = selective_log_softmax_backward(grad, logits, ids, ctx.dim)
+    return result, None, None, None
 
 
 softmax.register_autograd(_softmax_gradient, setup_context=_keep_output)
 log_softmax.register_autograd(_log_softmax_gradient, setup_context=_keep_output)
 logsumexp.register_autograd(_logsumexp_gradient, setup_context=_keep_input)
+selective_log_softmax.register_autograd(_selective_log_softmax_gradient, setup_context=_keep_selection)

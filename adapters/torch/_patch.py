@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 
 import torch
+from torch.overrides import handle_torch_function, has_torch_function
 
 from fastlogits.torch import _checks, functional
 
@@ -15,8 +16,8 @@ _lock = threading.Lock()
 class patch:
     """Replace `cross_entropy`, `softmax` and `log_softmax` in `torch.nn.functional`.
 
-    Whatever fastlogits does not serve (other devices and layouts, integer logits, wrong shapes, ...) goes to
-    the function that was there before. What holds its own reference to a function is not affected.
+    Whatever fastlogits does not serve (other devices and layouts, subclasses of Tensor, integer logits, wrong
+    shapes, ...) goes to the function that was there before. What holds its own reference to a function is not affected.
 
     Attributes
     ----------
@@ -89,6 +90,9 @@ class patch:
             served = serves(*args, **kwargs)
             if not torch.compiler.is_compiling():
                 (self.served if served else self.passed_on)[name] += 1
+                if not served and has_torch_function(values := (*args, *kwargs.values())):
+                    # The original would ask them about `replacement`, which they do not know.
+                    return handle_torch_function(original, values, *args, **kwargs)
             return (ours if served else original)(*args, **kwargs)
 
         return replacement
@@ -112,4 +116,6 @@ def _serves_softmax(input=None, dim=None, _stacklevel=3, dtype=None):
 
 
 def _is_served(tensor, dtypes=_checks.FLOATS):
-    return isinstance(tensor, torch.Tensor) and tensor.dtype in dtypes and _checks.is_plain(tensor)
+    # What a subclass makes of the function is up to the subclass, which torch asks.
+    plain = tensor is not None and type(tensor) in _checks.PLAIN
+    return plain and tensor.dtype in dtypes and _checks.is_plain(tensor)

@@ -8,13 +8,14 @@ from torch.jit import is_tracing
 from torch.nn import _reduction
 from torch.nn.functional import _get_softmax_dim
 
-from fastlogits._checks import INT64_MAX, loss_options
+from fastlogits import _checks as _number_checks
+from fastlogits._checks import loss_options
 from fastlogits.torch import _autograd, _checks, _formula, _library
 from fastlogits.torch._autograd import Options
 
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_is_active = torch._C._are_functorch_transforms_active
-PLAIN = (Tensor, torch.nn.Parameter, type(None))
+NAMES = ("input", "target")
 
 
 def cross_entropy(
@@ -53,7 +54,8 @@ def cross_entropy(
     logit_scale : float, default 1.0
         Multiplies the logits after the soft cap.
     normalizer : float or Tensor, optional
-        Above 0. What "mean" divides by instead; the labels of all micro-batches, for example.
+        What "mean" divides by instead; the labels of all micro-batches, for example. 0, in a step in which no
+        label counts, makes the loss and its gradient 0.
     inplace : bool, default False
         Let the gradient overwrite `input`, which spares its memory. Autograd is told: an operator that needs
         `input` for its own backward pass raises an error. Without effect where operators are traced.
@@ -79,70 +81,68 @@ def cross_entropy(
     if not isinstance(input, Tensor) or not isinstance(target, Tensor):
         raise _checks.no_tensors(input=input, target=target)
     axis = 1 if input.dim() > 1 else 0
-    try:
-        return along(
-            axis, input, target, weight, sample_weight, ignore_index, label_smoothing,
-            z_loss, softcap, logit_scale, reduction, normalizer, inplace,
-        )  # fmt: skip
-    except (IndexError, TypeError, ValueError) as error:
-        raise _checks.in_words_of_torch(error) from None
+    return along(
+        axis, input, target, weight, sample_weight, ignore_index, label_smoothing,
+        z_loss, softcap, logit_scale, reduction, normalizer, inplace, names=NAMES,
+    )  # fmt: skip
 
 
 def along(
     axis, logits, target, weight, sample_weight, ignore_index, label_smoothing,
     z_loss, softcap, logit_scale, reduction, normalizer, inplace=False, loss_dtype=None,
+    names=("logits", "labels"),
 ):  # fmt: skip
-    """`cross_entropy` with the classes along `axis`, and the loss in `loss_dtype`."""
+    """`cross_entropy` with the classes along `axis`, the loss in `loss_dtype`, and the tensors called by `names`."""
     if target.dtype.is_floating_point:
         if ignore_index >= 0:
-            raise ValueError("ignore_index: applies to class indices, but labels are a distribution")
+            raise ValueError(f"ignore_index: applies to class indices, but {names[1]} holds a distribution")
         if target.dtype != logits.dtype:
             dtype = torch.promote_types(logits.dtype, target.dtype)
             logits, target = logits.to(dtype), target.to(dtype)
     elif weight is not None and weight.requires_grad:
         raise _checks.not_differentiable("weight")
-    divisor = None
-    if isinstance(normalizer, Tensor):
-        if not is_compiling():
-            normalizer = normalizer.item()
-        elif reduction != "mean":
-            raise _checks.normalizer(reduction)
-        else:
-            # To compile, its value need not be known.
-            divisor, normalizer, reduction = normalizer, None, "sum"
     if loss_dtype is None:
         loss_dtype = logits.dtype
         if loss_dtype.itemsize == 2 and torch.is_autocast_enabled("cpu"):
             loss_dtype = torch.float32
 
     run = path(logits, target, weight, sample_weight)
+    divisor, dtype = None, loss_dtype
+    if isinstance(normalizer, Tensor) and run is not _autograd:
+        # Its value may not be known here.
+        if reduction != "mean":
+            raise _checks.normalizer(reduction)
+        divisor, normalizer, reduction = normalizer, None, "sum"
+        dtype = torch.promote_types(loss_dtype, torch.float32)
+    elif normalizer is not None and run is not _library:
+        normalizer = _number_checks.normalizer(normalizer, reduction)
     if run is _library:
         # Symbols, perhaps; the operator checks their values.
         numbers = label_smoothing, z_loss, _checks.symbolic_softcap(softcap), logit_scale
     else:
         numbers = loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    options = Options(axis, ignore_index, numbers, reduction, normalizer, loss_dtype)
+    options = Options(axis, ignore_index, numbers, reduction, normalizer, dtype, names[1])
     if run is _autograd:
-        _checks.loss_tensors(logits, target, weight, sample_weight)
+        _checks.loss_tensors(names, logits, target, weight, sample_weight)
         return _autograd.cross_entropy(logits, target, weight, sample_weight, options, inplace)
     if run is _library:
         loss = _library.cross_entropy(logits, target, weight, sample_weight, *options)
-        return loss if divisor is None else loss / divisor
-    return _formula.cross_entropy(logits, target, weight, sample_weight, options)
+    else:
+        loss = _formula.cross_entropy(logits, target, weight, sample_weight, options)
+    return loss if divisor is None else _formula.over(loss, divisor).to(loss_dtype)
 
 
 def path(*tensors):
     """The module that serves these tensors here and now; see the first lines of each."""
-    if is_compiling():
-        return _library
+    # Transforms come first: they are traced with what they transform, and operators have no rules for them.
     if _functorch_is_active() or forward_ad._current_level >= 0:
         return _formula
-    if _dispatch_modes() or is_tracing():
+    if is_compiling() or _dispatch_modes() or is_tracing():
         return _library
     for tensor in tensors:
-        if type(tensor) not in PLAIN:
+        if type(tensor) not in _checks.PLAIN and not _checks.is_wrapper(tensor):
             return _library
-    return _autograd
+    return _autograd  # which refuses what it cannot serve
 
 
 def softmax(
@@ -174,16 +174,21 @@ def _normalized(name, input, dim, stacklevel, dtype):
 
 
 def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:
-    """As `torch.logsumexp`; of real numbers."""
+    """As `torch.logsumexp`; of real numbers. Where there is nothing but -inf, the gradient is 0, not NaN."""
+    _checks.real("input", input)
     if not input.is_floating_point():
         input = input.to(torch.get_default_dtype())
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    return along_dims((dim,) if isinstance(dim, int) else tuple(dim), input, keepdim)
+
+
+def along_dims(dims, input, keepdim, name="input"):
+    """`logsumexp` of a floating-point tensor called `name`."""
     run = path(input)
     if run is _autograd:
-        _checks.tensor("input", input)
-        dims = _checks.dims(dims, input)
+        _checks.tensor(name, input)
+    dims = _checks.dims(dims, input)
     if run is _formula or not input.dim():
-        return torch.logsumexp(input, dims, keepdim)
+        return _formula.logsumexp(input, dims, keepdim)
     return run.logsumexp(input, dims, keepdim)
 
 
@@ -217,20 +222,18 @@ def selective_log_softmax(input: Tensor, index: Tensor, dim: int = -1) -> Tensor
     >>> fastlogits.torch.selective_log_softmax(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor([-1.3863, -1.3863])
     """
-    run = path(input, index)
+    return selected(dim, input, index, ("input", "index"))
+
+
+def selected(dim, logits, ids, names=("logits", "ids")):
+    """`selective_log_softmax` of tensors called by `names`."""
+    run = path(logits, ids)
+    if run is _formula:
+        return _formula.selective_log_softmax(logits, ids, dim)
     if run is _autograd:
-        _checks.tensor("input", input)
-        _checks.tensor("index", index, _checks.LABELS)
-        try:
-            return _autograd.selective_log_softmax(input, index, _checks.dim(dim, input))
-        except (IndexError, TypeError, ValueError) as error:
-            raise _checks.in_words_of_torch(error) from None
-    one = index.dim() < input.dim()
-    if one and run is _library:
-        return -along(dim, input, index, None, None, -INT64_MAX, 0.0, 0.0, None, 1.0, "none", None)
-    index = index.long().unsqueeze(dim) if one else index.long()
-    log_probs = (torch if run is _formula else run).log_softmax(input, dim).gather(dim, index)
-    return log_probs.squeeze(dim) if one else log_probs
+        _checks.tensor(names[0], logits)
+        _checks.tensor(names[1], ids, _checks.INTEGERS)
+    return run.selective_log_softmax(logits, ids, _checks.dim(dim, logits), names[1])
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):

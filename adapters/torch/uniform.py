@@ -4,6 +4,9 @@ What each one does is documented in `fastlogits`. Calls that need no gradient go
 the tensors' memory.
 """
 
+import functools
+import inspect
+
 import torch
 from torch import Tensor
 
@@ -11,9 +14,9 @@ import fastlogits
 from fastlogits import CrossEntropy, _checks
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
-from fastlogits.torch import _autograd, _library, functional
+from fastlogits.torch import _autograd, _library, _transforms, functional
 from fastlogits.torch import _checks as _torch_checks
-from fastlogits.torch._arrays import array, tensor
+from fastlogits.torch._arrays import array, numbers
 from fastlogits.torch._autograd import Options
 
 
@@ -37,6 +40,7 @@ def _normalized(name, logits, axis, temperature, where, excluded, out):
         where = torch.as_tensor(where).expand_as(logits)
         logits = logits.masked_fill(~where, -torch.inf)
     if eager:
+        _torch_checks.tensor("logits", logits)
         result = getattr(_autograd, name)(logits, axes, scale)
     else:
         z = logits / scale
@@ -59,10 +63,10 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
         else:
             b = b * where
     if b is None:
-        values = functional.logsumexp(a, _axes(axis, a), keepdims)
+        values = functional.along_dims(_axes(axis, a), a, keepdims, "a")
         sign = torch.where(values.isnan(), values, values > -torch.inf).detach()
     else:
-        values, sign = _weighted_logsumexp(*torch.broadcast_tensors(a, b), axis, keepdims)
+        values, sign = _weighted_logsumexp(*_torch_checks.broadcast(a=a, b=b), axis, keepdims)
         if not return_sign:
             values = torch.where(sign < 0, torch.nan, values)
     return (values, sign) if return_sign else values
@@ -70,16 +74,18 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
 
 def _weighted_logsumexp(a, b, axis, keepdims):
     axes = _axes(axis, a)
-    a = torch.where(b == 0, -torch.inf, a)
+    nothing = ((b == 0) | (a == -torch.inf)).all(axes, keepdim=True)
+    a = torch.where((b == 0) & ~nothing, -torch.inf, torch.where(nothing, 0, a))
     m = a.detach().amax(axes, keepdim=True)
     m = torch.where(m.isfinite(), m, 0)
-    total = (b * (a - m).exp()).sum(axes, keepdim=True)
-    values, sign = total.abs().log() + m, total.detach().sign()
+    total = torch.where(nothing, 1, (b * (a - m).exp()).sum(axes, keepdim=True))
+    values = torch.where(nothing, -torch.inf, total.abs().log() + m)
+    sign = torch.where(nothing, 0, total.detach().sign())
     return (values, sign) if keepdims else (values.squeeze(axes), sign.squeeze(axes))
 
 
 def argmax(logits, axis=-1):
-    return _numpy(fastlogits.argmax, logits, axis)
+    return _untracked(inspect.unwrap(fastlogits.argmax), logits, axis)
 
 
 def softmax_backward(grad_probs, probs, axis=-1, *, out=None):
@@ -101,7 +107,7 @@ def selective_log_softmax(logits, ids, axis=-1):
     axis = _axes(_checks.one_axis(axis), logits)[0]
     if functional.path(logits) is _autograd and not _tracked(logits):
         return _numpy(fastlogits.selective_log_softmax, logits, ids, axis)
-    return functional.selective_log_softmax(logits, torch.as_tensor(ids), axis)
+    return functional.selected(axis, logits, torch.as_tensor(ids))
 
 
 def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
@@ -136,7 +142,7 @@ def cross_entropy_with_grad(
         loss = _library.cross_entropy(*tensors, *options)
         grad_loss = torch.ones_like(loss) if grad_loss is None else torch.as_tensor(grad_loss)
         return CrossEntropy(loss, _library.cross_entropy_backward(grad_loss, *tensors, *options))
-    _torch_checks.loss_tensors(*tensors)
+    _torch_checks.loss_tensors(("logits", "labels"), *tensors)
     if isinstance(grad_loss, Tensor):
         grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
     memory = None if out is None else array(out)
@@ -153,9 +159,8 @@ def _loss_tensors(logits, labels, weight, sample_weight, ignore_index):
 
 
 def _floats(name, values):
-    if values.is_floating_point() or values.is_complex():
-        return values
-    return values.double()
+    _torch_checks.real(name, values)
+    return values if values.is_floating_point() else values.double()
 
 
 def _axes(axis, tensor):
@@ -178,29 +183,38 @@ def _written(out):
 
 def by_memory(function, *args, **kwargs):
     """`function` of fastlogits, which has no gradient here, on the memory of the tensors among its arguments."""
-    names = function.__code__.co_varnames
-    for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+    for name, value in _named(function, args, kwargs).items():
         if isinstance(value, Tensor) and _tracked(value):
             raise _torch_checks.no_gradient(function.__name__, name)
-    return _numpy(function, *args, **kwargs)
+    return _untracked(function, *args, **kwargs)
+
+
+def _untracked(function, *args, out=None, **kwargs):
+    if not _transforms.are_active():
+        return _numpy(function, *args, out=out, **kwargs)
+    if out is not None:
+        raise RuntimeError("out: does not go with transforms; leave it out")
+    return _transforms.apply(function, functools.partial(_by_numpy, function), _named(function, args, kwargs))
 
 
 def _numpy(function, *args, out=None, **kwargs):
-    args = [_memory(arg) for arg in args]
-    kwargs = {key: _memory(value) for key, value in kwargs.items()}
+    named = _named(inspect.unwrap(function), args, kwargs)
     if out is not None:
-        function(*args, **kwargs, out=array(out))
+        _by_numpy(function, **named, out=array(out))
         return _written(out)
-    return converted(function(*args, **kwargs), _tensor)
+    return converted(_by_numpy(function, **named), numbers)
 
 
-def _memory(value):
+def _by_numpy(function, **named):
+    return function(**{name: _memory(name, value) for name, value in named.items()})
+
+
+def _named(function, args, kwargs):
+    return dict(zip(function.__code__.co_varnames, args, strict=False)) | kwargs
+
+
+def _memory(name, value):
     if not isinstance(value, Tensor):
         return value
-    if not _torch_checks.is_plain(value):
-        raise TypeError(f"expected a dense CPU tensor, got {value.layout} on device {value.device}")
+    _torch_checks.dense(name, value)
     return array(value)
-
-
-def _tensor(result):
-    return tensor(result, torch.bfloat16 if result.dtype.kind == "V" else None)

@@ -1,6 +1,10 @@
 """The ways to run the kernels. A backend is a module with the functions of `fastlogits.backends.numpy`."""
 
+import functools
 import importlib
+import warnings
+
+import numpy as np
 
 NAMES = ("cython", "numba", "numpy")  # in order of preference
 
@@ -11,16 +15,27 @@ REMEDIES = {
 
 
 def load(name):
-    """The backend called `name`; "auto" is the first that loads."""
-    if name != "auto":
+    """The backend called `name`; "auto" is the first that works."""
+    if name == "auto":
+        return _first()
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except Exception as error:
+        remedy = REMEDIES.get(name, "reinstall fastlogits")
+        raise ImportError(f"backend {name!r} cannot be loaded ({error}); to have it: {remedy}") from error
+
+
+@functools.cache
+def _first():
+    for name in NAMES[:-1]:
         try:
-            return importlib.import_module(f"{__name__}.{name}")
-        except ImportError as error:
-            remedy = REMEDIES.get(name, "reinstall fastlogits")
-            raise ImportError(f"backend {name!r} cannot be loaded ({error}); to have it: {remedy}") from error
-    for candidate in NAMES[:-1]:
-        try:
-            return importlib.import_module(f"{__name__}.{candidate}")
-        except ImportError:
+            module = importlib.import_module(f"{__name__}.{name}")
+            # What loads may fail when it compiles: this compiles least.
+            module.count_labels(np.zeros(1, np.int64), None, None, 1, -1)
+            return module
+        except ImportError:  # not installed
             continue
+        except Exception as error:
+            fault = f"{type(error).__name__}: {error}"
+            warnings.warn(f"backend {name!r} is passed over, since it fails: {fault}", RuntimeWarning, stacklevel=2)
     return importlib.import_module(f"{__name__}.{NAMES[-1]}")

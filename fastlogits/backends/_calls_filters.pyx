@@ -1,8 +1,19 @@
 """filter_logits and sample, by the compiled text."""
 
-include "_calls.pxi"
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from machine cimport stored
 
-COLUMNS = FEW_CLASSES  # columns of at most so many classes are taken as they lie
+from fastlogits.backends._calls cimport (
+    SIEVE_CLASSES, RULES, SURVIVOR_FIELDS, Job, Memory, Task, Unit, Ways, data, few_items, few_lanes, field_of, new_job,
+    new_task, room_of, run, run_job, unit_of,
+)
+from fastlogits.backends._team cimport held
+
+cnp.import_array()
+
+COLUMNS = SIEVE_CLASSES  # columns of at most so many classes are taken as they lie
 
 
 cdef void filter_part(void* shared, ptrdiff_t part) noexcept nogil:
@@ -43,7 +54,7 @@ cdef Task filter_task(cnp.ndarray x, cnp.ndarray rules, Py_ssize_t rows, Py_ssiz
 
 cdef int run_filters(Ways* ways, Unit unit, Task* task, int threads) except -1:
     """Rows of few classes, and columns, several at a time."""
-    if task.classes <= FEW_CLASSES:
+    if task.classes <= SIEVE_CLASSES:
         return run(ways.short, unit, task, few_items(task.rows, task.classes, task.inner),
                    few_lanes(task.classes) * task.classes, threads)
     cdef Job job = new_job(ways.rows, unit, task)

@@ -7,6 +7,8 @@ cdef extern from *:
     {
     #if defined(__x86_64__)
         __builtin_cpu_init();
+        if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt"))
+            return "generic";
         if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
             return "v2";
         if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")
@@ -22,5 +24,5 @@ cdef extern from *:
 
 
 def best():
-    """"v4", "v3" or "v2" on x86-64, else "generic"."""
+    """"v4", "v3", "v2", or "generic": what any processor of its kind runs."""
     return instruction_set().decode()

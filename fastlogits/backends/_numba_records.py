@@ -17,14 +17,14 @@ C = {
     "Py_ssize_t": ctypes.c_ssize_t, "int64_t": ctypes.c_int64, "double": ctypes.c_double, "int": ctypes.c_int,
     "bint": ctypes.c_int,
 }  # fmt: skip
-NUMBERS = {"Py_ssize_t": types.intp, "int64_t": types.int64, "double": types.float64, "int": types.int32}
+NUMBERS = {"Py_ssize_t": types.intp, "int64_t": types.int64, "double": types.float64, "int": types.intp}
+TEXT = "".join((TEXT_FOLDER / f"{file}.pxd").read_text(encoding="utf-8") for file in ("task", "records"))
 LINE = re.compile(r"    (.+?)(\*?) (\w+)(?:\[(\w+)\])?$")
 
 
 def fields_of(name):
     """(type, is pointer, name, length or None) of each field of a record."""
-    text = "\n".join((TEXT_FOLDER / f"{file}.pxd").read_text(encoding="utf-8") for file in ("task", "records"))
-    body = re.search(rf"^cdef struct {name}:\n((?:    .*\n)+)", text + "\n", re.M)[1]
+    body = re.search(rf"^cdef struct {name}:\n((?:    .*\n)+)", TEXT, re.M)[1]
     lines = (line.split("#")[0].rstrip() for line in body.splitlines())
     return [
         (match[1], bool(match[2]), match[3], match[4]) for match in map(LINE.match, filter(None, lines))
@@ -40,11 +40,11 @@ def structure(name):
 
 
 STRUCTURES = {}
-STRUCTURES["Loss"] = structure("Loss")
-STRUCTURES["Task"] = structure("Task")
+for name in ("Loss", "Stats", "Task"):
+    STRUCTURES[name] = structure(name)
 TUPLES = {
     name: collections.namedtuple(name, [field for _, _, field, _ in fields_of(name)])
-    for name in ("Loss", "Task", "Work", "Kept", "Blocks", "Tile", "Sweep")
+    for name in re.findall(r"^cdef struct (\w+):", TEXT, re.M)
 }
 
 
@@ -90,6 +90,9 @@ class Records:
                 fe_type = self.type_of(kind, pointer, length)
                 if kind in TUPLES:
                     values.append(self.unpack_structure(kind)(context, builder, where))
+                elif kind == "int" and not pointer:
+                    number = builder.load(builder.bitcast(where, ir.IntType(32).as_pointer()))
+                    values.append(builder.sext(number, ir.IntType(64)))
                 elif kind == "bint":
                     number = builder.load(builder.bitcast(where, ir.IntType(32).as_pointer()))
                     values.append(builder.icmp_unsigned("!=", number, number.type(0)))
@@ -105,7 +108,7 @@ class Records:
         for kind, pointer, field, length in fields_of("Work"):
             places[field] = offset
             size = 8 if pointer or kind != "real" else self.kinds["real"].bitwidth // 8
-            offset += size * (1 if length is None else getattr(self.sizes, length))
+            offset += size * length_of(length, self.sizes)
         return places, -(-offset // 64) * 64
 
     def unpack_work(self, places):
@@ -119,6 +122,11 @@ class Records:
             return context.make_tuple(builder, self.tuple_of("Work"), values)
 
         return unpack
+
+
+def length_of(length, sizes):
+    """Of an array that a record has; 1 of what is none."""
+    return int(length or 1) if length is None or length.isdigit() else getattr(sizes, length)
 
 
 def at(builder, base, offset):

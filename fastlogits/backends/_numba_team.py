@@ -12,6 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastlogits.backends.threads import available_cpus
+
 try:
     from fastlogits.backends import _team
 except ImportError:  # not compiled
@@ -30,7 +32,7 @@ def held(nbytes):
     """Scratch memory of the calling thread, in the form that drivers take it."""
     if _team is None or numba.config.DISABLE_JIT:
         memory = np.empty(nbytes + LINE, np.uint8)
-        yield memory if numba.config.DISABLE_JIT else memory.ctypes.data + -memory.ctypes.data % LINE
+        yield memory.ctypes.data + -memory.ctypes.data % LINE
     else:
         address = _team.hold_scratch(nbytes)
         try:
@@ -143,4 +145,4 @@ def share_by_python(function, parts, threads, nbytes, *job):
 @functools.lru_cache(1)
 def _helpers(process):
     """Threads of this very process: those of its parent are not there."""
-    return concurrent.futures.ThreadPoolExecutor(thread_name_prefix="fastlogits")
+    return concurrent.futures.ThreadPoolExecutor(max(1, available_cpus() - 1), "fastlogits")

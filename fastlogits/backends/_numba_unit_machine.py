@@ -96,6 +96,14 @@ def first_bit(builder, condition):
     return builder.zext(zeros, I64)
 
 
+def shuffle(lanes, picks):
+    @intrinsic
+    def shuffle(typingctx, a, b):
+        return lanes(a, b), lambda context, builder, signature, args: shuffled(builder, *args, picks)
+
+    return shuffle
+
+
 def machine_of(stored):
     """The machine for arrays of a type: "float32", "float64", "float16" or "bfloat16"."""
     wide = stored == "float64"
@@ -187,6 +195,13 @@ def machine_of(stored):
         return lanes(x, m, a, b), emit
 
     @operation
+    def where_above(typingctx, x, m, a, b):
+        def emit(context, builder, signature, args):
+            return builder.select(builder.fcmp_unordered(">", *args[:2]), *args[2:])
+
+        return lanes(x, m, a, b), emit
+
+    @operation
     def two_to(typingctx, shifted):
         def emit(context, builder, signature, args):
             exponent = builder.shl(builder.bitcast(args[0], integers), each(integers, mantissa_bits))
@@ -223,6 +238,14 @@ def machine_of(stored):
             return builder.select(tail(builder, args[1]), args[0], ir.Constant(vector, None))
 
         return lanes(v, types.intp), emit
+
+    for name, picks in {
+        "evens": range(0, 2 * width, 2),
+        "odds": range(1, 2 * width, 2),
+        "zip_low": [i // 2 + i % 2 * width for i in range(width)],
+        "zip_high": [width // 2 + i // 2 + i % 2 * width for i in range(width)],
+    }.items():
+        setattr(machine, name, shuffle(lanes, picks))
 
     # Folds
 
@@ -262,14 +285,14 @@ def machine_of(stored):
         return types.float64(v), lambda context, builder, signature, args: exactly_added(builder, args[0])
 
     @operation
-    def add_eight(typingctx, v, sums, at):
+    def add_eight(typingctx, v0, v1, v2, v3, v4, v5, v6, v7, sums, at):
         def emit(context, builder, signature, args):
             for k in range(8):
-                one = builder.load(builder.gep(args[0], [I64(k)]))
-                builder.store(exactly_added(builder, one), builder.gep(args[1], [builder.add(args[2], I64(k))]))
+                where = builder.gep(args[8], [builder.add(args[9], I64(k))])
+                builder.store(exactly_added(builder, args[k]), where)
             return context.get_dummy_value()
 
-        return types.none(v, sums, types.intp), emit
+        return types.none(*(lanes,) * 8, sums, types.intp), emit
 
     @operation
     def largest(typingctx, v):
@@ -292,13 +315,22 @@ def machine_of(stored):
 
         return types.intp(a, b), emit
 
+    def count(builder, condition):
+        return builder.zext(builder.ctpop(builder.bitcast(condition, ir.IntType(width))), I64)
+
     @operation
     def count_above(typingctx, x, limit):
         def emit(context, builder, signature, args):
-            above = builder.bitcast(builder.fcmp_unordered(">", *args), ir.IntType(width))
-            return builder.zext(builder.ctpop(above), I64)
+            return count(builder, builder.fcmp_unordered(">", *args))
 
         return types.intp(x, limit), emit
+
+    @operation
+    def count_equal(typingctx, a, b):
+        def emit(context, builder, signature, args):
+            return count(builder, builder.fcmp_ordered("==", *args))
+
+        return types.intp(a, b), emit
 
     @operation
     def first_above(typingctx, x, limit):
@@ -524,7 +556,6 @@ def machine_of(stored):
 
     machine.stretch = machine.stretch_real = intrinsic(stretch)
 
-    @operation
     def some_lanes(typingctx, n):
         def emit(context, builder, signature, args):
             with builder.goto_entry_block():
@@ -533,6 +564,8 @@ def machine_of(stored):
             return memory
 
         return types.CPointer(lanes)(n), emit
+
+    machine.some_lanes = intrinsic(prefer_literal=True)(some_lanes)
 
     @operation
     def cast(typingctx, value):
@@ -586,6 +619,23 @@ def machine_of(stored):
             return builder.bitcast(builder.add(within, I64(0x3FE6A09E667F3BCD)), F64)
 
         return types.float64(types.float64), double_bits(transform)
+
+    machine.DIGITS = 6 if wide else 3
+    word = I64 if wide else I32
+
+    @operation
+    def digit(typingctx, x, place):
+        def emit(context, builder, signature, args):
+            one = context.cast(builder, args[0], x, real)
+            bits, top = builder.bitcast(one, word), 1 << 8 * size - 1
+            negative = builder.icmp_signed("<", bits, word(0))
+            key = builder.select(negative, bits, builder.not_(builder.or_(bits, word(top))))
+            key = builder.select(builder.fcmp_ordered("==", one, element(0.0)), word(top - 1), key)
+            key = builder.select(builder.fcmp_unordered("uno", one, one), word(0), key)
+            key = key if wide else builder.zext(key, I64)
+            return builder.and_(builder.lshr(key, builder.mul(args[1], I64(11))), I64(2047))
+
+        return types.intp(x, types.intp), emit
 
     # Squares of numbers, transposed in registers: a quarter is 16 bytes of one row, `side` numbers
 

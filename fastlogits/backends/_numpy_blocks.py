@@ -46,11 +46,14 @@ def store(rows, block, values):
     rows[block] = np.where(np.abs(values) < tiny, 0, values)
 
 
+def scaled_difference(z, m, scale):
+    """scale (z - m), of halves: z - m may be too large where the result is not."""
+    return z - m if scale == 1.0 else (z / 2 - m / 2) * np.float64(2 * scale)
+
+
 def normalizer(z, scale=1.0):
     """z - m (times scale), its exp, and r."""
-    shifted = z - z.max(axis=-1, keepdims=True)
-    if scale != 1.0:
-        shifted = shifted.astype(np.float64) * scale
+    shifted = scaled_difference(z, z.max(axis=-1, keepdims=True), scale)
     e = np.exp(shifted)
     others = e.copy()
     np.put_along_axis(others, z.argmax(axis=-1, keepdims=True), 0, axis=-1)
@@ -58,3 +61,8 @@ def normalizer(z, scale=1.0):
     # The maximum of a row with NaN, or of all -inf, or with +inf, is no number to set aside.
     r = np.where(np.isnan(e).any(axis=-1, keepdims=True), np.nan, r)
     return shifted, e, r
+
+
+def dominating(probs):
+    """Where one class has most of a row whose probabilities add up to 1, as far as they are rounded."""
+    return (probs > 0.75) & (abs(probs.sum(axis=-1, keepdims=True) - 1) < 0.01)

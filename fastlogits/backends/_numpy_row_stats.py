@@ -1,4 +1,4 @@
-"""Partial results of rows in plain NumPy."""
+"""Results of rows in plain NumPy."""
 
 import numpy as np
 
@@ -6,52 +6,83 @@ from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, v
 
 
 @quiet
-def row_stats(
-    x, labels, thresholds, label_logits, peak, rest, moment, argmax, second, above, top_values,
-    top_ids, rows, classes, x_stride, ordered, threads,
-):  # fmt: skip
-    """Each result goes to its array, one entry a row; what is None is not asked for.
+def row_stats(x, labels, thresholds, results, outer, classes, inner, x_stride, ordered, ignore_index, threads):
+    """Fills the arrays of `results`, {name: one entry a row}.
 
-    NaN counts as the largest logit and equals come by index. Of a row with m = max_c x_c:
+    NaN counts as the largest logit and equals come by index. Of a row with m = max_c x_c, partial results, in double:
 
-        label_logits   the logit at the label; NaN where that is not a class
+        label_logit    the logit at the label; NaN where that is not a class
         peak        m
         rest        sum of exp(x_c - m) over all classes but one maximum; NaN where m is -inf
         moment      sum of (x_c - m) exp(x_c - m)
         argmax      the first c with x_c = m
         second      the largest logit but one
-        above       how many logits are larger than the row's threshold; 0 for a NaN
+        above       how many logits are larger than the row's threshold, the logit at the label where none is given; 0
+                    for a NaN
+        ahead       how many classes come before the label, those of equal logits and a lower index among them
         top_values, top_ids   the k first, shape (rows, k), in order where `ordered`
+
+    and, in the dtype that is computed in, `FINISHED`: see `row_stats`. A label of `ignore_index` has nll 0.
     """
-    xs = view(x, rows, classes, 1, x_stride)[:, 0]
-
-    def put(results, block, values):
-        if results is not None:
-            results[block] = values
-
-    for block, _ in blocks(rows, classes, 1):
+    xs = view(x, outer, classes, inner, x_stride)
+    wanted = results.keys()
+    for block in blocks(outer, classes, inner):
         z = load(xs, block)
-        if peak is not None:
-            put(peak, block, z.max(axis=-1))
-        if label_logits is not None:
-            label = labels[block, None]
-            inside = (label >= 0) & (label < classes)
-            picked = np.take_along_axis(z, np.where(inside, label, 0), -1)
-            put(label_logits, block, np.where(inside, picked, np.nan)[..., 0])
-        if rest is not None:
+        place = np.arange(outer * inner).reshape(outer, inner)[block]
+        label = None if labels is None else labels[place]
+        row = {}
+        if label is not None:
+            row["label_logit"] = label_logits(z, label)
+        row["peak"] = z.max(axis=-1)
+        if wanted & {"rest", "moment", *FINISHED}:
             shifted, e, r = normalizer(z)
-            put(rest, block, r[..., 0])
-            put(moment, block, np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64))
-        if above is not None:
-            threshold = thresholds[block, None]
-            larger = (z > threshold) | (np.isnan(z) & ~np.isnan(threshold))
-            put(above, block, larger.sum(axis=-1))
-        k = 0 if top_ids is None else top_ids.shape[1]
-        if argmax is not None or second is not None or k:
+            row["rest"] = r[..., 0]
+            row["moment"] = np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64)
+        if "above" in wanted:
+            threshold = (row["label_logit"] if thresholds is None else thresholds[place])[..., None]
+            row["above"] = ((z > threshold) | (np.isnan(z) & ~np.isnan(threshold))).sum(axis=-1)
+        if "ahead" in wanted:
+            row["ahead"] = ahead(z, label)
+        if wanted & {"argmax", "second", "margin", "top_ids"}:
             absent = np.isnan(z)
             order = np.lexsort((np.where(absent, 0, -z), ~absent), axis=-1)
-            put(argmax, block, order[..., 0])
+            row["argmax"] = order[..., 0]
             following = np.take_along_axis(z, order[..., 1:2], -1)
-            put(second, block, following[..., 0] if classes > 1 else -np.inf)
-            put(top_ids, block, order[..., :k])
-            put(top_values, block, np.take_along_axis(z, order[..., :k], -1))
+            row["second"] = following[..., 0] if classes > 1 else np.full(place.shape, -np.inf)
+            if "top_ids" in wanted:
+                row["top_ids"] = order[..., : results["top_ids"].shape[1]]
+                row["top_values"] = np.take_along_axis(z, row["top_ids"], -1)
+        ignored = label == ignore_index
+        for name in wanted:
+            results[name][place] = FINISHED[name](row, ignored) if name in FINISHED else row[name]
+
+
+def label_logits(z, label):
+    inside = (label >= 0) & (label < z.shape[-1])
+    picked = np.take_along_axis(z, np.where(inside, label, 0)[..., None], -1)[..., 0]
+    return np.where(inside, picked, np.nan)
+
+
+def ahead(z, label):
+    limit = label_logits(z, label)[..., None]
+    earlier = np.arange(z.shape[-1]) < label[..., None]
+    nans = np.isnan(z)
+    numbers = (z > limit) | nans | (earlier & (z == limit))
+    return np.where(np.isnan(limit), nans & earlier, numbers).sum(axis=-1)
+
+
+# The fields of `row_stats` that are formulas of the others
+FINISHED = {
+    "lse": lambda row, _: np.where(np.isinf(row["peak"]), row["peak"], row["peak"] + np.log1p(row["rest"])),
+    "nll": lambda row, ignored: np.where(
+        ignored, 0, np.log1p(row["rest"]) + (row["peak"].astype(np.float64) - row["label_logit"])
+    ),
+    "entropy": lambda row, _: np.log1p(row["rest"]) - row["moment"] / (1 + row["rest"]),
+    "max_prob": lambda row, _: 1 / (1 + row["rest"]),
+    "margin": lambda row, _: row["peak"] - row["second"],
+}
+
+
+def columns_pay(classes, top_k):
+    """Whether `row_stats` takes the classes of columns where they lie."""
+    return True

@@ -9,10 +9,19 @@ There are no threads here: `threads` is taken because every backend takes it.
 
 import numpy as np
 
-from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, store, view
+from fastlogits.backends._numpy_blocks import (
+    blocks,
+    dominating,
+    load,
+    normalizer,
+    quiet,
+    scaled_difference,
+    store,
+    view,
+)
 from fastlogits.backends._numpy_filters import COLUMNS, filter_logits, sample  # noqa: F401
 from fastlogits.backends._numpy_moments import moments  # noqa: F401
-from fastlogits.backends._numpy_row_stats import row_stats  # noqa: F401
+from fastlogits.backends._numpy_row_stats import columns_pay, row_stats  # noqa: F401
 
 
 @quiet
@@ -58,9 +67,7 @@ def softmax_piece(x, y, peaks, rests, rows, classes, x_stride, y_stride, scale, 
     xs, ys = view(x, rows, classes, 1, x_stride), view(y, rows, classes, 1, y_stride)
     for block in blocks(rows, classes, 1):
         z, m, r = load(xs, block), peaks[block[0], None, None], rests[block[0], None, None]
-        shifted = z - m.astype(z.dtype)
-        if scale != 1.0:
-            shifted = shifted.astype(np.float64) * scale
+        shifted = scaled_difference(z, m.astype(z.dtype), scale)
         if log:
             ys[block] = shifted - np.log1p(r)
         else:
@@ -88,8 +95,12 @@ def argmax(x, indices, outer, classes, inner, x_stride, threads):
 def softmax_backward(g, p, out, outer, classes, inner, g_stride, p_stride, out_stride, threads):
     gs, ps = view(g, outer, classes, inner, g_stride), view(p, outer, classes, inner, p_stride)
     outs = view(out, outer, classes, inner, out_stride)
+    # p_j (g_j - sum_k g_k p_k) is the same for g - c. Where a class dominates, c is its own g: beside it the others'
+    # terms, from which alone its gradient comes, would be lost.
     for block in blocks(outer, classes, inner):
-        grad, probs = load(gs, block), load(ps, block).astype(np.float64)
+        grad, probs = load(gs, block).astype(np.float64), load(ps, block).astype(np.float64)
+        lead = np.where(dominating(probs) & np.isfinite(grad), grad, 0).sum(axis=-1, keepdims=True)
+        grad -= lead
         store(outs, block, probs * (grad - (grad * probs).sum(axis=-1, keepdims=True)))
 
 
@@ -97,10 +108,14 @@ def softmax_backward(g, p, out, outer, classes, inner, g_stride, p_stride, out_s
 def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_stride, out_stride, threads):
     gs, ps = view(g, outer, classes, inner, g_stride), view(log_p, outer, classes, inner, log_p_stride)
     outs = view(out, outer, classes, inner, out_stride)
+    # g_j - p_j sum_k g_k = g_j (the others' p) - p_j (the others' g), which does not cancel where j dominates.
     for block in blocks(outer, classes, inner):
-        grad, log_probs = load(gs, block), load(ps, block)
-        total = grad.sum(axis=-1, keepdims=True, dtype=np.float64)
-        store(outs, block, grad - np.exp(log_probs) * total)
+        grad, probs = load(gs, block).astype(np.float64), np.exp(load(ps, block))
+        plain = grad - probs * grad.sum(axis=-1, keepdims=True)
+        own = dominating(probs) & (abs(plain) < abs(grad) / 2)
+        other_grads = np.where(own, 0, grad).sum(axis=-1, keepdims=True)
+        other_probs = np.where(own, 0, probs).sum(axis=-1, keepdims=True, dtype=np.float64)
+        store(outs, block, np.where(own, grad * other_probs - probs * other_grads, plain))
 
 
 def count_labels(labels, weight, sample_weight, classes, ignore_index):
@@ -125,7 +140,8 @@ def cross_entropy(
     #     loss       = sum_c q_c (lse - z_c) + z_loss lse^2
     #     d loss/dz_c = Q p_c - q_c + 2 z_loss lse p_c
     #                 = p_c (Q - q_c) - q_c (1 - p_c) + 2 z_loss lse p_c
-    # The last form cancels nowhere: for a hard label Q - q_c is 0 or Q, and 1 - p is the others' sum.
+    # The last form cancels nowhere: at the maximum Q - q_c and 1 - p_c are sums over the other classes. Differences of
+    # logits are of their halves, since those of the largest numbers are too large.
     xs = view(x, outer, classes, inner, x_stride)
     if grad is not None:
         grads = view(grad, outer, classes, inner, grad_stride)
@@ -149,29 +165,33 @@ def cross_entropy(
             target = load(targets, block).astype(np.float64)
         q = class_weight * ((1 - label_smoothing) * target + label_smoothing / classes)
 
-        shifted, e, r = normalizer(z)
-        m, log_s = z.max(axis=-1, keepdims=True).astype(np.float64), np.log1p(r)
-        nll = log_s - shifted
+        _, e, r = normalizer(z)
+        best = z.argmax(axis=-1, keepdims=True)
+        m, log_s = np.take_along_axis(z, best, axis=-1), np.log1p(r)
+        lse = m + log_s
         # 0 * log 0 = 0: a class that cannot occur and is not expected costs nothing.
-        terms = np.where((q == 0) & np.isneginf(z), 0, q * nll)
-        loss = terms.sum(axis=-1, keepdims=True)
+        half_gaps = np.where(q == 0, 0, q * (m / 2 - z / 2)).sum(axis=-1, keepdims=True)
+        total = q.sum(axis=-1, keepdims=True)
+        loss = total * log_s + 2 * half_gaps
         if z_loss:
-            loss += z_loss * (m + log_s) ** 2
+            loss += z_loss * lse * lse
         row_weight = row_values(sample_weight, block)
         losses[block] = np.where(ignored[..., 0], 0, loss[..., 0] * row_weight)
         if grad is None:
             continue
 
         p = e / (1 + r)
-        others = 1 - p
-        np.put_along_axis(others, z.argmax(axis=-1, keepdims=True), r / (1 + r), axis=-1)
-        total = q.sum(axis=-1, keepdims=True)
-        grad_z = p * (total - q) - q * others
-        if z_loss:
-            grad_z += 2 * z_loss * (m + log_s) * p
+        other_p, other_q = 1 - p, total - q
+        np.put_along_axis(other_p, best, r / (1 + r), axis=-1)
+        at_best = np.zeros(z.shape, bool)
+        np.put_along_axis(at_best, best, True, axis=-1)
+        np.put_along_axis(other_q, best, np.where(at_best, 0, q).sum(axis=-1, keepdims=True), axis=-1)
         coefficient = np.asarray(grad_scale * row_values(grad_loss, block) * row_weight)
-        coefficient = coefficient[..., None] if coefficient.ndim else coefficient
-        store(grads, block, np.where(ignored, 0, coefficient * slope * grad_z))
+        coefficient = slope * (coefficient[..., None] if coefficient.ndim else coefficient)
+        grad_x = coefficient * (p * other_q - q * other_p)
+        if z_loss:
+            grad_x += (2 * z_loss * coefficient) * (lse * p)
+        store(grads, block, np.where(ignored, 0, grad_x))
 
 
 def _transformed(x, softcap, logit_scale):

@@ -50,3 +50,7 @@ def __getattr__(name):
             raise _checks_calibration.missing_library("scikit-learn", "use TemperatureScaler", "calibration") from error
         return TemperatureScaler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -15,7 +15,7 @@ class LabelledRows(NamedTuple):
     x: np.ndarray
     layout: _layout.Layout
     outer: int
-    stride: int
+    stride: int | None  # None: not to be walked, read by blocks
     labels: np.ndarray
     weight: np.ndarray | None
     total: float  # of the weights
@@ -27,6 +27,11 @@ class LabelledRows(NamedTuple):
     @property
     def size(self):
         return self.outer * self.layout.classes * self.layout.inner
+
+    def packed(self):
+        """The same in memory that can be walked, a copy where that cannot."""
+        x, stride = self.layout.bring(self.x)
+        return self._replace(x=x, stride=stride)
 
     def every(self, step):
         """Every step-th row, where rows follow upon each other in memory."""
@@ -43,12 +48,20 @@ class LabelledRows(NamedTuple):
 
     def moments(self, beta, results):
         """Each row's rest, gap, mean, variance and square at the inverse temperature beta: kernels/moments.py."""
-        if self.size:
-            config.backend().moments(self.x, self.labels, results, *self._shape, beta, config.threads(self.size))
+        classes, threads = self.layout.classes, config.threads(self.size)
+        for rows, outer, inner, (x,), strides in self._parts():
+            own = results if len(self.labels) == outer * inner else np.empty((5, outer * inner))
+            config.backend().moments(x, self.labels[rows], own, outer, classes, inner, *strides, beta, threads)
+            if own is not results:
+                results[:, rows] = own
 
-    @property
-    def _shape(self):
-        return self.outer, self.layout.classes, self.layout.inner, self.stride
+    def _parts(self):
+        """As `Layout.parts`."""
+        if not self.size:
+            return ()
+        if self.stride is None:
+            return self.layout.parts((self.x,), (None,))
+        return [(slice(None), self.outer, self.inner, (self.x,), (self.stride,))]
 
     @property
     def counted(self):
@@ -57,8 +70,9 @@ class LabelledRows(NamedTuple):
     def correct(self):
         """Whether the first of the largest logits is the label, of the rows that count."""
         indices = np.empty(len(self.labels), np.intp)
-        if self.size:
-            config.backend().argmax(self.x, indices, *self._shape, config.threads(self.size))
+        for rows, outer, inner, (x,), strides in self._parts():
+            threads = config.threads(self.size)
+            config.backend().argmax(x, indices[rows], outer, self.layout.classes, inner, *strides, threads)
         return (indices == self.labels)[self.counted]
 
     @np.errstate(all="ignore")
@@ -117,5 +131,4 @@ def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
         kept &= weight > 0
         weight = np.where(kept, weight, 0.0)
         total = float(np.add.reduce(weight))
-    x, stride = layout.bring(x)
-    return LabelledRows(x, layout, layout.outer, stride, np.where(kept, indices, -1), weight, total)
+    return LabelledRows(x, layout, layout.outer, layout.stride, np.where(kept, indices, -1), weight, total)

@@ -1,7 +1,7 @@
 """Temperature and vector scaling as a scikit-learn estimator."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -9,17 +9,18 @@ from fastlogits import _checks, _checks_calibration
 from fastlogits.calibration._rows import inverse
 from fastlogits.calibration.temperature import fit_temperature
 from fastlogits.calibration.vector import fit_vector_scaling
-from fastlogits.softmax import argmax, softmax
+from fastlogits.softmax import argmax, log_softmax, softmax
 
 # -inf is a logit like others, that of a class which cannot be.
 VALID = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
 
 
-class TemperatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Calibrate a classifier's logits by one temperature, or by a scale and bias for each class.
 
     It is fitted to logits of rows that the classifier was not trained on: what its ``decision_function`` returns for
-    several classes. Of two classes with one score a row, stack 0 and the score.
+    several classes. Of two classes with one score a row, stack 0 and the score. It is a classifier of logits itself, so
+    that scikit-learn's scores, displays and searches take it, and a transformer of logits.
 
     Parameters
     ----------
@@ -104,14 +105,26 @@ class TemperatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def predict_proba(self, X):
         """Calibrated probabilities, of the shape and dtype of `X`."""
-        if self.method == "vector":
-            return softmax(self.transform(X))
-        return softmax(self._logits(X), temperature=1 / inverse(self.temperature_))
+        return self._normalized(softmax, X)
+
+    def predict_log_proba(self, X):
+        """Their logarithms, accurate also where probabilities are tiny."""
+        return self._normalized(log_softmax, X)
+
+    def decision_function(self, X):
+        """Calibrated logits as scikit-learn's classifiers give them: of two classes, the second's minus the first's."""
+        logits = self.transform(X)
+        return logits if logits.shape[1] != 2 else logits[:, 1] - logits[:, 0]
 
     def predict(self, X):
         """The label of the largest calibrated logit in each row."""
         columns = argmax(self.transform(X))
         return self.classes_[columns]
+
+    def _normalized(self, function, X):
+        if self.method == "vector":
+            return function(self.transform(X))
+        return function(self._logits(X), temperature=1 / inverse(self.temperature_))
 
     def _logits(self, X):
         check_is_fitted(self)
@@ -119,7 +132,6 @@ class TemperatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -208,6 +208,7 @@ def classwise_calibration_error(
 
 def classwise_surplus(rows, bins, temperature):
     """For each bin of each class, how many labels it has more than its probabilities add up to."""
+    rows = rows.packed()
     shape = rows.outer, rows.layout.classes, rows.inner
     labels = rows.labels.reshape(rows.outer, rows.inner)
     logits = blocks.view(rows.x, *shape, rows.stride)

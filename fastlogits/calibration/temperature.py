@@ -108,7 +108,7 @@ def temperature_of(rows):
     if not rows.total > 0:
         raise _checks_calibration.no_rows(rows.layout.batch_shape)
     likelihood, sample = _LikelihoodOfRows(rows), None
-    if rows.inner == 1 and rows.outer >= 1024:
+    if rows.stride is not None and rows.inner == 1 and rows.outer >= 1024:
         some = rows.every(max(8, rows.outer // SAMPLE))
         sample = _LikelihoodOfRows(some) if some.total else None
     fit = optimum(likelihood, sample)

@@ -94,7 +94,7 @@ def fit_vector_scaling(
     # Two took 140 ms for the loss and gradient of 20000 x 50 on two cores, and one takes 3.5.
     with settings(num_threads=1):
         result = minimize(
-            _loss_and_gradient, start.ravel(), (rows, unit), jac=True, method="L-BFGS-B",
+            _loss_and_gradient, start.ravel(), (rows.packed(), unit), jac=True, method="L-BFGS-B",
             options={"maxiter": max_iter, "ftol": 1e-11, "gtol": 1e-7, "maxcor": 20},
         )  # fmt: skip
     scale, bias = result.x.reshape(2, -1)

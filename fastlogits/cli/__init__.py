@@ -8,12 +8,19 @@ import json
 import os
 import sys
 
-from fastlogits.cli import arguments
-from fastlogits.cli.failures import Failure, one_line
+from fastlogits.cli import arguments, interrupts
+from fastlogits.cli.failures import Failure, one_line, tell
 
 
 def main(argv=None):
     """Do what the command line says; returns the exit status."""
+    if argv is None:
+        return _main(None)
+    with interrupts.restored():
+        return _main(argv)
+
+
+def _main(argv):
     _open_standard_files()
     try:
         args = arguments.parse(argv)
@@ -24,12 +31,13 @@ def main(argv=None):
     except Failure as failure:
         message, status = str(failure), failure.status
     except OSError as error:
-        message, status = f"{error.filename}: {error.strerror}", 1
+        message, status = ": ".join(filter(None, (error.filename, error.strerror))) or one_line(error), 1
     except (ImportError, MemoryError, ValueError) as error:
         message, status = one_line(error), 1
     except KeyboardInterrupt:
         message, status = "interrupted", 130
-    print("fastlogits:", message.replace("\n", "\\n"), file=sys.stderr)
+    interrupts.heard()
+    tell(message)
     return status
 
 

@@ -16,7 +16,8 @@ DESCRIPTION = """\
 Logits in files: probabilities, predictions and statistics of arrays larger than memory.
 
 A file is one of .npy, .npz, .safetensors, .zarr, .parquet, .h5 and .hdf5; where it holds several arrays, FILE:NAME is
-one of them. Exit status: 0, 1 for a failure, 2 for a command that makes no sense, 130 after Ctrl-C."""
+one of them. The classes of a .parquet may be columns: all that it has, or those of a pattern, as FILE:logit_*. Exit
+status: 0, 1 for a failure, 2 for a command that makes no sense, 130 after Ctrl-C."""
 
 APPLY = """\
 TARGET appears when it is whole. Until then TARGET.partial and TARGET.partial.journal stand for it; after an
@@ -25,7 +26,8 @@ interruption the same command with --resume goes on from there, to the same byte
 
 CALIBRATE = """\
 The temperature minimises the negative log-likelihood (nll) of LABELS; brier is the Brier score, ece and mce are the
-expected and the maximum calibration error of equally wide bins. Rows with NaN are counted and left out. What --save
+expected and the maximum calibration error of equally wide bins. Rows without
+probabilities (NaN, infinite) are counted and left out. What --save
 writes is understood by the --temperature of apply."""
 
 FILES = {"--plot": ((".png", ".pdf", ".svg"), "reliability diagrams"), "--save": ((".json",), "what --json prints")}
@@ -65,7 +67,7 @@ def _whole_file(text):
 
 def _temperature(text):
     """A number, or the name of a file with one."""
-    if not text.endswith(".json"):
+    if not text.lower().endswith(".json"):
         return float(text)
     with named(text), open(text) as file:
         summary = json.load(file)
@@ -75,7 +77,7 @@ def _temperature(text):
 
 
 def _file_of(suffixes, text):
-    if not text.endswith(suffixes):
+    if not text.lower().endswith(suffixes):
         raise ValueError(f"expected a file of {', '.join(suffixes)}, got {text!r}")
     return text
 
@@ -170,7 +172,9 @@ def _add_run(parser):
 
 
 def _add_threads(parser):
-    parser.add_argument("--threads", type=_type(_checks.thread_count, "--threads"), metavar="N")
+    parser.add_argument(
+        "--threads", type=_type(_checks.thread_count, "--threads"), metavar="N", help="default: one per processor"
+    )
 
 
 def _add_calibrate(commands):
@@ -196,6 +200,6 @@ def _add_bench(commands):
     parser.add_argument(
         "--shapes", type=_type(_shapes), default="4096x1000,128x32000", metavar="ROWSxCLASSES,...", help="of the logits"
     )
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     _add_threads(parser)
     _add_json(parser)

@@ -4,6 +4,7 @@ import functools
 import importlib
 import statistics
 import time
+import timeit
 
 import numpy as np
 
@@ -11,9 +12,16 @@ import fastlogits
 from fastlogits import config
 from fastlogits.cli.failures import Failure
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 # Rounds in which every library takes its turn, within so many seconds for an operation, but at least so many.
-SECONDS, FEWEST = 0.4, 3
+SECONDS, FEWEST = 0.4, 5
+SAMPLE = 0.005  # seconds that are filled with calls
 PAUSE = 0.01
+NOISY = 0.10  # distance between the quartiles of the samples, as a share of their median
 TOP_K = 50
 
 
@@ -120,32 +128,58 @@ def _check(operation, racers):
 
 
 def _race(racers):
-    times = {name: [] for name in racers}
+    """The median time of each, and which of them are too noisy to trust."""
+    calls = {name: _calls(call) for name, call in racers.items()}
+    times, switches = ({name: [] for name in racers} for _ in range(2))
     end = time.perf_counter() + SECONDS
     while len(times["fastlogits"]) < FEWEST or time.perf_counter() < end:
         for name, call in racers.items():
             # The threads of the one before spin for some milliseconds; and its data are in the cache.
             time.sleep(PAUSE)
             call()
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: round(1000 * statistics.median(each), 4) for name, each in times.items()}
+            before = _switches()
+            times[name].append(timeit.timeit(call, number=calls[name]) / calls[name])
+            switches[name].append(_switches() - before)
+    noisy = [name for name in racers if _noisy(times[name], switches[name])]
+    return {name: round(1000 * statistics.median(each), 4) for name, each in times.items()} | {"noisy": noisy}
+
+
+def _calls(call):
+    """How many calls make a sample."""
+    return max(1, round(SAMPLE / timeit.timeit(call, number=1)))
+
+
+def _switches():
+    """How often a processor was taken from this process; 0 where the system does not say."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0
+
+
+def _noisy(times, switches):
+    """Whether samples spread; or are alike since each of them waited for its turn, a slice of the scheduler's."""
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return high - low > NOISY * median or statistics.median(switches) > 0
 
 
 def text(summary):
     cells, threads = summary["milliseconds"], summary["threads"]
     names = [name for name in LIBRARIES if name in cells[0]]
     title = f"{summary['dtype']}, {threads} thread{'s' * (threads > 1)}: milliseconds"
-    lines = [f"{title:<40}" + "".join(f"{name:>18}" for name in names)]
+    lines = [f"{title:<40}" + "".join(f"{name:>20}" for name in names)]
     for cell in cells:
         label = f"{cell['operation']} {cell['shape'][0]} x {cell['shape'][1]}"
         lines.append(f"{label:<40}" + "".join(_figure(cell, name) for name in names))
+    noisy = sum(name in cell["noisy"] for cell in cells for name in names)
+    if noisy:
+        timed = sum(name in cell for cell in cells for name in names)
+        lines.append(f"? {noisy} of {timed} figures are too noisy to trust: the machine is busy; measure them again")
     return "\n".join(lines)
 
 
 def _figure(cell, name):
     if name not in cell:
-        return f"{'-':>18}"
-    factor = "" if name == "fastlogits" else f" ({cell[name] / cell['fastlogits']:.1f}x)"
-    return f"{cell[name]:.3g}{factor}".rjust(18)
+        return f"{'-':>20}"
+    factor, noise = "", "?" if name in cell["noisy"] else ""
+    if name != "fastlogits":
+        doubt = "?" if {name, "fastlogits"} & {*cell["noisy"]} else ""
+        factor = f" ({cell[name] / cell['fastlogits']:.1f}x{doubt})"
+    return f"{cell[name]:.3g}{noise}{factor}".rjust(20)

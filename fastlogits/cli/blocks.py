@@ -9,7 +9,7 @@ import numpy as np
 
 import fastlogits
 from fastlogits import _checks, config
-from fastlogits.cli import formats
+from fastlogits.cli import formats, interrupts
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.plan import HELD, plan
 from fastlogits.cli.workers import Workers
@@ -21,11 +21,14 @@ WAITING = 4
 class Blocks:
     """Logits of `source` and perhaps `labels`, of which `ignore_index` may be one. Threads may share it.
 
-    Results in `dtype` (None: that of the logits) are of blocks as wide before as after.
+    Results in `dtype` (None: that of the logits) are of blocks as wide before as after. `cut` makes the blocks.
     """
 
     def __init__(self, args, source, labels, ignore_index=None, dtype=None):
         self.source, self.labels, self.ignore_index = source, labels, ignore_index
+        if args.source.format.ROWS and len(source.shape) == 1:
+            example = f"{source.path}:{(args.source.key or 'logit')[:1]}*"
+            raise Failure(source.path, f"expected a column per class, as {example}, or of lists; found one number")
         with named(source.path):
             self.axis = _checks.axes(args.axis, len(source.shape))[0]
             native = _native(source.dtype)
@@ -36,22 +39,32 @@ class Blocks:
             self._check_labels()
         self.threads = args.threads or config.threads(config.SERIAL_BELOW)
         self.itemsize = max(source.dtype.itemsize, self.work.itemsize)
-        self.plan = plan(source, self.axis, self.itemsize, args.memory, self.threads)
+        self.memory = args.memory
         self._own, self._processors = threading.local(), threading.Semaphore(self.threads)
         self.stopped, self.seen = False, lambda amount: None
 
-    def _check_labels(self):
-        expected = self._batch(self.source.shape)
-        if self.labels.dtype.kind not in "iu":
-            raise Failure(self.labels.path, f"expected integer labels, found {self.labels.dtype}")
-        if self.labels.shape != expected:
-            raise Failure(self.labels.path, f"expected labels of shape {expected}, found {self.labels.shape}")
+    def cut(self, what, *, in_pieces=False, copied=False):
+        """Where `in_pieces` is False `what` cannot be done with pieces of rows; `copied` as of `plan`."""
+        source, options = self.source, {"in_pieces": in_pieces, "copied": copied}
+        self.plan = plan(source, self.axis, self.itemsize, self.memory, self.threads, **options)
+        if not (in_pieces or self.plan.whole_rows):
+            needed = HELD * source.shape[self.axis] * self.itemsize
+            raise Failure(source.path, f"{what} needs whole rows in memory: at least --memory {needed}")
 
-    def check_whole_rows(self, what):
-        """For what cannot be done with pieces of rows."""
-        if not self.plan.whole_rows:
-            needed = HELD * self.source.shape[self.axis] * self.itemsize
-            raise Failure(self.source.path, f"{what} needs whole rows in memory: at least --memory {needed}")
+    def _check_labels(self):
+        """Whole numbers of any type, of the shape of the rows, or with a class axis of length 1."""
+        expected, labels = self._batch(self.source.shape), self.labels
+        kept = (axis for axis in (self.axis, len(expected)) if labels.shape == self._with_axis(expected, axis, 1))
+        self.label_axis = next(kept, None)
+        fits = labels.shape == expected or self.label_axis is not None
+        if labels.dtype.kind not in ("iuf" if fits else "iu"):
+            raise Failure(labels.path, f"expected integer labels, found {labels.dtype}")
+        if not fits:
+            raise Failure(labels.path, f"expected labels of shape {expected}, found {labels.shape}")
+
+    @staticmethod
+    def _with_axis(batch, axis, entry):
+        return (*batch[:axis], entry, *batch[axis:])
 
     def check_unchanged(self):
         """That nobody wrote to the files while they were read."""
@@ -66,6 +79,7 @@ class Blocks:
                 yield from self._in_order(pool, call, regions)
                 self.check_unchanged()
             except BaseException:
+                interrupts.heard()
                 self.stopped = True
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -77,7 +91,11 @@ class Blocks:
         for region in regions:
             if len(waiting) >= most:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(call, region, *self._read_in_order(region)))
+            read = self._read_in_order(region)
+            try:
+                waiting.append(pool.submit(call, region, *read))
+            except RuntimeError as error:
+                raise Failure("--threads", f"{error}; take fewer") from error
         while waiting:
             yield waiting.popleft().result()
 
@@ -109,13 +127,20 @@ class Blocks:
         return logits.astype(self.work, copy=False)
 
     def labels_of(self, region):
-        batch = self._batch(region)
-        labels, classes = self.labels.read(batch), self.source.shape[self.axis]
+        batch, classes = self._batch(region), self.source.shape[self.axis]
+        if self.label_axis is None:
+            labels = self.labels.read(batch)
+        else:
+            labels = self.labels.read(self._with_axis(batch, self.label_axis, slice(0, 1))).squeeze(self.label_axis)
+        if labels.dtype.kind == "f":
+            self._refuse(labels, labels != np.trunc(labels), region, "whole numbers as labels")
         bad = ((labels < 0) | (labels >= classes)) & (labels != self.ignore_index)
+        self._refuse(labels, bad, region, f"labels in [0, {classes})")
+        return labels if labels.dtype.kind in "iu" else labels.astype(np.int64)
+
+    def _refuse(self, labels, bad, region, expected):
         if bad.any():
-            found, row = labels[bad][0], self.first(bad, region)
-            raise Failure(self.labels.path, f"expected labels in [0, {classes}), found {found} at {row}")
-        return labels
+            raise Failure(self.labels.path, f"expected {expected}, found {labels[bad][0]} at {self.first(bad, region)}")
 
     def first(self, bad, region):
         """The place in the file of the first of a region's rows that is bad."""

@@ -63,7 +63,7 @@ class LabelledBlocks(Blocks):
 
     def __init__(self, args, source, labels):
         super().__init__(args, source, labels, args.ignore_index)
-        self.check_whole_rows("calibrate")
+        self.cut("calibrate")
         self.bins, self.progress = args.bins, args.progress
 
     def total(self, call, regions, what):
@@ -164,14 +164,14 @@ def _draw(figure, states, partial, path):
         draw_reliability(state.reliability_curve(), ax)
         ax.set_xlabel(f"Confidence {when} temperature scaling")
     with named(path):
-        figure.savefig(partial, format=path.rpartition(".")[2])
+        figure.savefig(partial, format=path.rpartition(".")[2].lower())
 
 
 def text(summary):
     lowest, highest = (1 / beta for beta in reversed(_checks.SCALE_RANGE))
     limits = {lowest: "the lowest: all labels have the largest logits", highest: "the highest: labels are no likelier"}
     temperature = summary["temperature"]
-    nan = f"; {summary['nan_rows']} with NaN left out" if summary["nan_rows"] else ""
+    nan = f"; {summary['nan_rows']} without probabilities (NaN, infinite) left out" if summary["nan_rows"] else ""
     limit = f" ({limits[temperature]})" if temperature in limits else ""
     return "\n".join(
         [

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import sys
 
 
 class Failure(Exception):
@@ -11,6 +12,11 @@ class Failure(Exception):
     def __init__(self, path, message, status=1):
         super().__init__(f"{path}: {message}")
         self.status = status
+
+
+def tell(message):
+    """One line on stderr, whatever the names in it."""
+    print("fastlogits:", message.replace("\n", "\\n"), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

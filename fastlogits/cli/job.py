@@ -11,7 +11,7 @@ from fastlogits.cli import formats
 from fastlogits.cli.blocks import Blocks
 from fastlogits.cli.failures import named
 from fastlogits.cli.operations import Block
-from fastlogits.states import RowState, label_logits
+from fastlogits.states import BLOCK, label_logits
 
 
 class Job(Blocks):
@@ -24,8 +24,11 @@ class Job(Blocks):
         with named(source.path):
             self.results = self.operation.results(source.shape, self.axis, self.dtype)
         formats.check_holds(args.target, self.results)
-        if not hasattr(self.operation, "state"):
-            self.check_whole_rows(args.op)
+        copied = any(shape == source.shape for shape, _ in self.results.values())
+        self.cut(args.op, in_pieces=hasattr(self.operation, "state"), copied=copied)
+        if not any(math.prod(shape) for shape, _ in self.results.values()):
+            # Nothing to compute, of whatever shape that is.
+            self.plan = self.plan._replace(step=source.shape)
 
     def task(self, args):
         """What a run that goes on must have in common with the one that was interrupted."""
@@ -33,7 +36,7 @@ class Job(Blocks):
         return {
             "fastlogits": fastlogits.__version__,
             "operation": args.op,
-            "options": vars(self.operation) | {"axis": self.axis, "dtype": args.dtype},
+            "options": self._options() | {"axis": self.axis, "dtype": args.dtype},
             "source": self._identity(args.source, self.source),
             "labels": self.labels and self._identity(args.labels, self.labels),
             "target": args.target.suffix,
@@ -41,6 +44,10 @@ class Job(Blocks):
             "instruction set": getattr(backend, "isa", None),
             "step": self.plan.step,
         }
+
+    def _options(self):
+        options = dict(vars(self.operation))
+        return options | options.pop("filters", {})
 
     @staticmethod
     def _identity(place, array):
@@ -63,7 +70,8 @@ class Job(Blocks):
         if logits is None:
             logits = self.read(region)
         with self.at_work():
-            logits = self.ready(logits)
+            if not (getattr(self.operation, "integers", False) and logits.dtype.kind in "iu"):
+                logits = self.ready(logits)
             results, nan_rows = self.operation(Block(logits, self.axis, labels, self._rows(region)))
         self._deliver(results, region, write)
         return nan_rows
@@ -81,7 +89,7 @@ class Job(Blocks):
                 self.operation.state(piece._replace(labels=labels, label_logits=known))
                 for _, piece in self._pieces(region)
             )
-            state = functools.reduce(RowState.merge, states)
+            state = functools.reduce(lambda state, following: state.merge(following), states)
             results, nan_rows = self.operation.from_state(state)
             self._deliver(results, region, write)
             if hasattr(self.operation, "piece"):
@@ -94,7 +102,9 @@ class Job(Blocks):
         classes, step = self.source.shape[self.axis], self.plan.step[self.axis]
         for start in range(0, classes, step):
             part = (*region[: self.axis], slice(start, min(start + step, classes)), *region[self.axis + 1 :])
-            yield part, Block(self.ready(self.read(part)), self.axis, first_class=start)
+            # Where the classes do not lie side by side, the kernels for whole rows have no such blocks.
+            aligned = step % BLOCK == 0 and self.plan.order[-1] == self.axis
+            yield part, Block(self.ready(self.read(part)), self.axis, first_class=start, aligned=aligned)
 
     def _deliver(self, results, region, write):
         for name, values in results.items():

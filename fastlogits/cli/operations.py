@@ -1,7 +1,8 @@
 """What `apply` makes of logits.
 
 An operation says which options it takes and needs, and of which shapes and dtypes its results are. Called with a block
-of whole rows it returns the results and how many rows have NaN; it may write over the logits.
+of whole rows it returns the results and how many rows have NaN; it may write over the logits. If it takes `integers`,
+they come as they are, and are compared exactly; otherwise as float64.
 
 Rows larger than the memory come in pieces along the class axis, if the operation has a `state`. The states of all
 pieces are merged, and `from_state` makes of that results and NaN count; with it, `piece` makes each piece's results.
@@ -16,14 +17,17 @@ import numpy as np
 import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.cli.regions import regions, steps
-from fastlogits.states import RowState
+from fastlogits.states import RowState, SoftmaxState, normalized
 
 # Bytes of logits that are converted at once: the copies in float64 stay in cache.
 TOGETHER = 1 << 16
 
 
 class Block(NamedTuple):
-    """Logits, their class axis, the labels and numbers of their rows; where in the class axis a piece begins."""
+    """Logits, their class axis, the labels and numbers of their rows; where in the class axis a piece begins.
+
+    A piece is `aligned` if it is of whole blocks of the kernels: what they find in those is what they find in the row.
+    """
 
     logits: np.ndarray
     axis: int
@@ -31,6 +35,7 @@ class Block(NamedTuple):
     rows: np.ndarray | None = None
     first_class: int = 0
     label_logits: np.ndarray | None = None
+    aligned: bool = False
 
 
 class Stats:
@@ -82,20 +87,42 @@ class LogSumExp(Stats):
     def __init__(self):
         super().__init__(["lse"])
 
+    def __call__(self, block):
+        lse = np.asarray(fastlogits.logsumexp(block.logits, block.axis))
+        return {"lse": lse}, int(np.isnan(lse).sum())
+
+    def state(self, block):
+        return SoftmaxState.of(block.logits, block.axis, 1.0) if block.aligned else super().state(block)
+
+    @np.errstate(all="ignore")
+    def from_state(self, state):
+        if isinstance(state, RowState):
+            return super().from_state(state)
+        peak, rest = state.settled(1.0)
+        lse = np.where(np.isinf(peak), peak, peak + np.log1p(rest))
+        return {"lse": lse}, int(np.isnan(lse).sum())
+
 
 class ArgMax(Stats):
     """the index of the largest logit"""
 
     takes = ()
+    integers = True
 
     def __init__(self):
         super().__init__(["argmax"])
+
+    def __call__(self, block):
+        found = np.asarray(fastlogits.argmax(block.logits, block.axis))
+        largest = np.take_along_axis(block.logits, np.expand_dims(found, block.axis), block.axis)
+        return {"argmax": found}, int(np.isnan(largest).sum())
 
 
 class TopK(Stats):
     """the largest logits and their indices"""
 
     takes = needs = ("top_k",)
+    integers = True
 
     def __init__(self, top_k):
         super().__init__(["topk_ids"], top_k=_checks.top_k("top_k", top_k))
@@ -103,6 +130,11 @@ class TopK(Stats):
     def results(self, shape, axis, dtype):
         ((shape, ids),) = super().results(shape, axis, dtype).values()
         return {"values": (shape, dtype), "indices": (shape, ids)}
+
+    def __call__(self, block):
+        if block.logits.dtype.kind == "f":
+            return super().__call__(block)
+        return fastlogits.topk(block.logits, self.top_k, block.axis)._asdict(), 0
 
     def from_state(self, state):
         results, nan_rows = super().from_state(state)
@@ -148,7 +180,7 @@ class Softmax(Temperature):
 
     needs = ()
     want = ("lse",)
-    name, function = "probs", staticmethod(fastlogits.softmax)
+    name, function, log = "probs", staticmethod(fastlogits.softmax), False
 
     def __init__(self, temperature=1.0):
         super().__init__(temperature)
@@ -162,12 +194,21 @@ class Softmax(Temperature):
         first = values.take(range(min(1, x.shape[axis])), axis)
         return {self.name: values}, int(np.isnan(first).sum())
 
+    def state(self, block):
+        if block.aligned:
+            return SoftmaxState.of(block.logits, block.axis, 1 / self.temperature)
+        return super().state(block)
+
     def from_state(self, state):
-        return {}, int((~np.isfinite(state.parts["peak"])).sum())
+        peak = state.parts["peak"] if isinstance(state, RowState) else state.settled(1 / self.temperature)[0]
+        return {}, int((~np.isfinite(peak)).sum())
 
     @np.errstate(all="ignore")
     def piece(self, block, state):
-        x, axis = self._scaled(block.logits), block.axis
+        x, axis, scale = block.logits, block.axis, 1 / self.temperature
+        if isinstance(state, SoftmaxState):
+            return {self.name: normalized(x, axis, *state.settled(scale), scale, self.log)}
+        x = self._scaled(x)
         peak, rest = (np.expand_dims(state.parts[name], axis) for name in ("peak", "rest"))
         for region in regions(x.shape, steps(x.shape, x.itemsize, TOGETHER)):
             row = (*region[:axis], slice(0, 1), *region[axis + 1 :])
@@ -183,7 +224,7 @@ class Softmax(Temperature):
 class LogSoftmax(Softmax):
     """log-probabilities"""
 
-    name, function = "log_probs", staticmethod(fastlogits.log_softmax)
+    name, function, log = "log_probs", staticmethod(fastlogits.log_softmax), True
 
     def _from_log(self, log_probs, dtype):
         return log_probs

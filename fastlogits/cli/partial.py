@@ -1,20 +1,20 @@
 """Results under construction: an interrupted run leaves no file that looks whole, and can be resumed.
 
 Beside TARGET stand, until it is done, TARGET.partial (the results, each in its place) and TARGET.partial.journal; for
-a format that is made of finished arrays TARGET.partial.whole, at the end. The journal's first line tells what is
-computed from what, the others how many blocks are safely on the disk. It is locked while its run lives.
+a format that is made of finished arrays TARGET.partial.whole, at the end. A folder that is to be replaced is for a
+moment TARGET.partial.replaced. What has such a name is ours where the journal says so, and else nobody touches it.
 """
 
-import contextlib
-import fcntl
-import json
 import os
 import time
 
+from fastlogits.cli import formats, marks
 from fastlogits.cli.failures import Failure, named
 from fastlogits.cli.formats import safetensors
 from fastlogits.cli.formats.raw import RawFile
-from fastlogits.cli.whole import followed, mind, or_nothing, put, remove, sync_tree
+from fastlogits.cli.interrupts import held_back
+from fastlogits.cli.journal import Journal
+from fastlogits.cli.whole import created, created_folder, followed, mind, put, remove, reopened, sync_tree
 from fastlogits.cli.workers import Workers
 
 # Between two waits for the disk pass so many times what one takes, but no fewer seconds than make them rare, and no
@@ -27,42 +27,65 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 2, 10
 class Partial:
     """The results of one run. `blocks` blocks are on the disk already, with `nan_rows` rows of NaN."""
 
-    def __init__(self, target, replace):
+    def __init__(self, target, replace, resume):
         self.format, self.replace = target.format, replace
         self.target = followed(target.path)
         self.path = f"{self.target}.partial"
-        self.whole = f"{self.path}.whole"
-        self.blocks, self.nan_rows, self.file = 0, 0, None
-        mind(self.target, replace)
-        self.journal = _locked(f"{self.path}.journal", self.target)
+        self.whole, self.replaced = f"{self.path}.whole", f"{self.path}.replaced"
+        self.blocks, self.nan_rows, self.file, self.done = 0, 0, None, False
+        mind(self.target, replace or resume)
+        self.journal = Journal(f"{self.path}.journal", self.target)
         self._syncer, self._syncing, self._next = Workers(1), None, 0.0
 
-    def interrupted(self):
-        """(task, last entry) of a run that was interrupted; None where there is none."""
-        entries = []
-        self.journal.seek(0)
-        for line in self.journal:
-            with contextlib.suppress(ValueError):  # cut short by what ended the run
-                entries.append(json.loads(line))
-        return (entries[0], entries[-1]) if len(entries) > 1 and os.path.exists(self.path) else None
+    def is_whole(self, task):
+        """Whether TARGET is the result of `task`: what it tells, or the journal of a run that could not clean up."""
+        if not os.path.exists(self.target):
+            return False
+        if (nan_rows := marks.nan_rows(self.target, task)) is None:
+            old, entry = self.journal.task or {}, self.journal.entry or {}
+            if old | {"step": None} != task | {"step": None} or entry.get("whole") != _identity(self.target):
+                return False
+            nan_rows = entry["nan_rows"]
+        self.nan_rows = nan_rows
+        return True
+
+    def is_left(self):
+        """Whether there is something to resume."""
+        return self.file is not None and os.path.lexists(self.path)
 
     def begin(self, task, specs):
         """From the first block."""
-        remove(self.path)
-        self.journal.truncate(0)
-        with or_nothing(self.path):
-            self._open(specs)
-        self._enter(task)
-        self._enter({"blocks": 0, "nan_rows": 0})
+        for path in (self.path, self.whole, self.replaced):
+            if os.path.lexists(path) and self.journal.task is None:
+                self._check_ours(path)
+            remove(path)
+        try:
+            self.journal.begin(task)
+            self._open(created(self.path, like=self.target), specs)
+            self.file.begin()
+            self._enter()
+        except BaseException:
+            self.discard()
+            raise
 
-    def resume(self, entry, specs):
+    def _check_ours(self, path):
+        """What no journal tells of is not ours to remove."""
+        if not self.replace:
+            raise Failure(path, "exists, and is not from an interrupted run; --force removes it")
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise Failure(path, "is a folder, and not from an interrupted run")
+
+    def resume(self, specs):
         """From where an interrupted run got to."""
-        self.blocks, self.nan_rows = entry["blocks"], entry["nan_rows"]
-        self._open(specs)
-
-    def _open(self, specs):
+        self.blocks, self.nan_rows = self.journal.entry["blocks"], self.journal.entry["nan_rows"]
+        with named(self.path):
+            descriptor = reopened(self.path)
         remove(self.whole)
-        self.file = RawFile(self.path, specs, getattr(self.format, "layout", safetensors.layout))
+        self._open(descriptor, specs)
+        self.file.check()
+
+    def _open(self, descriptor, specs):
+        self.file = RawFile(self.path, descriptor, specs, getattr(self.format, "layout", safetensors.layout))
 
     def write(self, name, region, values):
         self.file.write(name, region, values)
@@ -88,55 +111,76 @@ class Partial:
 
     def _sync(self, blocks, nan_rows):
         start = time.monotonic()
+        self._check()
         self.file.sync()
-        self._enter({"blocks": blocks, "nan_rows": nan_rows})
+        self._enter(blocks, nan_rows)
         self.blocks, self.nan_rows = blocks, nan_rows
         stop = time.monotonic()
         self._next = stop + min(max(SYNC_PAUSE * (stop - start), SHORTEST_PAUSE), LONGEST_PAUSE)
 
-    def _enter(self, entry):
-        with named(self.journal.name):
-            self.journal.write(json.dumps(entry) + "\n")
-            self.journal.flush()
-            os.fsync(self.journal.fileno())
+    def _enter(self, blocks=0, nan_rows=0, **more):
+        self.journal.enter({"blocks": blocks, "nan_rows": nan_rows} | more)
+
+    def _check(self):
+        """That the files are there and ours: they may have been removed, and another run begun."""
+        self.file.check()
+        if not self.journal.is_ours():
+            raise Failure(self.journal.path, "was removed or replaced while it was in use")
 
     def finish(self):
         """Make TARGET of what is there, in one step."""
-        result = self.path
-        if not hasattr(self.format, "layout"):
-            result = self.whole
-            with named(result), or_nothing(result):
-                self.format.assemble(result, self.file.arrays())
-                sync_tree(result)
-        mind(self.target, self.replace)
-        with named(self.target):
-            put(result, self.target)
-        self.discard()
+        with held_back() as let_through:
+            result, status = self.path, self.file.status()
+            if not hasattr(self.format, "layout"):
+                result, status = self.whole, self._assemble(let_through)
+            mind(self.target, self.replace)
+            self._check()
+            let_through()
+            marks.mark(result, self.journal.task, self.nan_rows)
+            self._enter(self.blocks, self.nan_rows, whole=_identity(result))
+            with named(self.target):
+                put(result, self.target, status, aside=self.replaced)
+            self.done = True
+            self.discard()
+
+    def _assemble(self, let_through):
+        """The status of what the format's library made of the arrays."""
+        with named(self.whole):
+            status = self._made()
+            try:
+                self.format.assemble(self.whole, self.file.arrays(let_through))
+                sync_tree(self.whole)
+            except BaseException:
+                remove(self.whole)
+                raise
+        return status
+
+    def _made(self):
+        if self.format.FOLDER:
+            return created_folder(self.whole, like=self.target)
+        descriptor = created(self.whole, like=self.target)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
 
     def discard(self):
-        """Leave nothing of it."""
-        for path in (self.whole, self.path, self.journal.name):
-            remove(path)
+        """Leave nothing of it; what another run has made meanwhile stays, and what no journal tells of."""
+        ours = self.journal.task is not None and self.journal.is_ours()
+        if ours and (self.done or self.file is None or self.file.is_there()):
+            for path in (self.whole, self.replaced, self.path, self.journal.path):
+                remove(path)
 
     def close(self):
+        """`blocks` is true afterwards: what the disk was still busy with has been entered."""
         self._syncer.shutdown()
         if self.file is not None:
             self.file.close()
-        elif not os.path.getsize(self.journal.name):
-            remove(self.journal.name)
+        elif self.journal.is_empty() and self.journal.is_ours():
+            remove(self.journal.path)
         self.journal.close()
 
 
-def _locked(path, target):
-    """The journal, opened for reading and appending, that no other run has."""
-    with named(path):
-        journal = open(path, "a+")
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.fstat(journal.fileno()), os.stat(path))
-        except OSError:
-            mine = False
-    if not mine:
-        journal.close()
-        raise Failure(target, "another run is writing it")
-    return journal
+def _identity(path):
+    """What tells a finished file or folder from any other at its place."""
+    return [os.stat(path).st_ino, formats.state(path)]

@@ -13,19 +13,16 @@ def lengths(region):
 def steps(shape, itemsize, limit, *, order=None, chunks=None):
     """Lengths of pieces of at most `limit` bytes: the axes are cut in `order`, each only as far as it must be.
 
-    Along an axis the pieces are of whole `chunks`, where one fits. They remain larger where cutting the axes in
-    `order` is not enough.
+    The pieces are of whole `chunks`. They remain larger where that, or cutting the axes in `order`, is not enough.
     """
-    step = list(shape)
+    unit = [min(chunk, n) or 1 for chunk, n in zip(chunks, shape, strict=True)] if chunks else [1] * len(shape)
+    step, itemsize = [-(-n // m) for n, m in zip(shape, unit, strict=True)], itemsize * math.prod(unit)
     for axis in range(len(shape)) if order is None else order:
         size = math.prod(step) * itemsize
         if size <= limit:
             break
-        fit = max(1, limit * step[axis] // size)
-        if chunks is not None and fit > chunks[axis]:
-            fit -= fit % chunks[axis]
-        step[axis] = fit
-    return tuple(step)
+        step[axis] = max(1, limit * step[axis] // size)
+    return tuple(min(n, units * m) for n, units, m in zip(shape, step, unit, strict=True))
 
 
 def regions(shape, step, order=None):
@@ -43,6 +40,8 @@ def regions(shape, step, order=None):
 def runs(shape, region, itemsize):
     """The pieces of a region that lie in one, for an array in C order: (where they begin, length), in bytes."""
     part = lengths(region)
+    if not math.prod(part):
+        return [], 0
     strides = [math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape))]
     last = len(shape) - 1
     while last > 0 and part[last] == shape[last]:

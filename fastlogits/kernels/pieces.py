@@ -2,60 +2,57 @@
 from all blocks, then the results of each piece.
 """
 
-from fastlogits.kernels import primitives, softmax
+from fastlogits.kernels import machine
+from fastlogits.kernels.numbers import log1p
+from fastlogits.kernels.records import Blocks, Kept
+from fastlogits.kernels.shared import blocks_of
+from fastlogits.kernels.sizes import BLOCK, KEEP_PADDED
+from fastlogits.kernels.softmax import block_sum, merge, norm, rescale, scale_row, shift_row
+from fastlogits.kernels.sums import maximum, rest_of
 
 
-def blocks_rows(x, x_stride, peaks, sums, rests, classes, scale, state, work, storage, start, stop):
+def blocks_rows(task, work, start, stop):
     """peak_b and sum_b of the blocks of the rows [start, stop); rest_b, without the maximum, if its 1 is most of it."""
-    blocks = softmax.blocks_of(classes)
-    exps = primitives.slot(work, 1)
+    blocks = blocks_of(task.classes)
+    kept = Kept(machine.stretch_real(work.spare, 0), 0, 0, KEEP_PADDED)
     for row in range(start, stop):
         for block in range(blocks):
-            at = row * x_stride + block * primitives.BLOCK
-            size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            softmax.reduce(x, at, size, scale, exps, 0, primitives.KEEP_PADDED, state, 0, 1, work, storage)
             item = row * blocks + block
-            peaks[item] = state[primitives.ROW_FIELDS + primitives.BLOCK_PEAK]
-            sums[item] = state[primitives.ROW_FIELDS + primitives.BLOCK_SUM]
-            rests[item] = softmax.without_maximum(exps, size, work) if sums[item] < 1.5 else 0.0
+            at = row * task.x_stride + block * BLOCK
+            size = min(BLOCK, task.classes - block * BLOCK)
+            task.peaks[item] = maximum(task.x, at, size)
+            task.sums[item] = block_sum(task.x, at, size, task.peaks[item], task.scale, kept, 0)
+            task.rests[item] = rest_of(work.spare, 0, size) if task.sums[item] < 1.5 else 0.0
 
 
-def merged_rows(peaks, sums, rests, row_peaks, row_rests, classes, scale, state, start, stop):
-    """PEAK and REST of the rows [start, stop) from what `blocks_rows` found."""
-    blocks = softmax.blocks_of(classes)
+def merged_rows(task, work, start, stop):
+    """PEAK and REST of the rows [start, stop), to row_peaks and row_rests, from what `blocks_rows` found."""
+    n = blocks_of(task.classes)
     for row in range(start, stop):
-        for block in range(blocks):
-            fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
-            state[fields + primitives.BLOCK_PEAK] = peaks[row * blocks + block]
-            state[fields + primitives.BLOCK_SUM] = sums[row * blocks + block]
-        best = softmax.merge(classes, scale, state)
-        row_peaks[row] = state[primitives.PEAK]
-        row_rests[row] = state[primitives.REST] + (rests[row * blocks + best] if best >= 0 else 0.0)
+        peaks = machine.stretch(task.peaks, row * n)
+        sums = machine.stretch(task.sums, row * n)
+        best = merge(n, task.scale, Blocks(peaks, sums, sums, sums, sums), work)
+        task.row_peaks[row] = work.peak[0]
+        task.row_rests[row] = work.rest[0] + (task.rests[row * n + best] if best >= 0 else 0.0)
 
 
-def piece_rows(x, x_stride, y, y_stride, peaks, rests, classes, scale, log, keep, state, work, storage, start, stop):
+def piece_rows(task, work, start, stop):
     """softmax or log_softmax of a piece of each of the rows [start, stop), given PEAK and REST of the whole rows.
 
-    Block by block as in `softmax.softmax_rows`, exponentials kept and all: blocks that are those of the whole rows get
-    the same bits.
+    Block by block as in softmax.py: blocks that are those of the whole rows get the same bits.
     """
+    kept = Kept(machine.stretch_real(work.spare, 0), 0, 0, KEEP_PADDED)
     for row in range(start, stop):
-        for block in range(softmax.blocks_of(classes)):
-            at = row * x_stride + block * primitives.BLOCK
-            y_at = row * y_stride + block * primitives.BLOCK
-            size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-            kept = y
-            kept_at = y_at
-            if keep == primitives.KEEP_PADDED:
-                kept = primitives.slot(work, 1)
-                kept_at = 0
-            if not log:
-                softmax.reduce(x, at, size, scale, kept, kept_at, keep, state, 0, 1, work, storage)
-            state[primitives.PEAK] = peaks[row]
-            state[primitives.REST] = rests[row]
-            if log:
-                softmax.log_softmax_write(x, at, y, y_at, size, scale, state, 0, 1, work, storage)
+        work.peak[0] = task.row_peaks[row]
+        work.rest[0] = task.row_rests[row]
+        for block in range(blocks_of(task.classes)):
+            first = block * BLOCK
+            size = min(BLOCK, task.classes - first)
+            if task.log:
+                shift_row(task, row, first, size, work.peak[0], log1p(work.rest[0]))
             else:
-                softmax.softmax_write(
-                    x, at, kept, kept_at, keep, y, y_at, size, scale, state, 0, 1, work, storage
-                )
+                at = row * task.x_stride + first
+                peak = maximum(task.x, at, size)
+                block_sum(task.x, at, size, peak, task.scale, kept, 0)
+                factor = 1.0 / norm(work, 0) * rescale(work.peak[0], peak, task.scale)
+                scale_row(work.spare, 0, size, factor, task.y, row * task.y_stride + first, False)

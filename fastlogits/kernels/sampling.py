@@ -4,129 +4,133 @@ The likeliest class comes first in these sums, then the others by index: exp(z -
 What is drawn depends on the row's logits and rules, on the key and on the row's number, and on nothing else.
 """
 
-import math
+from fastlogits.kernels import machine
+from fastlogits.kernels.doubles import largest_of, place_of, real_exps, total_of
+from fastlogits.kernels.filters import filter_row, scaled_logits, span_peaks, survivors_of, unfiltered
+from fastlogits.kernels.numbers import log1p
+from fastlogits.kernels.philox import uniform
+from fastlogits.kernels.shared import blocks_of
+from fastlogits.kernels.sizes import BLOCK, NO_ROOM, SPAN, TEMPERATURE
+from fastlogits.kernels.sums import find
 
-from fastlogits.kernels import filters, philox, primitives, softmax
+GROUP = 32  # masses that are passed over together
 
 
-def reach(mass, n, target, left):
-    """The first i whose mass, added to those before it, exceeds `target`, else the last that has any.
-
-    left_0 is what the masses before it leave of the target.
+def reach(mass, n, target):
+    """The first i whose mass, added to those before it, exceeds `target`, else the last that has any; and what the
+    masses before it leave of the target.
     """
-    reached = 0
-    for i in range(n):
-        if mass[i] > 0.0:
-            reached = i
-            left[0] = target
-            if target < mass[i]:
-                break
-            target -= mass[i]
-    return reached
+    i = 0
+    while i + GROUP < n:
+        group = total_of(machine.stretch(mass, i), GROUP)
+        if target < group:
+            break
+        target -= group
+        i += GROUP
+    while i < n and target >= mass[i]:
+        target -= mass[i]
+        i += 1
+    if i < n:
+        return i, target
+    i = n - 1
+    while i > 0 and mass[i] == 0.0:
+        i -= 1
+    return i, target + mass[i]
 
 
-def find_top(x, at, classes, temperature, peak, scratch, work, storage):
+def find_top(task, at, temperature, peak, survivors, work):
     """The first j with z_j = peak."""
-    peaks = filters.section(scratch, primitives.SPAN_PEAK)
     span = 0
-    while peaks[span] < peak:
+    while survivors.peaks[span] < peak:
         span += 1
-    start = span * primitives.SPAN
-    size = min(primitives.SPAN, classes - start)
-    z = filters.scaled(x, at + start, size, temperature, work, storage)
-    return start + primitives.find(z, size, primitives.cast(peak, work))
+    start = span * SPAN
+    size = min(SPAN, task.classes - start)
+    scaled_logits(task, at + start, size, temperature, work)
+    return start + min(find(machine.stretch_real(work.spare, 0), 0, size, peak), size - 1)
 
 
-def others(x, at, block, top, classes, temperature, wide, work, storage):
-    """The z of a block in double, -inf in the place of the top; returns how many."""
-    start = block * primitives.BLOCK
-    size = min(primitives.BLOCK, classes - start)
-    filters.widen(x, at + start, size, temperature, wide, work, storage)
+def others(task, at, block, top, temperature, peak, survivors, work):
+    """mass_j = exp(z_j - peak) of a block, 0 in the place of the top, the z in `spare`; returns the sum."""
+    start = block * BLOCK
+    size = min(BLOCK, task.classes - start)
+    scaled_logits(task, at + start, size, temperature, work)
     if start <= top and top < start + size:
-        wide[top - start] = primitives.NEG_INF
-    return size
+        work.spare[top - start] = -machine.INF
+    return real_exps(machine.stretch_real(work.spare, 0), size, peak, survivors.mass)
 
 
-def draw(x, at, temperature, uniform, log_prob, classes, scratch, work, storage):
+def draw(task, row, temperature, drawn, survivors, work):
     """A class of the row without filters, the likeliest at temperature 0; negative as `sample_rows` has it."""
+    at = row * task.x_stride
     divisor = temperature if temperature > 0.0 else 1.0
-    peak = filters.find_peaks(x, at, classes, divisor, scratch, work, storage)
-    if not peak < primitives.INF:
+    peak = span_peaks(task, at, divisor, survivors)
+    if not peak < machine.INF:
         return -1
-    if peak == primitives.NEG_INF:
+    if peak == -machine.INF:
         return -2
-    top = find_top(x, at, classes, divisor, peak, scratch, work, storage)
-    log_prob[0] = 0.0
+    top = find_top(task, at, divisor, peak, survivors, work)
+    task.log_probs[row] = 0.0
     if temperature == 0.0:
         return top
-    wide = filters.section(scratch, primitives.KEY)
-    sums = filters.section(scratch, primitives.NARROWED)
-    left = filters.section(scratch, primitives.FOUND)
-    blocks = softmax.blocks_of(classes)
+    sums = survivors.narrowed
+    blocks = blocks_of(task.classes)
     rest = 0.0
     for block in range(blocks):
-        size = others(x, at, block, top, classes, temperature, wide, work, storage)
-        sums[block] = primitives.sum_exp(wide, size, peak, 1.0)
+        sums[block] = others(task, at, block, top, temperature, peak, survivors, work)
         rest += sums[block]
-    log_prob[0] = -math.log1p(rest)
-    target = uniform * (1.0 + rest) - 1.0
+    task.log_probs[row] = -log1p(rest)
+    target = drawn * (1.0 + rest) - 1.0
     if target < 0.0:
         return top
-    block = reach(sums, blocks, target, left)
-    size = others(x, at, block, top, classes, temperature, wide, work, storage)
-    mass = filters.section(scratch, primitives.SURVIVOR_MASS)
-    primitives.keep_exp(wide, size, peak, 1.0, mass, primitives.KEEP)
-    j = reach(mass, size, left[0], left)
-    log_prob[0] += wide[j] - peak
-    return block * primitives.BLOCK + j
+    block, left = reach(sums, blocks, target)
+    if block < blocks - 1:
+        others(task, at, block, top, temperature, peak, survivors, work)
+    chosen, _ = reach(survivors.mass, min(BLOCK, task.classes - block * BLOCK), left)
+    task.log_probs[row] += work.spare[chosen] - peak
+    return block * BLOCK + chosen
 
 
-def draw_survivor(n, uniform, log_prob, scratch):
+def draw_survivor(task, row, n, drawn, survivors):
     """A class of the n survivors."""
-    survivors = filters.section(scratch, primitives.SURVIVOR)
-    mass = filters.section(scratch, primitives.SURVIVOR_MASS)
-    ids = filters.section(scratch, primitives.SURVIVOR_ID)
-    sums = filters.section(scratch, primitives.NARROWED)
-    left = filters.section(scratch, primitives.FOUND)
-    top = primitives.find(survivors, n, primitives.maximum(survivors, n))
+    mass = survivors.mass
+    sums = survivors.narrowed
+    top = place_of(survivors.z, n, largest_of(survivors.z, n, 1.0))
     top_mass = mass[top]
     mass[top] = 0.0
-    blocks = softmax.blocks_of(n)
+    blocks = blocks_of(n)
     rest = 0.0
     for block in range(blocks):
-        start = block * primitives.BLOCK
-        size = min(primitives.BLOCK, n - start)
-        sums[block] = primitives.total(primitives.stretch(mass, start, size), size)
+        start = block * BLOCK
+        sums[block] = total_of(machine.stretch(mass, start), min(BLOCK, n - start))
         rest += sums[block]
     chosen = top
-    target = uniform * (top_mass + rest) - top_mass
+    target = drawn * (top_mass + rest) - top_mass
     if target >= 0.0:
-        start = reach(sums, blocks, target, left) * primitives.BLOCK
-        size = min(primitives.BLOCK, n - start)
-        chosen = start + reach(primitives.stretch(mass, start, size), size, left[0], left)
-    log_prob[0] = (survivors[chosen] - survivors[top]) - math.log1p(rest / top_mass)
-    return primitives.whole(ids[chosen])
+        block, left = reach(sums, blocks, target)
+        start = block * BLOCK
+        chosen, _ = reach(machine.stretch(mass, start), min(BLOCK, n - start), left)
+        chosen += start
+    task.log_probs[row] = (survivors.z[chosen] - survivors.z[top]) - log1p(rest / top_mass)
+    return machine.whole(survivors.id[chosen])
 
 
-def sample_rows(
-    x, x_stride, rules, rules_stride, numbers, key_0, key_1, ids, log_probs, classes,
-    scratch, work, storage, start, stop,
-):  # fmt: skip
-    """ids_i drawn, log_probs_i of it; ids_i = -1 for a row with NaN or +inf, -2 for one of nothing but -inf.
-
-    Returns `stop`, or the row for which there is no room.
+def sample_rows(task, work, start, stop):
+    """indices_i drawn, log_probs_i of it; indices_i = -1 for a row with NaN or +inf, -2 for one of nothing but -inf. Of
+    the rows [start, stop), or up to the first for which there is no room.
     """
+    survivors = survivors_of(work)
     for row in range(start, stop):
-        at = row * x_stride
-        rules_at = row * rules_stride
-        temperature = rules[rules_at + primitives.TEMPERATURE]
-        uniform = philox.uniform(key_0, key_1, numbers[row])
-        log_prob = primitives.stretch(log_probs, row, 1)
-        if temperature == 0.0 or filters.unfiltered(rules, rules_at, classes):
-            ids[row] = draw(x, at, temperature, uniform, log_prob, classes, scratch, work, storage)
+        work.reached[0] = row
+        rules = machine.stretch(task.rules, row * task.rules_stride)
+        drawn = uniform(task.key_0, task.key_1, task.numbers[row])
+        if rules[TEMPERATURE] == 0.0 or unfiltered(rules, task.classes):
+            task.indices[row] = draw(task, row, rules[TEMPERATURE], drawn, survivors, work)
         else:
-            n = filters.filter_row(x, at, rules, rules_at, classes, scratch, work, storage)
-            if n == primitives.NO_ROOM:
-                return row
-            ids[row] = draw_survivor(n, uniform, log_prob, scratch) if n > 0 else -1 if n < 0 else -2
-    return stop
+            n = filter_row(task, row * task.x_stride, rules, survivors, work)
+            if n == NO_ROOM:
+                return
+            if n > 0:
+                task.indices[row] = draw_survivor(task, row, n, drawn, survivors)
+            else:
+                task.indices[row] = -1 if n < 0 else -2
+    work.reached[0] = stop

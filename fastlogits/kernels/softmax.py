@@ -2,382 +2,333 @@
 
 Every operation has three steps: `reduce` reads some blocks of a row, `settle` merges the blocks of the row, `write`
 produces some blocks of the result. One thread does all three on a row while it is in cache, or several threads share
-a long row between them; the arithmetic is the same, so the result is too. The numbers of the row stand in `state`:
-ROW_FIELDS, then BLOCK_FIELDS for each block. Rows of one block take each step as a group, so that the processor works
-on several at once; there row j has its fields at j.
+a long row between them; the arithmetic is the same, so the result is too. Rows of one block take each step as a group,
+so that the processor works on several at once.
 """
 
-import math
-
-from fastlogits.kernels import primitives
-
-
-def blocks_of(classes):
-    """How many blocks a row has."""
-    return (classes + primitives.BLOCK - 1) // primitives.BLOCK
-
-
-def padded(classes):
-    """The distance of rows in scratch memory: whole vectors."""
-    return (classes + 15) // 16 * 16
+from fastlogits.kernels import machine
+from fastlogits.kernels.numbers import beats, exp, flush_lanes, log1p, rounded_away
+from fastlogits.kernels.records import Kept
+from fastlogits.kernels.shared import blocks_of, padded, row_blocks, row_kept
+from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, NONE, ROWS, TILE
+from fastlogits.kernels.sums import exp_run, exp_sum, find, maximum, maximum_or_nan, rest_of, sweep_from
 
 
 def group_of(classes):
     """How many rows take the steps together: as many as their exponentials fit the scratch tile; 1 of long rows."""
-    return 1 if classes > primitives.BLOCK else min(
-        primitives.ROWS, 4 * primitives.BLOCK // padded(classes)
-    )
+    return 1 if classes > BLOCK else min(ROWS, 4 * BLOCK // padded(classes))
 
 
 def in_scratch(classes, keep):
     """Whether the exponentials of a group stay in scratch memory.
 
-    Kept in the memory of the results, they claim it while there is work to do: softmax of 4096 x 1000 on two threads
-    takes 0.79 ms so, and 0.96 by way of the tile. Rows of few classes pay more for vectors across cache lines.
+    Kept in the memory of the results, they claim it while there is work to do. Rows of few classes pay more for vectors
+    across cache lines.
     """
-    if classes > primitives.BLOCK:
-        return keep == primitives.KEEP_PADDED
-    return classes <= primitives.BLOCK // 4 or keep != primitives.KEEP
+    if classes > BLOCK:
+        return keep == KEEP_PADDED
+    return classes <= BLOCK // 4 or keep != KEEP
 
 
-def scratch(classes, work):
-    """Where the exponentials of a group stay: a tile, or what `work` has behind its slots, for long rows."""
-    return primitives.slot(work, primitives.SLOTS if classes > primitives.BLOCK else primitives.TILE)
+def kept_in(task, work, row):
+    """Where the exponentials of the rows from `row` on stay: in y, or in scratch memory."""
+    if not in_scratch(task.classes, task.keep):
+        return Kept(machine.in_place(task.y), row * task.y_stride, task.y_stride, task.keep)
+    if task.classes > BLOCK:
+        return Kept(row_kept(task, work, row), 0, 0, KEEP_PADDED)
+    return Kept(machine.stretch_real(work.tile, 0), 0, padded(task.classes), KEEP_PADDED)
 
 
-def block_peak(logits, size, state, fields):
-    """peak_b = max_j x_j, kept in `state`; returns the shift for exp, 0 where everything is -inf."""
-    peak = primitives.maximum(logits, size)
-    state[fields + primitives.BLOCK_PEAK] = peak
-    return peak if peak > primitives.NEG_INF else 0.0
+# Rows of one block
 
 
-def block_sum(logits, size, shift, scale, kept, kept_at, keep, state, fields):
-    """sum_b = sum_j exp(scale (x_j - shift)), in `state`; each exponential stays in `kept` where asked."""
-    if keep:
-        exps = primitives.stretch(kept, kept_at, padded(size))
-        state[fields + primitives.BLOCK_SUM] = primitives.keep_exp(logits, size, shift, scale, exps, keep)
+def group_sums(x, at, stride, classes, n, scale, kept, work):
+    """PEAK and REST of a group of n rows."""
+    group_peaks(x, at, stride, classes, n, work)
+    group_rests(x, at, stride, classes, n, scale, kept, work)
+
+
+def group_peaks(x, at, stride, classes, n, work):
+    for j in range(n):
+        work.peak[j] = maximum(x, at + j * stride, classes)
+
+
+def group_rests(x, at, stride, classes, n, scale, kept, work):
+    if kept.how == KEEP:
+        group_exps(x, at, stride, classes, n, scale, Kept(kept.exps, kept.at, kept.stride, KEEP), work)
+    elif kept.how == KEEP_PADDED:
+        group_exps(x, at, stride, classes, n, scale, Kept(kept.exps, kept.at, kept.stride, KEEP_PADDED), work)
     else:
-        state[fields + primitives.BLOCK_SUM] = primitives.sum_exp(logits, size, shift, scale)
+        group_exps(x, at, stride, classes, n, scale, Kept(kept.exps, 0, 0, DISCARD), work)
+    for j in range(n):
+        work.rest[j] -= 1.0 if work.peak[j] > -machine.INF else 0.0
+    for j in range(n):
+        if work.rest[j] < 0.5 and work.peak[j] > -machine.INF:
+            if kept.how == DISCARD:
+                sweep = sweep_from(work.peak[j], scale, 0, KEEP_PADDED, NONE)
+                exp_sum(x, at + j * stride, classes, sweep, work.spare, 0)
+                work.rest[j] = rest_of(work.spare, 0, classes)
+            else:
+                work.rest[j] = rest_of(kept.exps, kept.at + j * kept.stride, classes)
 
 
-def merge(classes, scale, state):
-    """PEAK = max_c x_c, REST = sum exp(scale (x_c - PEAK)) over all c but one maximum.
+def group_exps(x, at, stride, classes, n, scale, kept, work):
+    """rest_j = sum_i exp(scale (x_ji - peak_j)) of n rows, the terms where they are kept; the next n are asked for."""
+    run = 64 * machine.WIDTH
+    parts = machine.some_lanes(ROWS)
+    for j in range(n):
+        work.rest[j] = 0.0
+    i = 0
+    while i < classes:
+        size = min(run, classes - i)
+        for j in range(n):
+            sweep = sweep_from(work.peak[j], scale, n * stride, kept.how, NONE)
+            sums, _ = exp_run(x, at + j * stride + i, size, sweep, kept.exps, kept.at + j * kept.stride + i)
+            parts[j] = sums
+        for j in range(n):
+            work.rest[j] += machine.add_lanes(parts[j])
+        i += run
+
+
+def norm(work, j):
+    """1 + REST; NaN for a row of nothing but -inf."""
+    return 1.0 + work.rest[j] if work.peak[j] > -machine.INF else machine.NAN
+
+
+def scale_row(exps, at, n, factor, y, y_at, past):
+    """y_i = factor e_i, 0 below the smallest normal number; y may be where the exponentials are."""
+    by = machine.splat(factor)
+    w = machine.WIDTH
+    i = 0
+    if past:
+        while i < min(n, machine.until_line(y, y_at)):
+            left = min(w, min(n, machine.until_line(y, y_at)) - i)
+            machine.save_tail(y, y_at + i, left, flush_lanes(by * machine.load_tail(exps, at + i, left, 0.0)))
+            i += left
+        while i + w <= n:
+            machine.save_past(y, y_at + i, flush_lanes(by * machine.load(exps, at + i)))
+            i += w
+    while i + w <= n:
+        machine.save(y, y_at + i, flush_lanes(by * machine.load(exps, at + i)))
+        i += w
+    if i < n:
+        machine.save_tail(y, y_at + i, n - i, flush_lanes(by * machine.load_tail(exps, at + i, n - i, 0.0)))
+
+
+def shift_row(task, row, first, n, peak, log_sum):
+    """y_i = scale (x_i - peak) - log_sum, of n classes: two subtractions, since peak + log_sum would round large peaks."""
+    x_at = row * task.x_stride + first
+    y_at = row * task.y_stride + first
+    rate = machine.splat(task.scale)
+    shift = machine.splat(peak)
+    less = machine.splat(log_sum)
+    w = machine.WIDTH
+    i = 0
+    if task.past:
+        head = min(n, machine.until_line(task.y, y_at))
+        while i < head:
+            left = min(w, head - i)
+            v = rate * (machine.load_tail(task.x, x_at + i, left, 0.0) - shift) - less
+            machine.save_tail(task.y, y_at + i, left, v)
+            i += left
+        while i + w <= n:
+            machine.save_past(task.y, y_at + i, rate * (machine.load(task.x, x_at + i) - shift) - less)
+            i += w
+    while i + w <= n:
+        machine.save(task.y, y_at + i, rate * (machine.load(task.x, x_at + i) - shift) - less)
+        i += w
+    if i < n:
+        v = rate * (machine.load_tail(task.x, x_at + i, n - i, 0.0) - shift) - less
+        machine.save_tail(task.y, y_at + i, n - i, v)
+
+
+# Rows of several blocks
+
+
+def reduce_blocks(task, row, kept, work, first, last):
+    """peak_b = max x_j and sum_b = sum exp(scale (x_j - peak_b)) of some blocks of a row."""
+    blocks = row_blocks(task, work, row)
+    for block in range(first, last):
+        start = block * BLOCK
+        size = min(BLOCK, task.classes - start)
+        at = row * task.x_stride + start
+        blocks.peak[block] = maximum(task.x, at, size)
+        blocks.sum[block] = block_sum(task.x, at, size, blocks.peak[block], task.scale, kept, start)
+
+
+def block_sum(x, at, size, peak, scale, kept, start):
+    """sum exp(scale (x_j - peak)), the terms where they are kept"""
+    if kept.how == KEEP:
+        total, _ = exp_sum(x, at, size, sweep_from(peak, scale, BLOCK, KEEP, NONE), kept.exps, kept.at + start)
+    elif kept.how == KEEP_PADDED:
+        total, _ = exp_sum(x, at, size, sweep_from(peak, scale, BLOCK, KEEP_PADDED, NONE), kept.exps, kept.at + start)
+    else:
+        total, _ = exp_sum(x, at, size, sweep_from(peak, scale, BLOCK, DISCARD, NONE), kept.exps, 0)
+    return total
+
+
+def merge(n, scale, blocks, work):
+    """PEAK = max_c x_c, REST = sum exp(scale (x_c - PEAK)) over all c but one maximum, from n blocks.
 
     The maximum's own 1 is left out because log1p(REST) and REST / (1 + REST) keep their digits where one class
     dominates (Blanchard, Higham, Higham 2021). The sum of its block held that 1 in a lane; where the others come to
     less than 1/2 they have lost digits to it: returns that block, its part left out of REST, to be summed again by
-    `without_maximum`. Returns -1 where REST is complete.
+    `rest_of`. Returns -1 where REST is complete.
     """
-    blocks = blocks_of(classes)
-    fields = primitives.ROW_FIELDS
-    peak = state[fields + primitives.BLOCK_PEAK]
+    peak = blocks.peak[0]
     own = 0.0
-    rest = state[fields + primitives.BLOCK_SUM]
+    rest = blocks.sum[0]
     lost = 0.0
     best = 0
-    if peak > primitives.NEG_INF:
+    if peak > -machine.INF:
         own = rest - 1.0
         rest = 0.0
-    for block in range(1, blocks):
-        fields += primitives.BLOCK_FIELDS
-        its_peak = state[fields + primitives.BLOCK_PEAK]
-        its_sum = state[fields + primitives.BLOCK_SUM]
+    for block in range(1, n):
+        its_peak = blocks.peak[block]
+        its_sum = blocks.sum[block]
         if its_peak > peak:
-            if peak > primitives.NEG_INF:
-                ratio = math.exp(scale * (peak - its_peak))
+            if peak > -machine.INF:
+                ratio = exp(scale * (peak - its_peak))
                 rest = (1.0 + own + rest) * ratio
                 lost *= ratio
             own = its_sum - 1.0
             peak = its_peak
             best = block
         elif its_sum != 0.0:
-            term = its_sum * math.exp(scale * (its_peak - peak))
-            lost += primitives.rounded_away(rest, term)
+            term = its_sum * exp(scale * (its_peak - peak))
+            lost += rounded_away(rest, term)
             rest += term
     rest += lost
-    state[primitives.PEAK] = peak
-    if peak > primitives.NEG_INF and own + rest < 0.5:
-        state[primitives.REST] = rest
+    work.peak[0] = peak
+    if peak > -machine.INF and own + rest < 0.5:
+        work.rest[0] = rest
         return best
-    state[primitives.REST] = own + rest
+    work.rest[0] = own + rest
     return -1
 
 
-def without_maximum(exps, size, work):
-    """sum_j e_j over all j but the maximum, whose e_j is 1."""
-    others = primitives.slot(work, 2)
-    for j in range(size):
-        others[j] = primitives.below_one(exps[j])
-    return primitives.total(others, size)
-
-
-def norm(state, j):
-    """1 + REST; NaN for a row of nothing but -inf."""
-    return 1.0 + state[primitives.REST + j] if state[primitives.PEAK + j] > primitives.NEG_INF else primitives.NAN
-
-
-def rescale(peak_of_row, block, scale, state):
-    """exp(scale (peak_b - PEAK)), from the exponentials of a block of a row alone to the row's."""
-    peak = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_PEAK]
-    return 1.0 if peak == peak_of_row else math.exp(scale * (peak - peak_of_row))
-
-
-def block_exps(logits, size, block, scale, exps, state):
-    """The exponentials that were not kept, once more."""
-    peak = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_PEAK]
-    shift = peak if peak > primitives.NEG_INF else 0.0
-    primitives.keep_exp(logits, size, shift, scale, exps, primitives.KEEP_PADDED)
-
-
-def reduce(x, at, classes, scale, kept, kept_at, keep, state, first, last, work, storage):
-    """The peaks and sums of the blocks [first, last) of a row; the exponentials stay in `kept` where asked."""
-    fields = primitives.ROW_FIELDS + first * primitives.BLOCK_FIELDS
-    for block in range(first, last):
-        start = block * primitives.BLOCK
-        size = min(primitives.BLOCK, classes - start)
-        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-        shift = block_peak(logits, size, state, fields)
-        block_sum(logits, size, shift, scale, kept, kept_at + start, keep, state, fields)
-        fields += primitives.BLOCK_FIELDS
-
-
-def settle(x, at, classes, scale, kept, kept_at, keep, state, work, storage):
+def settle_row(task, row, kept, work):
     """PEAK and REST of a row from its blocks."""
-    again = merge(classes, scale, state)
+    again = merge(blocks_of(task.classes), task.scale, row_blocks(task, work, row), work)
     if again >= 0:
-        start = again * primitives.BLOCK
-        size = min(primitives.BLOCK, classes - start)
-        if keep:
-            exps = primitives.stretch(kept, kept_at + start, size)
+        start = again * BLOCK
+        size = min(BLOCK, task.classes - start)
+        if kept.how == DISCARD:
+            sweep = sweep_from(work.peak[0], task.scale, 0, KEEP_PADDED, NONE)
+            exp_sum(task.x, row * task.x_stride + start, size, sweep, work.spare, 0)
+            work.rest[0] += rest_of(work.spare, 0, size)
         else:
-            logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-            exps = primitives.slot(work, 1)
-            primitives.keep_exp(logits, size, state[primitives.PEAK], scale, exps, primitives.KEEP_PADDED)
-        state[primitives.REST] += without_maximum(exps, size, work)
+            work.rest[0] += rest_of(kept.exps, kept.at + start, size)
 
 
-def sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, keep, n, state, work, storage):
-    """PEAK and REST of a group of n rows."""
-    if classes > primitives.BLOCK:
-        reduce(x, at, classes, scale, kept, kept_at, keep, state, 0, blocks_of(classes), work, storage)
-        settle(x, at, classes, scale, kept, kept_at, keep, state, work, storage)
+def rescale(peak_of_row, peak, scale):
+    """exp(scale (peak_b - PEAK)), from the exponentials of a block of a row alone to the row's"""
+    return 1.0 if peak == peak_of_row else exp(scale * (peak - peak_of_row))
+
+
+def write_blocks(task, row, kept, work, first, last):
+    """softmax or log_softmax of some blocks of a row."""
+    if task.log:
+        log_sum = log1p(work.rest[0])
+        shift_row(task, row, first * BLOCK, min(last * BLOCK, task.classes) - first * BLOCK, work.peak[0], log_sum)
         return
-    apart = x_stride if primitives.readable(storage) else padded(classes)
-    logits = some_rows(x, at, x_stride, classes, n, primitives.slot(work, primitives.TILE), apart, storage)
-    peaks = primitives.stretch(state, primitives.PEAK, n)
-    rests = primitives.stretch(state, primitives.REST, n)
-    exps = primitives.stretch(kept, kept_at, n * kept_stride)
-    primitives.row_maxima(logits, apart, classes, n, peaks)
-    primitives.row_exps(logits, apart, classes, n, peaks, scale, exps, kept_stride, keep, rests)
-    take_out_maxima(exps, kept_stride, classes, n, state, work)
-
-
-def some_rows(x, at, stride, classes, n, tile, apart, storage):
-    """n rows where they lie, or converted to a tile, `apart` from each other."""
-    if apart == stride:
-        return primitives.load(x, at, (n - 1) * stride + classes, tile, storage)
-    for j in range(n):
-        primitives.load(x, at + j * stride, classes, primitives.stretch(tile, j * apart, classes), storage)
-    return tile
-
-
-def take_out_maxima(exps, stride, classes, n, state, work):
-    """REST of n rows, from the sums of all their exponentials: see `merge`."""
-    peaks = primitives.stretch(state, primitives.PEAK, n)
-    rests = primitives.stretch(state, primitives.REST, n)
-    for j in range(n):
-        rests[j] -= 1.0 if peaks[j] > primitives.NEG_INF else 0.0
-    for j in range(n):
-        if rests[j] < 0.5 and peaks[j] > primitives.NEG_INF:
-            rests[j] = without_maximum(primitives.stretch(exps, j * stride, classes), classes, work)
-
-
-def softmax_write(x, at, kept, kept_at, keep, y, y_at, classes, scale, state, first, last, work, storage):
-    """y_c = exp(scale (x_c - PEAK)) / (1 + REST) of a row, from the exponentials in `kept` where they were kept."""
-    inverse = 1.0 / norm(state, 0)
+    blocks = row_blocks(task, work, row)
+    inverse = 1.0 / norm(work, 0)
     for block in range(first, last):
-        start = block * primitives.BLOCK
-        size = min(primitives.BLOCK, classes - start)
-        if keep:
-            exps = primitives.stretch(kept, kept_at + start, size)
+        start = block * BLOCK
+        size = min(BLOCK, task.classes - start)
+        y_at = row * task.y_stride + start
+        factor = inverse * rescale(work.peak[0], blocks.peak[block], task.scale)
+        if kept.how == DISCARD:
+            sweep = sweep_from(blocks.peak[block], task.scale, 0, KEEP_PADDED, NONE)
+            exp_sum(task.x, row * task.x_stride + start, size, sweep, work.spare, 0)
+            scale_row(work.spare, 0, size, factor, task.y, y_at, task.past)
         else:
-            logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-            exps = primitives.slot(work, 1)
-            block_exps(logits, size, block, scale, exps, state)
-        factor = primitives.cast(inverse * rescale(state[primitives.PEAK], block, scale, state), work)
-        probs = primitives.place(y, y_at + start, exps, storage)
-        primitives.scale_each(exps, size, factor, probs)
-        primitives.store(y, y_at + start, size, probs, storage)
+            scale_row(kept.exps, kept.at + start, size, factor, task.y, y_at, task.past)
 
 
-def softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, storage, start, stop):
-    """softmax(scale * x) of the rows [start, stop)."""
-    blocks = blocks_of(classes)
-    group = group_of(classes)
-    apart_from_y = in_scratch(classes, keep)
+# Work is counted in rows.
+
+
+def softmax_rows(task, work, start, stop):
+    """softmax or log_softmax of the rows [start, stop)."""
+    n = 1
     row = start
     while row < stop:
-        n = min(group, stop - row)
-        at = row * x_stride
-        kept = y
-        kept_at = row * y_stride
-        kept_stride = y_stride
-        how = keep
-        if apart_from_y:
-            kept = scratch(classes, work)
-            kept_at = 0
-            kept_stride = padded(classes)
-            how = primitives.KEEP_PADDED
-        sums(x, at, x_stride, classes, scale, kept, kept_at, kept_stride, how, n, state, work, storage)
-        if classes > primitives.BLOCK:
-            softmax_write(
-                x, at, kept, kept_at, how, y, row * y_stride, classes, scale, state, 0, blocks, work, storage
-            )
+        kept = kept_in(task, work, row)
+        if task.classes > BLOCK:
+            last = blocks_of(task.classes)
+            reduce_blocks(task, row, kept, work, 0, last)
+            settle_row(task, row, kept, work)
+            write_blocks(task, row, kept, work, 0, last)
         else:
-            for j in range(n):
-                state[primitives.FACTOR + j] = 1.0 / norm(state, j)
-                state[primitives.COUNTER + j] = 0.0
-            exps = primitives.stretch(kept, kept_at, n * kept_stride)
-            probs = primitives.place(y, row * y_stride, primitives.slot(work, primitives.OTHER_TILE), storage)
-            apart = y_stride if storage == primitives.NATIVE else classes
-            primitives.row_scale(
-                exps, kept_stride, classes, n, primitives.stretch(state, primitives.FACTOR, n),
-                primitives.stretch(state, primitives.COUNTER, n), probs, apart,
-            )  # fmt: skip
-            store_rows(y, row * y_stride, y_stride, classes, n, probs, apart, storage)
+            n = min(group_of(task.classes), stop - row)
+            group_sums(task.x, row * task.x_stride, task.x_stride, task.classes, n, task.scale, kept, work)
+            group_write(task, row, n, kept, work)
         row += n
 
 
-def store_rows(y, at, stride, classes, n, values, apart, storage):
-    """n rows that lie `apart` from each other go to y, unless they are there."""
-    if apart == stride:
-        primitives.store(y, at, (n - 1) * stride + classes, values, storage)
-        return
-    for j in range(n):
-        primitives.store(y, at + j * stride, classes, primitives.stretch(values, j * apart, classes), storage)
+def group_write(task, row, n, kept, work):
+    """softmax or log_softmax of n rows of one block."""
+    if task.log:
+        for j in range(n):
+            work.factor[j] = log1p(work.rest[j])
+        for j in range(n):
+            shift_row(task, row + j, 0, task.classes, work.peak[j], work.factor[j])
+    else:
+        for j in range(n):
+            work.factor[j] = 1.0 / norm(work, j)
+        for j in range(n):
+            y_at = (row + j) * task.y_stride
+            exps_at = kept.at + j * kept.stride
+            scale_row(kept.exps, exps_at, task.classes, work.factor[j], task.y, y_at, task.past)
 
 
-def log_softmax_write(x, at, y, y_at, classes, scale, state, first, last, work, storage):
-    """y_c = scale (x_c - PEAK) - log(1 + REST) of a row."""
-    for block in range(first, last):
-        start = block * primitives.BLOCK
-        size = min(primitives.BLOCK, classes - start)
-        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-        log_probs = primitives.place(y, y_at + start, primitives.slot(work, 2), storage)
-        shift_rows(logits, 0, size, 1, scale, state, log_probs, 0, work)
-        primitives.store(y, y_at + start, size, log_probs, storage)
-
-
-def shift_rows(logits, stride, size, n, scale, state, log_probs, apart, work):
-    """scale (x_c - PEAK) - log(1 + REST) of n rows: two subtractions, since PEAK + log(...) would round large peaks."""
-    peaks = primitives.slot(work, 3)
-    log_sums = primitives.slot(work, 4)
-    for j in range(n):
-        peaks[j] = primitives.cast(state[primitives.PEAK + j], work)
-        log_sums[j] = primitives.cast(primitives.log1p(state[primitives.REST + j]), work)
-    rate = primitives.cast(scale, work)
-    primitives.row_shift(logits, stride, size, n, rate, peaks, log_sums, log_probs, apart)
-
-
-def group_log_softmax(x, at, x_stride, y, y_at, y_stride, classes, n, scale, state, work, storage):
-    """As `log_softmax_write`, of n rows of one block."""
-    buffer = primitives.slot(work, primitives.OTHER_TILE)
-    x_apart = x_stride if primitives.readable(storage) else classes
-    apart = y_stride if storage == primitives.NATIVE else classes
-    logits = some_rows(x, at, x_stride, classes, n, buffer, x_apart, storage)
-    log_probs = primitives.place(y, y_at, primitives.slot(work, primitives.CHUNK), storage)
-    shift_rows(logits, x_apart, classes, n, scale, state, log_probs, apart, work)
-    store_rows(y, y_at, y_stride, classes, n, log_probs, apart, storage)
-
-
-def log_softmax_rows(x, x_stride, y, y_stride, classes, scale, keep, state, work, storage, start, stop):
-    """log_softmax(scale * x) of the rows [start, stop).
-
-    `keep`: the exponentials are left in y, to be written over. That claims its memory while there is work to do:
-    64 x 32000 on one thread takes 0.42 ms so, and 0.60 without.
-    """
-    group = group_of(classes)
-    tile = primitives.slot(work, primitives.TILE)
-    tiled = in_scratch(classes, keep)
-    row = start
-    while row < stop:
-        n = min(group, stop - row)
-        at = row * x_stride
-        y_at = row * y_stride
-        if tiled:
-            sums(
-                x, at, x_stride, classes, scale, tile, 0, padded(classes), primitives.KEEP_PADDED, n, state, work,
-                storage,
-            )  # fmt: skip
-        else:
-            sums(x, at, x_stride, classes, scale, y, y_at, y_stride, keep, n, state, work, storage)
-        if classes > primitives.BLOCK:
-            log_softmax_write(x, at, y, y_at, classes, scale, state, 0, blocks_of(classes), work, storage)
-        else:
-            group_log_softmax(x, at, x_stride, y, y_at, y_stride, classes, n, scale, state, work, storage)
-        row += n
-
-
-def log_norm(x, at, classes, state, j, work, storage):
-    """PEAK + log(1 + REST); +inf in a row without NaN is the answer itself."""
-    if state[primitives.PEAK + j] < primitives.INF:
-        return state[primitives.PEAK + j] + primitives.log1p(state[primitives.REST + j])
-    result = primitives.INF
-    for block in range(blocks_of(classes)):
-        size = min(primitives.BLOCK, classes - block * primitives.BLOCK)
-        logits = primitives.load(x, at + block * primitives.BLOCK, size, primitives.slot(work, 0), storage)
-        for i in range(size):
-            if logits[i] != logits[i]:
-                result = primitives.NAN
-    return result
-
-
-def logsumexp_rows(x, x_stride, lse, classes, state, work, storage, start, stop):
+def logsumexp_rows(task, work, start, stop):
     """lse_i = log sum_j exp(x_ij) of the rows [start, stop)."""
-    group = group_of(classes)
-    tile = primitives.slot(work, primitives.TILE)
-    keep = primitives.KEEP_PADDED if in_scratch(classes, primitives.DISCARD) else primitives.DISCARD
+    n = 1
     row = start
     while row < stop:
-        n = min(group, stop - row)
-        at = row * x_stride
-        sums(x, at, x_stride, classes, 1.0, tile, 0, padded(classes), keep, n, state, work, storage)
+        if task.classes > BLOCK:
+            kept = Kept(machine.stretch_real(work.spare, 0), 0, 0, DISCARD)
+            reduce_blocks(task, row, kept, work, 0, blocks_of(task.classes))
+            settle_row(task, row, kept, work)
+        else:
+            n = min(group_of(task.classes), stop - row)
+            how = KEEP_PADDED if task.classes <= BLOCK // 4 else DISCARD
+            kept = Kept(machine.stretch_real(work.tile, 0), 0, padded(task.classes), how)
+            group_sums(task.x, row * task.x_stride, task.x_stride, task.classes, n, 1.0, kept, work)
         for j in range(n):
-            lse[row + j] = state[primitives.PEAK + j] + primitives.log1p(state[primitives.REST + j])
+            task.lse[row + j] = work.peak[j] + log1p(work.rest[j])
         for j in range(n):
-            if state[primitives.PEAK + j] == primitives.INF:
-                lse[row + j] = log_norm(x, at + j * x_stride, classes, state, j, work, storage)
+            if work.peak[j] == machine.INF:
+                # +inf is the answer itself in a row without NaN.
+                task.lse[row + j] = maximum_or_nan(task.x, (row + j) * task.x_stride, task.classes)
         row += n
 
 
-def argmax_reduce(x, at, classes, state, first, last, work, storage):
-    """peak_b = max_c x_c, or a NaN where there is one, of the blocks [first, last)."""
+def reduce_argmax(task, row, work, first, last):
+    """peak_b = max_c x_c, or a NaN where there is one, of some blocks of a row."""
+    blocks = row_blocks(task, work, row)
     for block in range(first, last):
-        start = block * primitives.BLOCK
-        size = min(primitives.BLOCK, classes - start)
-        logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-        fields = primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS
-        state[fields + primitives.BLOCK_PEAK] = primitives.maximum_or_nan(logits, size)
+        start = block * BLOCK
+        blocks.peak[block] = maximum_or_nan(task.x, row * task.x_stride + start, min(BLOCK, task.classes - start))
 
 
-def argmax_of(x, at, classes, state, work, storage):
+def settle_argmax(task, row, work):
     """The first c whose x_c is the maximum, or the first NaN, from the peaks of the blocks."""
-    best = state[primitives.ROW_FIELDS + primitives.BLOCK_PEAK]
+    blocks = row_blocks(task, work, row)
     found = 0
-    for block in range(1, blocks_of(classes)):
-        peak = state[primitives.ROW_FIELDS + block * primitives.BLOCK_FIELDS + primitives.BLOCK_PEAK]
-        if primitives.beats(peak, best):
-            best = peak
+    for block in range(1, blocks_of(task.classes)):
+        if beats(blocks.peak[block], blocks.peak[found]):
             found = block
-    start = found * primitives.BLOCK
-    size = min(primitives.BLOCK, classes - start)
-    logits = primitives.load(x, at + start, size, primitives.slot(work, 0), storage)
-    return start + primitives.find(logits, size, primitives.cast(best, work))
+    start = found * BLOCK
+    size = min(BLOCK, task.classes - start)
+    task.indices[row] = start + find(task.x, row * task.x_stride + start, size, blocks.peak[found])
 
 
-def argmax_rows(x, x_stride, indices, classes, state, work, storage, start, stop):
+def argmax_rows(task, work, start, stop):
     """indices_i = argmax_c x_ic of the rows [start, stop)."""
     for row in range(start, stop):
-        argmax_reduce(x, row * x_stride, classes, state, 0, blocks_of(classes), work, storage)
-        indices[row] = argmax_of(x, row * x_stride, classes, state, work, storage)
+        reduce_argmax(task, row, work, 0, blocks_of(task.classes))
+        settle_argmax(task, row, work)

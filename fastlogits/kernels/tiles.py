@@ -1,202 +1,271 @@
-"""Tiles, whose lanes lie side by side, part of the primitives; tiles.h is their C."""
+"""Softmax and its family of columns, a tile of them at a time: the class axis in the middle of an array as it lies in
+memory (`*_columns`), and rows of few classes, transposed in scratch memory, SHORT rows at a time (`*_short`).
+"""
 
-from fastlogits.kernels import each, machine, reductions, rows, scalars, squares
-
-
-def to_lanes(x, stride, classes, n, lanes):
-    """lanes_cj = x_jc for n rows of `classes` numbers that lie `stride` apart. Squares at the end overlap others."""
-    side = squares.side(x)
-    first = 0
-    while classes >= side and first + machine.width(x) <= n:
-        for c in range(0, classes, side):
-            at = min(c, classes - side)
-            squares.to_lanes(x, first * stride + at, stride, lanes, at * n + first, n)
-        first += machine.width(x)
-    for j in range(first, n):
-        for c in range(classes):
-            lanes[c * n + j] = x[j * stride + c]
-
-
-def to_rows(lanes, classes, n, x, stride):
-    """x_jc = lanes_cj"""
-    side = squares.side(x)
-    first = 0
-    while classes >= side and first + machine.width(x) <= n:
-        for c in range(0, classes, side):
-            at = min(c, classes - side)
-            squares.to_rows(lanes, at * n + first, n, x, first * stride + at, stride)
-        first += machine.width(x)
-    for j in range(first, n):
-        for c in range(classes):
-            x[j * stride + c] = lanes[c * n + j]
+from fastlogits.kernels import machine
+from fastlogits.kernels.columns import (
+    finish_sums,
+    lane_argmax,
+    lane_exps,
+    lane_maxima,
+    lane_scale,
+    lane_totals,
+    scaled,
+    start_peaks,
+    start_sums,
+    to_lanes,
+    to_rows,
+)
+from fastlogits.kernels.gradients import slope
+from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, log1p_lanes
+from fastlogits.kernels.plan import tile_lanes, tiles_in
+from fastlogits.kernels.records import Kept
+from fastlogits.kernels.sizes import DISCARD, KEEP, SHORT, TERMS, TILE
+from fastlogits.kernels.sums import load_some, save_some
 
 
-def lane_maxima(x, step, classes, n, peaks):
-    """peaks_j = max(peaks_j, max_c x_cj) of n lanes, NaN skipped; class c lies at x + c * step."""
-    for j in range(0, n, machine.width(x)):
-        m = reductions.read_some(peaks, j, n - j)
-        for c in range(classes):
-            m = machine.larger_lanes(reductions.read_some(x, c * step + j, n - j), m)
-        reductions.write_some(peaks, j, n - j, m)
+def tile_sums(x, at, step, classes, n, scale, kept, work):
+    """Per lane j: peaks_j = max_c x_cj; rest_j = sum_c exp(scale (x_cj - peaks_j)) over all but one maximum."""
+    start_peaks(n, work)
+    c = 0
+    while c < classes:
+        lane_maxima(x, at + c * step, step, min(TERMS, classes - c), n, work)
+        c += TERMS
+    start_sums(n, work)
+    c = 0
+    while c < classes:
+        here = Kept(kept.exps, kept.at + c * kept.stride, kept.stride, kept.how)
+        lane_exps(x, at + c * step, step, min(TERMS, classes - c), n, scale, here, work)
+        c += TERMS
+    finish_sums(n, work)
 
 
-def lane_argmax(x, step, classes, n, first, best, indices, row):
-    """indices_row+j = first + c and best_j = x_cj for the last c at which x_cj beat best_j, of n lanes"""
+def softmax_tile(task, x, at, y, y_at, step, n, work):
+    """y_cj = exp(scale (x_cj - peaks_j)) / (1 + rest_j), or scale (x_cj - peaks_j) - log(1 + rest_j)."""
+    classes = task.classes
+    kept = Kept(machine.stretch_real(work.tile, 0), 0, n, DISCARD)
+    if not task.log:
+        if machine.is_scratch(y):
+            kept = Kept(machine.in_place(y), y_at, step, KEEP)
+        elif n * classes <= TILE:
+            kept = Kept(machine.stretch_real(work.tile, 0), 0, n, KEEP)
+    tile_sums(x, at, step, classes, n, task.scale, kept, work)
+    if task.log:
+        lane_log_sums(n, work)
+        lane_shift(task, x, at, y, y_at, step, n, work)
+        return
+    for j in range(n):
+        work.factors[j] = 1.0 / (1.0 + work.rest[j])
+    if kept.how == KEEP:
+        lane_scale(kept, classes, n, work.factors, y, y_at, step, task.past)
+        return
+    rate = machine.splat(task.scale * LOG2_E)
+    floor = machine.splat(floor_of(task.scale))
     for c in range(classes):
-        for j in range(n):
-            # Selections instead of a branch, which would keep the loop from becoming vector code.
-            value = x[c * step + j]
-            so_far = best[j]
-            found = indices[row + j]
-            beats = scalars.beats(value, so_far)
-            best[j] = value if beats else so_far
-            indices[row + j] = first + c if beats else found
+        j = 0
+        while j < n:
+            d = load_some(x, at + c * step + j, n - j) - load_some(work.shifts, j, n - j)
+            e = scaled(exp_lanes(d, rate, floor), load_some(work.factors, j, n - j))
+            save_some(y, y_at + c * step + j, n - j, e)
+            j += machine.WIDTH
 
 
-def lane_exps(x, step, classes, n, shift, scale, out, out_step, keep, rest, lost, ones):
-    """rest_j + lost_j + ones_j += sum_c exp(scale (x_cj - shift_j)) of n lanes and at most TERMS classes; ones_j counts
-    the terms that are 1, which would swallow small ones. Each term goes to out_cj as well if `keep`.
-    """
-    rate = machine.splat(scale * scalars.LOG2_E, x)
-    floor = machine.splat(machine.lowest(x) / (scale * scalars.LOG2_E), x)
-    one = machine.splat(1.0, x)
-    w = machine.width(x)
-    sums = machine.stack(w, x)
-    counts = machine.stack(w, x)
-    for j in range(0, n, w):
-        away = reductions.read_some(shift, j, n - j)
-        total = count = machine.splat(0.0, x)
-        for c in range(classes):
-            e = scalars.exp_from(reductions.read_some(x, c * step + j, n - j) - away, rate, floor)
-            below = machine.zero_where_equal(e, one, e)
-            total = total + below
-            count = count + (e - below)
-            if keep:
-                reductions.write_some(out, c * out_step + j, n - j, e)
-        machine.write(sums, 0, total)
-        machine.write(counts, 0, count)
-        for i in range(min(w, n - j)):
-            lost[j + i] += scalars.rounded_away(rest[j + i], sums[i])
-            rest[j + i] += sums[i]
-            ones[j + i] += counts[i]
+def lane_log_sums(n, work):
+    """factors_j = log(1 + rest_j)"""
+    w = machine.WIDTH
+    for j in range(n):
+        work.factors[j] = work.rest[j]
+    j = 0
+    while j < n:
+        machine.save(work.factors, j, log1p_lanes(machine.load(work.factors, j)))
+        j += w
 
 
-def lane_scale(x, step, classes, n, factor, out, out_step):
-    """out_cj = factor_j x_cj of n lanes, 0 for a factor of 0 and below the smallest normal number; out may be x"""
-    tiny = machine.splat(2.0 ** machine.lowest(x), x)
-    nothing = machine.splat(0.0, x)
-    for j in range(0, n, machine.width(x)):
-        by = reductions.read_some(factor, j, n - j)
-        for c in range(classes):
-            v = by * reductions.read_some(x, c * step + j, n - j)
-            v = machine.zero_where_equal(by, nothing, each.flush_lanes(v, tiny))
-            reductions.write_some(out, c * out_step + j, n - j, v)
+def lane_shift(task, x, at, y, y_at, step, n, work):
+    """y_cj = scale (x_cj - peaks_j) - factors_j"""
+    rate = machine.splat(task.scale)
+    w = machine.WIDTH
+    for c in range(task.classes):
+        x_at = at + c * step
+        to = y_at + c * step
+        j = 0
+        if task.past:
+            j = min(n, machine.until_line(y, to))
+            shifted_some(x, x_at, y, to, 0, j, task.scale, work)
+            while j + w <= n:
+                d = machine.load(x, x_at + j) - machine.load(work.peaks, j)
+                machine.save_past(y, to + j, rate * d - machine.load(work.factors, j))
+                j += w
+        while j + w <= n:
+            d = machine.load(x, x_at + j) - machine.load(work.peaks, j)
+            machine.save(y, to + j, rate * d - machine.load(work.factors, j))
+            j += w
+        shifted_some(x, x_at, y, to, j, n, task.scale, work)
 
 
-def lane_gaps(x, step, mass, mass_step, classes, n, shift, gaps, masses):
-    """gaps_j += sum_c mass_cj (shift_j - x_cj), where a mass of 0 counts 0, and masses_j += sum_c mass_cj of n lanes
-    and at most TERMS classes
-    """
-    w = machine.width(x)
-    nothing = machine.splat(0.0, x)
-    some = machine.stack(w, x)
-    some_mass = machine.stack(w, x)
-    for j in range(0, n, w):
-        peak = reductions.read_some(shift, j, n - j)
-        gap = total = nothing
-        for c in range(classes):
-            m = reductions.read_some(mass, c * mass_step + j, n - j)
-            d = m * (peak - reductions.read_some(x, c * step + j, n - j))
-            gap = gap + machine.zero_where_equal(m, nothing, d)
-            total = total + m
-        machine.write(some, 0, gap)
-        machine.write(some_mass, 0, total)
-        for i in range(min(w, n - j)):
-            gaps[j + i] += some[i]
-            masses[j + i] += some_mass[i]
+def shifted_some(x, x_at, y, to, first, last, scale, work):
+    """As lane_shift, of the lanes [first, last), fewer than two vectors of a class."""
+    j = first
+    while j < last:
+        left = min(machine.WIDTH, last - j)
+        d = machine.load_tail(x, x_at + j, left, 0.0) - machine.load_tail(work.peaks, j, left, 0.0)
+        less = machine.load_tail(work.factors, j, left, 0.0)
+        machine.save_tail(y, to + j, left, machine.splat(scale) * d - less)
+        j += left
 
 
-def lane_slope(x, step, mass, mass_step, classes, n, factor, counter, out, out_step):
-    """out_cj = factor_j x_cj - counter_j mass_cj of n lanes, 0 below the smallest normal number, where a factor or a
-    counter of 0 makes 0 of what it multiplies; out may be x
-    """
-    tiny = machine.splat(2.0 ** machine.lowest(x), x)
-    nothing = machine.splat(0.0, x)
-    for j in range(0, n, machine.width(x)):
-        by = reductions.read_some(factor, j, n - j)
-        less = reductions.read_some(counter, j, n - j)
-        for c in range(classes):
-            v = by * reductions.read_some(x, c * step + j, n - j)
-            v = machine.zero_where_equal(by, nothing, v)
-            spread = less * reductions.read_some(mass, c * mass_step + j, n - j)
-            v = v - machine.zero_where_equal(less, nothing, spread)
-            reductions.write_some(out, c * out_step + j, n - j, each.flush_lanes(v, tiny))
+def logsumexp_tile(task, x, at, step, row, n, work):
+    """lse_j = peaks_j + log(1 + rest_j); an infinite peak in a lane without NaN is the answer itself."""
+    classes = task.classes
+    nowhere = Kept(machine.stretch_real(work.tile, 0), 0, 0, DISCARD)
+    tile_sums(x, at, step, classes, n, 1.0, nowhere, work)
+    lane_log_sums(n, work)
+    for j in range(n):
+        task.lse[row + j] = work.peaks[j] + work.factors[j]
+    for j in range(n):
+        if work.peaks[j] == machine.INF or work.peaks[j] == -machine.INF:
+            nans = 0
+            for c in range(classes):
+                logit = machine.number(x, at + c * step + j)
+                nans += 1 if logit != logit else 0
+            task.lse[row + j] = machine.NAN if nans > 0 else work.peaks[j]
 
 
-def lane_shift(x, step, classes, n, rate, shift, offset, out, out_step):
-    """out_cj = rate * (x_cj - shift_j) - offset_j of n lanes; out may be x"""
-    factor = machine.splat(rate, x)
-    for j in range(0, n, machine.width(x)):
-        away = reductions.read_some(shift, j, n - j)
-        less = reductions.read_some(offset, j, n - j)
-        for c in range(classes):
-            d = reductions.read_some(x, c * step + j, n - j) - away
-            reductions.write_some(out, c * out_step + j, n - j, factor * d - less)
+def argmax_tile(task, x, at, step, row, n, work):
+    """indices_j = the first c whose x_cj is the maximum, or the first NaN."""
+    start_peaks(n, work)
+    for j in range(n):
+        work.index[j] = 0
+    c = 0
+    while c < task.classes:
+        lane_argmax(x, at + c * step, step, min(TERMS, task.classes - c), n, c, work)
+        c += TERMS
+    for j in range(n):
+        task.indices[row + j] = work.index[j]
 
 
-def lane_sums(x, x_step, y, y_step, classes, n, rest, lost):
-    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj where y is None, of n lanes and at most TERMS classes; lost_j
-    is what the sums round away, by two-sum
-    """
-    w = machine.width(x)
-    sums = machine.stack(w, x)
-    parts = machine.stack(w, x)
-    for j in range(0, n, w):
-        total = away = machine.splat(0.0, x)
-        for c in range(classes):
-            v = reductions.read_some(x, c * x_step + j, n - j)
-            if y is not None:
-                v = v * reductions.read_some(y, c * y_step + j, n - j)
-            both = total + v
-            part = both - total
-            away = away + ((total - (both - part)) + (v - part))
-            total = both
-        machine.write(sums, 0, total)
-        machine.write(parts, 0, away)
-        for i in range(min(w, n - j)):
-            lost[j + i] += scalars.rounded_away(rest[j + i], sums[i]) + (parts[i] if parts[i] == parts[i] else 0.0)
-            rest[j + i] += sums[i]
+def gradient_tile(task, g_at, p_at, at, n, work):
+    """As gradients.py has it, of columns."""
+    for j in range(n):
+        work.rest[j] = 0.0
+        work.lost[j] = 0.0
+    c = 0
+    while c < task.classes:
+        count = min(TERMS, task.classes - c)
+        if task.log:
+            lane_totals(task, g_at + c * task.inner, p_at, count, n, work, False)
+        else:
+            lane_totals(task, g_at + c * task.inner, p_at + c * task.inner, count, n, work, True)
+        c += TERMS
+    for j in range(n):
+        work.factors[j] = work.rest[j] + work.lost[j]
+    if task.log:
+        lane_slopes(task, g_at, p_at, at, n, work, True)
+    else:
+        lane_slopes(task, g_at, p_at, at, n, work, False)
 
 
-def lane_totals(x, step, classes, n, rest, lost):
-    lane_sums(x, step, None, 0, classes, n, rest, lost)
+def lane_slopes(task, g_at, p_at, at, n, work, log):
+    """z_cj = the slope of g_cj and p_cj; z may be either."""
+    w = machine.WIDTH
+    for c in range(task.classes):
+        here = c * task.inner
+        j = 0
+        if task.past:
+            j = min(n, machine.until_line(task.z, at + here))
+            slopes_some(task, g_at + here, p_at + here, at + here, 0, j, work)
+            while j + w <= n:
+                g = machine.load(task.x, g_at + here + j)
+                p = machine.load(task.y, p_at + here + j)
+                machine.save_past(task.z, at + here + j, slope(g, p, machine.load(work.factors, j), log))
+                j += w
+        while j + w <= n:
+            g = machine.load(task.x, g_at + here + j)
+            p = machine.load(task.y, p_at + here + j)
+            machine.save(task.z, at + here + j, slope(g, p, machine.load(work.factors, j), log))
+            j += w
+        slopes_some(task, g_at + here, p_at + here, at + here, j, n, work)
 
 
-def lane_dots(x, x_step, y, y_step, classes, n, rest, lost):
-    lane_sums(x, x_step, y, y_step, classes, n, rest, lost)
+def slopes_some(task, g_at, p_at, at, first, last, work):
+    """As lane_slopes, of the lanes [first, last), fewer than two vectors of a class."""
+    j = first
+    while j < last:
+        left = min(machine.WIDTH, last - j)
+        g = machine.load_tail(task.x, g_at + j, left, 0.0)
+        p = machine.load_tail(task.y, p_at + j, left, 0.0)
+        total = machine.load_tail(work.factors, j, left, 0.0)
+        machine.save_tail(task.z, at + j, left, slope(g, p, total, task.log))
+        j += left
 
 
-def lane_softmax_slopes(g, g_step, p, p_step, classes, n, totals, out, out_step):
-    """out_cj = p_cj (g_cj - totals_j) of n lanes; out may be g or p"""
-    tiny = machine.splat(2.0 ** machine.lowest(g), g)
-    for j in range(0, n, machine.width(g)):
-        total = reductions.read_some(totals, j, n - j)
-        for c in range(classes):
-            a = reductions.read_some(g, c * g_step + j, n - j)
-            b = reductions.read_some(p, c * p_step + j, n - j)
-            reductions.write_some(out, c * out_step + j, n - j, rows.softmax_slope_lanes(a, b, total, tiny))
+# Work is counted in items: a tile of columns, or SHORT rows.
 
 
-def lane_log_softmax_slopes(g, g_step, log_p, p_step, classes, n, totals, out, out_step):
-    """out_cj = g_cj - exp(log_p_cj) totals_j of n lanes; out may be g or log_p"""
-    rate = machine.splat(scalars.LOG2_E, g)
-    floor = machine.splat(machine.lowest(g) / scalars.LOG2_E, g)
-    least = machine.splat((machine.lowest(g) - 2.0) / scalars.LOG2_E, g)
-    nothing = machine.splat(0.0, g)
-    for j in range(0, n, machine.width(g)):
-        total = reductions.read_some(totals, j, n - j)
-        for c in range(classes):
-            a = reductions.read_some(g, c * g_step + j, n - j)
-            b = reductions.read_some(log_p, c * p_step + j, n - j)
-            v = rows.log_softmax_slope_lanes(a, b, total, least, rate, floor, nothing)
-            reductions.write_some(out, c * out_step + j, n - j, v)
+def tile_at(task, item):
+    """(outer index, first column, how many columns) of a tile"""
+    lanes = tile_lanes(task.classes, machine.HALVES)
+    tiles = tiles_in(task.inner, lanes)
+    first = item % tiles * lanes
+    return item // tiles, first, min(lanes, task.inner - first)
+
+
+def softmax_columns(task, work, start, stop):
+    """softmax or log_softmax of the tiles [start, stop)."""
+    for item in range(start, stop):
+        outer, first, n = tile_at(task, item)
+        at = outer * task.x_stride + first
+        softmax_tile(task, task.x, at, task.y, outer * task.y_stride + first, task.inner, n, work)
+
+
+def softmax_short(task, work, start, stop):
+    """softmax or log_softmax of the groups of SHORT rows [start, stop)."""
+    for item in range(start, stop):
+        first = item * SHORT
+        n = min(SHORT, task.rows - first)
+        to_lanes(task.x, first * task.x_stride, task.x_stride, task.classes, n, work.tile)
+        softmax_tile(task, work.tile, 0, work.tile, 0, n, n, work)
+        to_rows(work.tile, task.classes, n, task.y, first * task.y_stride, task.y_stride)
+
+
+def logsumexp_columns(task, work, start, stop):
+    """logsumexp of the tiles [start, stop)."""
+    for item in range(start, stop):
+        outer, first, n = tile_at(task, item)
+        at = outer * task.x_stride + first
+        logsumexp_tile(task, task.x, at, task.inner, outer * task.inner + first, n, work)
+
+
+def logsumexp_short(task, work, start, stop):
+    """logsumexp of the groups of SHORT rows [start, stop)."""
+    for item in range(start, stop):
+        first = item * SHORT
+        n = min(SHORT, task.rows - first)
+        to_lanes(task.x, first * task.x_stride, task.x_stride, task.classes, n, work.tile)
+        logsumexp_tile(task, work.tile, 0, n, first, n, work)
+
+
+def argmax_columns(task, work, start, stop):
+    """argmax of the tiles [start, stop)."""
+    for item in range(start, stop):
+        outer, first, n = tile_at(task, item)
+        at = outer * task.x_stride + first
+        argmax_tile(task, task.x, at, task.inner, outer * task.inner + first, n, work)
+
+
+def argmax_short(task, work, start, stop):
+    """argmax of the groups of SHORT rows [start, stop)."""
+    for item in range(start, stop):
+        first = item * SHORT
+        n = min(SHORT, task.rows - first)
+        to_lanes(task.x, first * task.x_stride, task.x_stride, task.classes, n, work.tile)
+        argmax_tile(task, work.tile, 0, n, first, n, work)
+
+
+def gradient_columns(task, work, start, stop):
+    """The gradient of softmax, or of log-softmax, for the tiles [start, stop)."""
+    for item in range(start, stop):
+        outer, first, n = tile_at(task, item)
+        g_at = outer * task.x_stride + first
+        p_at = outer * task.y_stride + first
+        gradient_tile(task, g_at, p_at, outer * task.z_stride + first, n, work)

@@ -21,14 +21,20 @@ static inline ptrdiff_t take(queue *q)
     return part < q->end ? part : -1;
 }
 
+static slot *free_slot(void)
+{
+    for (slot *s = slots; s < slots + SLOTS; s++) {
+        uint32_t state = __atomic_load_n(&s->state, __ATOMIC_RELAXED);
+        if (state == 0 && __atomic_compare_exchange_n(&s->state, &state, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return s;
+    }
+    return NULL;
+}
+
 slot *slot_open(team_part function, void *job, ptrdiff_t parts, int threads, size_t scratch)
 {
-    slot *s = slots;
-    for (uint32_t free; free = 0, s < slots + SLOTS; s++)
-        if (__atomic_load_n(&s->state, __ATOMIC_RELAXED) == 0
-            && __atomic_compare_exchange_n(&s->state, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-            break;
-    if (s == slots + SLOTS)
+    slot *s = free_slot();
+    if (s == NULL)
         return NULL;
     s->asleep = s->called = 0;
     s->wanted = threads - 1;

@@ -59,8 +59,8 @@ void slot_leave(slot *s);
 /* In a child made by fork: of threads that are not there. */
 void slots_forget(void);
 
-/* team.c: the caller wakes helpers, if any sleep; but not where that has been in vain of late, unless the job is known to
- * be long. A helper wakes more of them, where the caller has woken some. */
+/* team.c: the caller wakes helpers, if any sleep; but not where that has been in vain of late, unless the job is known
+ * to be long. A helper wakes more of them, where the caller has woken some. */
 void team_call(slot *s, int64_t then, int is_long);
 void team_call_others(slot *s);
 

@@ -29,7 +29,7 @@ static struct {
     uint32_t asleep __attribute__((aligned(LINE)));  /* helpers */
     uint32_t helpers, demand;
     int64_t hire_after;
-    uint32_t in_vain __attribute__((aligned(LINE)));  /* helpers have done less than half their share since they were woken */
+    uint32_t in_vain __attribute__((aligned(LINE)));  /* since woken, helpers have done less than half their share */
     int64_t call_after, rest;
     int in_foreground;  /* helpers take the processor from those who wake them */
 } team;

@@ -3,6 +3,7 @@
 HOLDS                       names of the dtypes that it can hold
 SEVERAL                     whether a file holds several named arrays
 ROWS                        whether they must have first axes of one length
+FOLDER                      whether a folder is made, and no file
 NEEDS                       the libraries that it is made with
 open_array(path, key)       an array to read: `path`, `shape`, `dtype`, `chunks` (None, or lengths that are best read at
                             once), `fortran` (whether the first axis runs fastest), `ordered` (whether it is best
@@ -16,8 +17,12 @@ Regions are as in `fastlogits.cli.regions`. `read` may put the result into `buff
 
 import hashlib
 import importlib
+import math
+import numbers
 import os
 import re
+import reprlib
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +38,11 @@ MODULES = {
     ".h5": "h5",
     ".hdf5": "h5",
 }
-NAME = re.compile(rf"(.*?({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL)
+NAME = re.compile(rf"(.*?({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL | re.IGNORECASE)
 NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"bool"}
 NUMBERS |= {"float16", "float32", "float64"}
+MOST_AXES = 64      # of NumPy's arrays
+LISTED = 8
 
 
 class Place(NamedTuple):
@@ -57,11 +64,23 @@ class Place(NamedTuple):
             raise Failure(self.path, "expected a file that can be read from any place")
         before = state(self.path)
         array = self.format.open_array(self.path, self.key)
+        try:
+            _check_shape(self.path, array.shape, array.dtype)
+            if array.dtype == "V2":
+                # What NumPy makes of bfloat16 when it is saved.
+                array.dtype = bfloat16(self.path)
+        except Failure:
+            array.close()
+            raise
         array.state = before
-        if array.dtype == "V2":
-            # What NumPy makes of bfloat16 when it is saved.
-            array.dtype = bfloat16(self.path)
         return array
+
+
+def _check_shape(path, shape, dtype):
+    """That there can be such an array: a header may say anything."""
+    lengths = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 0 for n in shape)
+    if not lengths or len(shape) > MOST_AXES or math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:
+        raise Failure(path, f"damaged: no array is of shape {reprlib.repr(tuple(shape))}")
 
 
 def place(text):
@@ -70,7 +89,7 @@ def place(text):
     if not match:
         raise ValueError(f"expected a file of {', '.join(MODULES)}, got {text!r}")
     path, suffix, key = match.groups()
-    return Place(path, suffix, key)
+    return Place(path, suffix.lower(), key)
 
 
 def state(path):
@@ -90,13 +109,15 @@ def bfloat16(path):
     return np.dtype(library("ml_dtypes", path, "bf16").bfloat16)
 
 
-def choose(path, names, key):
-    """The name of the array that is meant."""
+def choose(path, names, key, example=None):
+    """The name of the array that is meant; `example` is what one of them may be named."""
     if key is None and len(names) == 1:
         return names[0]
-    listed = ", ".join(names) or "none"
+    listed = ", ".join(names[:LISTED]) or "none"
+    if len(names) > LISTED:
+        listed += f", ... ({len(names):,} in all)"
     if key is None:
-        hint = f"; name one, as {path}:{names[0]}" if names else ""
+        hint = f"; name one, as {path}:{example or names[0]}" if names else ""
         raise Failure(path, f"expected one array, found: {listed}{hint}")
     if key not in names:
         raise Failure(path, f"has no array {key!r}, only: {listed}")
@@ -116,3 +137,5 @@ def check_holds(target, results):
     rows = {shape[:1] for shape, _ in results.values()}
     if kind.ROWS and (len(rows) > 1 or () in rows):
         raise Failure(path, f"{suffix} holds columns of equal length, which these are not: take .npz or another")
+    if kind.ROWS and any(0 in shape[1:] for shape, _ in results.values()):
+        raise Failure(path, f"{suffix} holds no rows without classes: take .npz or another")

@@ -7,6 +7,7 @@ from fastlogits.cli.regions import regions, steps
 HOLDS = NUMBERS
 SEVERAL = True
 ROWS = False
+FOLDER = False
 NEEDS = ("h5py",)
 
 COPY = 1 << 24

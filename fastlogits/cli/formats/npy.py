@@ -11,6 +11,7 @@ from fastlogits.cli.formats.raw import RawArray
 HOLDS = NUMBERS
 SEVERAL = False
 ROWS = False
+FOLDER = False
 NEEDS = ()
 
 

@@ -1,5 +1,10 @@
-"""Parquet: columns of numbers, or of lists that are all of one length, nested for more axes."""
+"""Parquet: columns of numbers, or of lists that are all of one length, nested for more axes.
 
+Columns of numbers, of one type, may also be the classes of an array: all that a table has, or those that a pattern as
+FILE:logit_* names.
+"""
+
+import fnmatch
 import math
 
 import numpy as np
@@ -10,6 +15,7 @@ from fastlogits.cli.formats import NUMBERS, choose
 HOLDS = NUMBERS
 SEVERAL = True
 ROWS = True
+FOLDER = False
 NEEDS = ("pyarrow", "pyarrow.parquet", "pyarrow.compute")
 
 READ_AHEAD = 1 << 20
@@ -18,23 +24,27 @@ ROW_GROUP = 1 << 24
 
 
 class Column:
-    """One column, read from the first row to the last: within a row group nothing can be found otherwise."""
+    """Columns read from the first row to the last: within a row group nothing can be found otherwise.
+
+    One of numbers or lists, or, if `wide`, one of numbers for each class.
+    """
 
     chunks = None
     ordered = True
     fortran = False
 
-    def __init__(self, path, file, name):
-        self.path, self.file, self.name = path, file, name
+    def __init__(self, path, file, names, wide):
+        self.path, self.file, self.names, self.wide = path, file, names, wide
         self.compute = library("pyarrow.compute", path)
         inner, self.dtype = self._row()
-        self.shape = (file.metadata.num_rows, *inner)
+        self.shape = (file.metadata.num_rows, *inner, *([len(names)] if wide else []))
         self.row, self.left, self.batches = -1, None, None
 
     def _row(self):
-        """The shape and dtype of a row, from the types where they tell, else from the first row."""
-        kind, shape = self.file.schema_arrow.field(self.name).type, []
-        batch = next(self.file.iter_batches(1, columns=[self.name]), None)
+        """The shape and dtype of a row of a column, from the types where they tell, else from the first row."""
+        kind, shape = self.file.schema_arrow.field(self.names[0]).type, []
+        lists = hasattr(kind, "value_type")
+        batch = next(self.file.iter_batches(1, columns=self.names), None) if lists else None
         values = None if batch is None else batch.column(0)
         while hasattr(kind, "value_type"):
             fixed = hasattr(kind, "list_size")
@@ -60,7 +70,7 @@ class Column:
             group += 1
         row_bytes = max(1, self.dtype.itemsize * math.prod(self.shape[1:]))
         size = max(1, BATCH // row_bytes)
-        self.batches = self.file.iter_batches(size, list(range(group, len(groups))), columns=[self.name])
+        self.batches = self.file.iter_batches(size, list(range(group, len(groups))), columns=self.names)
         self.left = ()
         for _ in self._stretches(row):
             pass
@@ -73,26 +83,32 @@ class Column:
         """(first row, values) from where the last call stopped up to the row `stop`."""
         while self.row < stop:
             if not len(self.left):
-                self.left = next(self.batches).column(0)
-            values, row = self.left[: stop - self.row], self.row
-            self.left = self.left[len(values) :]
-            self.row += len(values)
-            yield row, values
+                self.left = next(self.batches)
+            batch, row = self.left.slice(0, stop - self.row), self.row
+            self.left = self.left.slice(len(batch))
+            self.row += len(batch)
+            yield row, batch
 
-    def _numbers(self, values, first):
-        """The values as an array; `first` is their first row's number."""
-        rows = len(values)
-        for n in self.shape[1:]:
+    def _numbers(self, batch, first):
+        """The values of a batch as an array; `first` is its first row's number."""
+        found = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns = [self._column(name, found[name], first) for name in self.names]
+        return np.stack(columns, -1) if self.wide else columns[0]
+
+    def _column(self, name, values, first):
+        rows, lengths = len(values), () if self.wide else self.shape[1:]
+        where = first, rows, name
+        for n in lengths:
             got = self.compute.list_value_length(values).to_numpy(zero_copy_only=False)
-            self._refuse(got != n, rows, first, f"is missing or not of length {n}")
+            self._refuse(got != n, where, f"is missing or not of length {n}")
             values = values.flatten()
-        self._refuse(values.is_null().to_numpy(zero_copy_only=False), rows, first, "has a missing number")
-        return values.to_numpy(zero_copy_only=False).reshape(rows, *self.shape[1:])
+        self._refuse(values.is_null().to_numpy(zero_copy_only=False), where, "has a missing number")
+        return values.to_numpy(zero_copy_only=False).reshape(rows, *lengths)
 
-    def _refuse(self, bad, rows, first, what):
+    def _refuse(self, bad, where, what):
         if bad.any():
-            row = first + int(np.argmax(bad)) * rows // len(bad)
-            raise Failure(self.path, f"row {row} of column {self.name} {what}")
+            first, rows, name = where
+            raise Failure(self.path, f"row {first + int(np.argmax(bad)) * rows // len(bad)} of column {name} {what}")
 
     def close(self):
         self.file.close()
@@ -101,8 +117,30 @@ class Column:
 def open_array(path, key):
     arrow, parquet = library("pyarrow", path), library("pyarrow.parquet", path)
     with kept(parquet.ParquetFile, path, buffer_size=READ_AHEAD, pre_buffer=False) as file:
-        names = [field.name for field in file.schema_arrow if _is_numbers(field.type, arrow.types)]
-        return Column(path, file, choose(path, names, key))
+        schema = file.schema_arrow
+        if len(set(schema.names)) < len(schema.names):
+            raise Failure(path, "has several columns of one name")
+        kinds = {field.name: field.type for field in schema if _is_numbers(field.type, arrow.types)}
+        classes = _classes(path, kinds, key)
+        return Column(path, file, classes or [_chosen(path, kinds, key)], wide=bool(classes))
+
+
+def _classes(path, kinds, key):
+    """The columns that are the classes of an array; none where one column is meant, or it is not clear which."""
+    names = list(kinds) if key is None else fnmatch.filter(kinds, key)
+    if (key is None and len(kinds) < 2) or key in kinds or not names:
+        return []
+    if len({kinds[name] for name in names}) == 1 and not hasattr(kinds[names[0]], "value_type"):
+        return names
+    if key is None:
+        return []
+    raise Failure(path, f"expected columns of numbers of one type at {key!r}: {names[0]} is {kinds[names[0]]}, ...")
+
+
+def _chosen(path, kinds, key):
+    lists = [name for name, kind in kinds.items() if hasattr(kind, "value_type")]
+    # A column of numbers is a class at most: nobody is advised to take the softmax of its rows.
+    return choose(path, list(kinds), key, example=lists[0] if lists else f"{next(iter(kinds), '')[:1]}*")
 
 
 def _is_numbers(kind, types):

@@ -9,8 +9,10 @@ import os
 
 import numpy as np
 
-from fastlogits.cli.failures import Failure, kept, named
+from fastlogits.cli.failures import Failure, named
+from fastlogits.cli.positioned import read_at, write_at
 from fastlogits.cli.regions import lengths, runs
+from fastlogits.cli.whole import is_at, sync
 
 
 class RawArray:
@@ -45,7 +47,7 @@ class RawArray:
     def _fill(self, view, offset):
         with named(self.path):
             while view:
-                count = os.preadv(self.file.fileno(), [view], offset)
+                count = read_at(self.file, view, offset)
                 if not count:
                     raise Failure(self.path, "became shorter while it was read")
                 view, offset = view[count:], offset + count
@@ -53,20 +55,51 @@ class RawArray:
     def close(self):
         self.file.close()
 
-class RawFile:
-    """A file of results, written piece by piece in any order; what is there of it stays."""
 
-    def __init__(self, path, specs, layout):
+class Written(RawArray):
+    """Results, read again piece by piece; before each, `ask` may raise."""
+
+    def __init__(self, ask, *array):
+        self.ask = ask
+        super().__init__(*array)
+
+    def read(self, region, buffer=None):
+        self.ask()
+        return super().read(region, buffer)
+
+
+class RawFile:
+    """A file of results at `path`, open as `descriptor`, written piece by piece in any order."""
+
+    def __init__(self, path, descriptor, specs, layout):
         self.path, self.specs = path, specs
-        header, self.offsets, size = layout(specs)
-        mode = "r+b" if os.path.exists(path) else "w+b"
-        if mode == "r+b" and os.path.getsize(path) != size:
-            raise Failure(path, f"damaged: {size} bytes expected, {os.path.getsize(path)} found")
-        with kept(open, path, mode, buffering=0) as self.file:
-            self.file.truncate(size)
-            self._put(memoryview(header), 0)
+        self.file = open(descriptor, "r+b", buffering=0)
+        self.header, self.offsets, self.size = layout(specs)
+
+    def begin(self):
+        with named(self.path):
+            self.file.truncate(self.size)
+            self._put(memoryview(self.header), 0)
+
+    def status(self):
+        return os.fstat(self.file.fileno())
+
+    def is_there(self):
+        return is_at(self.path, self.status())
+
+    def check_length(self):
+        if (size := self.status().st_size) != self.size:
+            raise Failure(self.path, f"damaged: {self.size} bytes expected, {size} found")
+
+    def check(self):
+        """That it is there in its whole length, and that nobody has put another file in its place."""
+        self.check_length()
+        if not self.is_there():
+            raise Failure(self.path, "was removed or replaced while it was in use")
 
     def write(self, name, region, values):
+        # What somebody has cut short would grow again with this, and have a hole.
+        self.check_length()
         shape, dtype = self.specs[name]
         view, done = memoryview(np.ascontiguousarray(values, dtype).reshape(-1).view(np.uint8)), 0
         starts, length = runs(shape, region, dtype.itemsize)
@@ -77,16 +110,16 @@ class RawFile:
     def _put(self, view, offset):
         with named(self.path):
             while view:
-                count = os.pwrite(self.file.fileno(), view, offset)
+                count = write_at(self.file, view, offset)
                 view, offset = view[count:], offset + count
 
     def sync(self):
         with named(self.path):
-            os.fsync(self.file.fileno())
+            sync(self.file.fileno())
 
-    def arrays(self):
+    def arrays(self, ask):
         """What was written, to read."""
-        return {n: RawArray(self.path, self.file, self.offsets[n], *spec) for n, spec in self.specs.items()}
+        return {n: Written(ask, self.path, self.file, self.offsets[n], *spec) for n, spec in self.specs.items()}
 
     def close(self):
         self.file.close()

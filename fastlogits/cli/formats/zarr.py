@@ -7,6 +7,7 @@ from fastlogits.cli.regions import regions, steps
 HOLDS = NUMBERS
 SEVERAL = True
 ROWS = False
+FOLDER = True
 NEEDS = ("zarr",)
 
 CHUNK = 1 << 24
@@ -18,7 +19,7 @@ class Chunked:
     def __init__(self, path, array):
         self.path, self.array = path, array
         self.shape, self.dtype = array.shape, array.dtype
-        self.chunks = array.shards or array.chunks
+        self.chunks = array.chunks  # also within shards, whose chunks are read one by one
 
     def read(self, region, buffer=None):
         with named(self.path):
@@ -43,7 +44,7 @@ def open_array(path, key):
 def assemble(path, arrays):
     zarr = library("zarr", path)
     with named(path):
-        group = zarr.open_group(path, mode="w")
+        group = zarr.open_group(path, mode="a")
         for name, array in arrays.items():
             step = steps(array.shape, array.dtype.itemsize, CHUNK)
             chunks = tuple(max(1, n) for n in step)

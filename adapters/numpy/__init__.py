@@ -1,0 +1,24 @@
+"""fastlogits for what holds an array and names its axes: from there to the NumPy functions, and back with the names.
+
+A DataArray of xarray comes back as a DataArray, a Variable as a Variable: with the dimensions, coordinates and name of
+the logits where the result has their shape, and without the class axis where it has one number a row. `topk` and the
+like have the class dimension without its coordinates. What has no dimensions is a NumPy scalar. `axis` may be the name
+of a dimension. Arrays beside the logits are matched by the names of their dimensions, whatever their order; coordinates
+that differ are refused. What holds a dask array is served lazily, by `fastlogits.dask`.
+
+Examples
+--------
+>>> import xarray as xr
+>>> import fastlogits
+>>> logits = xr.DataArray([[0.0, 0.0]], dims=["pixel", "class"], coords={"class": ["sea", "land"]})
+>>> fastlogits.softmax(logits, "class").sel({"class": "land"}).item()
+0.5
+"""
+
+import sys
+
+from fastlogits.numpy._labels import by_memory
+
+__all__ = ["by_memory"]
+
+uniform = sys.modules[__name__]
