@@ -98,17 +98,13 @@ def argmax(x):
     return np.argmax(np.asarray(x, dtype=np.float64), axis=-1)
 
 
-def softmax_backward(grad, probs, strict=False):
-    """p (g - sum g p); where a class dominates, if `strict`, the same for g minus the g of that class, which cancels
+def softmax_backward(grad, probs):
+    """p (g - sum g p); where a class dominates, the same for g minus the g of that class, which cancels
     nothing."""
     g, p = widen(grad), widen(probs)
     magnitude = np.abs(p) * (np.abs(g) + np.abs(g * p).sum(axis=-1, keepdims=True))
     top, at_top, dominated = dominating(p)
     lead = np.where(dominated, np.take_along_axis(g, top, -1), 0)
-    if not strict:
-        # Either reading of p that do not add up to 1, rounded as they are; twice, since a half result is rounded too.
-        either = 2 * np.abs(p * finite(lead) * (1 - p.sum(axis=-1, keepdims=True)))
-        return Exact(p * (g - (g * p).sum(axis=-1, keepdims=True)), Tolerance(grad.dtype).sum_of(magnitude) + either)
     relative = np.where(at_top & dominated, 0, g - lead)
     left = (relative * p).sum(axis=-1, keepdims=True)
     least = 4 * np.abs(p) * (np.abs(relative) + np.abs(relative * p).sum(axis=-1, keepdims=True))
@@ -117,15 +113,10 @@ def softmax_backward(grad, probs, strict=False):
     return Exact(p * (relative - left), error + np.where(np.abs(left) > 0.45 * np.abs(lead), left_open, 0))
 
 
-def log_softmax_backward(grad, log_probs, strict=False):
-    """g - p sum g; a class that dominates gets, if `strict`, g (the others' p) - p (the others' g), which cancels
+def log_softmax_backward(grad, log_probs):
+    """g - p sum g; a class that dominates gets g (the others' p) - p (the others' g), which cancels
     nothing."""
     g, p = widen(grad), np.exp(widen(log_probs))
-    magnitude = np.abs(g) + p * np.abs(g).sum(axis=-1, keepdims=True)
-    if not strict:
-        own = np.logical_and(*dominating(p)[1:])
-        either = 2 * np.where(own, np.abs(finite(g) * (1 - p.sum(axis=-1, keepdims=True))), 0)
-        return Exact(g - p * g.sum(axis=-1, keepdims=True), Tolerance(grad.dtype).sum_of(magnitude) + either)
     # exp(log p) is known to (8 + |log p|) eps
     far = 1 - np.where(p == 0, 0, finite(widen(log_probs))) / 8
     magnitude = np.abs(g) + p * far * np.abs(g).sum(axis=-1, keepdims=True)
@@ -172,13 +163,12 @@ def cross_entropy(
     reduction="mean",
     normalizer=None,
     grad_loss=None,
-    strict=False,
 ):
     """Loss and gradient for logits (..., C), with the errors allowed to each.
 
     With share_c the weight of class c in the row's loss: loss = sum_c share_c (lse - z_c) + z_loss lse**2.
     Its gradient is p_c (sum of the other shares) - share_c (sum of the other p) + 2 z_loss lse p_c, whose sums at the
-    maximum are of the others alone, so that nothing cancels there: if `strict`, its error is relative to these.
+    maximum are of the others alone, so that nothing cancels there: its error is relative to these.
     """
     wide, num_classes, labels = wide_type(x.dtype), x.shape[-1], np.asarray(labels)
     hard = labels.dtype.kind in "iu"
@@ -213,7 +203,7 @@ def cross_entropy(
     grad_error = p_error * np.abs(rest) + np.abs(share) * others_error
     if not is_single(share):
         plain = np.abs(total_share) * row.probs + np.abs(share)
-        rounded = np.where(at_top & strict, np.abs(rest) * row.probs + np.abs(share) * row.others, plain)
+        rounded = np.where(at_top, np.abs(rest) * row.probs + np.abs(share) * row.others, plain)
         grad_error = grad_error + 2 * eps * rounded
     if z_loss:
         grad = grad + 2 * z_loss * lse * row.probs

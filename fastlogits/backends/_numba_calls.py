@@ -173,18 +173,23 @@ def cross_entropy(
     ignore_index, label_smoothing, z_loss, softcap, logit_scale, grad_scale, threads,
 ):  # fmt: skip
     unit, soft, with_grad = unit_for(x), targets is not None, grad is not None
-    way, bent = unit.plan.way_of(outer, classes, inner, threads), softcap > 0 or logit_scale < 0
+    way, scale = unit.plan.way_of(outer, classes, inner, threads), math.fabs(logit_scale)
+    prescale = -1.0 if logit_scale < 0 else 1.0
+    if scale < unit.plan.TINY_SCALE:
+        # A difference of the largest numbers is too large, however small its product with the scale is.
+        prescale, scale = logit_scale, 1.0
+    bent = softcap > 0 or prescale != 1.0
     loss = Loss(
         ignore_index=ignore_index, smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
         grad_scale=grad_scale * logit_scale, soft=soft, weighted=weight is not None, sampled=sample_weight is not None,
-        upstream=grad_loss is not None, spread=soft or label_smoothing > 0, bent=bent, negative=logit_scale < 0,
+        upstream=grad_loss is not None, spread=soft or label_smoothing > 0, bent=bent, prescale=prescale,
         with_grad=with_grad,
     )  # fmt: skip
     task = new_task(
         x, x_stride, outer, classes, inner, y=address(grad), y_stride=grad_stride, targets=address(targets),
         targets_stride=target_stride, labels=address(labels), weight=address(weight),
         sample_weight=address(sample_weight), grad_loss=address(grad_loss), losses=address(losses),
-        scale=math.fabs(logit_scale), loss=loss,
+        scale=scale, loss=loss,
     )  # fmt: skip
     if with_grad:
         task.keep = unit.plan.keep_of(way, classes, not unit.halves and not bent)

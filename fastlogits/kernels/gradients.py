@@ -12,9 +12,10 @@ lane, which few others have; of short rows the p are looked at themselves.
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import LOG2_E, exp, exp_lanes, floor_of, flush, flush_lanes, rounded_away
+from fastlogits.kernels.order import next_above
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sizes import BLOCK, LANES, NOTHING, TERMS
-from fastlogits.kernels.sums import find, load_some, maximum, narrow_sum, next_above, save_some, sum_run
+from fastlogits.kernels.sums import find, load_some, maximum, narrow_sum, save_some, sum_run
 
 # What p_m, and its logarithm, are above where class m dominates
 MOST, LOG_MOST = 0.75, -0.2876820724517809

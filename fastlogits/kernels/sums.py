@@ -251,15 +251,3 @@ def find(x, at, n, value):
             return i + found
         i += w
     return n - 1
-
-
-def next_above(x, at, first, n, limit):
-    """The first i >= `first` with x_i above a limit, or NaN; n if there is none."""
-    i = first
-    while i < n:
-        v = machine.load(x, at + i) if i + machine.WIDTH <= n else machine.load_tail(x, at + i, n - i, -machine.INF)
-        found = machine.first_above(v, machine.splat(limit))
-        if found < machine.WIDTH:
-            return i + found
-        i += machine.WIDTH
-    return n

@@ -215,12 +215,14 @@ def look_at_lanes(task, g_at, p_at, first, left, work):
     rate = machine.splat(LOG2_E)
     floor = machine.splat(floor_of(1.0))
     peaks = load_some(work.peaks, first, left)
-    own = place = grads = lost_grads = probs = lost_probs = machine.splat(0.0)
+    own = place = times = grads = lost_grads = probs = lost_probs = machine.splat(0.0)
     for c in range(task.classes):
         g = load_some(task.x, g_at + c * task.inner, left)
         p = load_some(task.y, p_at + c * task.inner, left)
         own = own + (g - machine.zero_where_equal(p, peaks, g))
-        place = place + machine.splat(c) * (one - machine.zero_where_equal(p, peaks, one))
+        here = one - machine.zero_where_equal(p, peaks, one)
+        place = place + machine.splat(c) * here
+        times = times + here
     for c in range(task.classes):
         g = load_some(task.x, g_at + c * task.inner, left)
         p = load_some(task.y, p_at + c * task.inner, left)
@@ -237,10 +239,12 @@ def look_at_lanes(task, g_at, p_at, first, left, work):
     machine.save(work.spare, 3 * w, lost_grads)
     machine.save(work.spare, 4 * w, probs)
     machine.save(work.spare, 5 * w, lost_probs)
+    machine.save(work.spare, 6 * w, times)
     for i in range(left):
         own_grad = 0.0 + work.spare[i]
         prob = 0.0 + work.peaks[first + i]
-        if prob > limit(task):
+        # What is no distribution may have several such classes.
+        if prob > limit(task) and work.spare[6 * w + i] == 1.0:
             if task.log:
                 prob = exp(prob)
             if nearly_lost(own_grad, prob, task.log, work.rest[first + i]):
