@@ -32,6 +32,8 @@ if unknown := set(WANTED) - set(MARCH):
 # the text says fma, nowhere else, so that two compilers round alike.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 
+DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
+
 # For `make test-sanitized`. Python's own -fwrapv would make overflows defined.
 SANITIZE = [
     "-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
@@ -57,12 +59,23 @@ def compiler_is_there():
             )
 
 
+def unit(name, sources, march, macro):
+    """The text, or probes of the machine, for one instruction set and type of array."""
+    return Extension(
+        name,
+        sources,
+        include_dirs=[str(TEXT)],
+        define_macros=[("STORED", macro), ("CYTHON_INLINE", "inline __attribute__((always_inline))")],
+        depends=[str(TEXT / "machine.h")],
+        extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
+    )
+
+
 def extensions():
     compiler_is_there()
     import numpy
     from Cython.Build import cythonize
 
-    directives = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
     plain = [
         Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
         Extension(
@@ -79,17 +92,10 @@ def extensions():
         [Extension("unit", ["build/text/unit.pyx"])],
         build_dir="build",
         include_path=[str(TEXT), "build/text"],
-        compiler_directives={**directives, "infer_types": True},
+        compiler_directives={**DIRECTIVES, "infer_types": True},
     )
     units = [
-        Extension(
-            f"fastlogits.backends.units.{name}_{stored}",
-            text.sources,
-            include_dirs=[str(TEXT)],
-            define_macros=[("STORED", macro), ("CYTHON_INLINE", "inline __attribute__((always_inline))")],
-            depends=[str(TEXT / "machine.h")],
-            extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
-        )
+        unit(f"fastlogits.backends.units.{name}_{stored}", text.sources, march, macro)
         for name, march in MARCH.items()
         for stored, macro in STORED.items()
     ]
@@ -115,7 +121,7 @@ def extensions():
         [*plain, xla, *callers],
         build_dir="build",
         include_path=[str(TEXT), "build/text"],
-        compiler_directives=directives,
+        compiler_directives=DIRECTIVES,
     )
     return [*written, *units]
 

@@ -1,7 +1,7 @@
-"""Labelled arrays, in memory or in chunks: fastlogits through `xarray.apply_ufunc`.
+"""Labelled arrays, in memory or in chunks: fastlogits takes those of xarray, and returns them.
 
-With dask="allowed" xarray hands its dask arrays to fastlogits as they are, and `fastlogits.dask` serves them lazily,
-chunked along any dimension, that of the classes included.
+`axis` is the name of a dimension, labels are matched by theirs, and results keep the coordinates. Arrays in chunks are
+served lazily, by `fastlogits.dask`, chunked along any dimension, that of the classes included.
 
     pip install fastlogits "xarray[parallel]"
     python examples/xarray_labelled.py
@@ -13,24 +13,12 @@ import xarray as xr
 import fastlogits
 
 
-def softmax(logits, dim="class", **options):
-    """Probabilities along `dim`, with the dimensions and coordinates of `logits`."""
-    probs = xr.apply_ufunc(
-        fastlogits.softmax, logits, kwargs=options, input_core_dims=[[dim]], output_core_dims=[[dim]], dask="allowed"
-    )
-    return probs.transpose(*logits.dims)
-
-
-def entropy(logits, dim="class"):
-    """Nats, without `dim`."""
-    return xr.apply_ufunc(fastlogits.entropy, logits, input_core_dims=[[dim]], dask="allowed")
-
-
-def losses(logits, labels, dim="class", **options):
-    """The cross-entropy of each row; labels are aligned by their coordinates."""
-    options["reduction"] = "none"
-    return xr.apply_ufunc(
-        fastlogits.cross_entropy, logits, labels, kwargs=options, input_core_dims=[[dim], []], dask="allowed"
+def answers(logits, labels):
+    """Calibrated probabilities, nats, and the loss of each row."""
+    return (
+        fastlogits.softmax(logits, "class", temperature=2.0),
+        fastlogits.entropy(logits, "class"),
+        fastlogits.cross_entropy(logits, labels, axis="class", reduction="none"),
     )
 
 
@@ -47,12 +35,11 @@ def example(images=200, classes=1500):
 
 def main():
     logits, labels = example()
-    lazy = logits.chunk({"image": 50, "class": 500})
-    probs = softmax(lazy, temperature=2.0).mean("crop")
-    print(probs)
-    print("computed:", probs.sum("class").compute().values[:3])
-    print("entropy:", entropy(lazy).mean().compute().item())
-    print("loss by crop:", dict(zip(logits.crop.values, losses(lazy, labels).mean("image").values, strict=True)))
+    probs, entropy, losses = answers(logits.chunk({"image": 50, "class": 500}), labels)
+    print(probs.mean("crop"))
+    print("computed:", probs.sum("class").mean("crop").compute().values[:3])
+    print("entropy:", entropy.mean().compute().item())
+    print("loss by crop:", dict(zip(logits.crop.values, losses.mean("image").values, strict=True)))
 
 
 if __name__ == "__main__":

@@ -131,26 +131,31 @@ class Layout(NamedTuple):
         of the rows is copied, and what is written to a copy goes to its array with the next step.
         """
         if None in strides or (side_by_side and self.inner > 1):
-            return self._copied_parts(arrays, reads)
+            return self._copied_parts(arrays, reads, self.inner > 1 and not side_by_side)
         return ((slice(0, self.rows), self.outer, self.inner, arrays, strides),)
 
-    def _copied_parts(self, arrays, reads):
+    def _copied_parts(self, arrays, reads, columns):
+        """Blocks of rows, or of columns where the classes lie so, which gives the bits of what is not copied."""
         views = {i: self._by_rows(array) for i, array in enumerate(arrays) if array is not None}
         batch = views[0].shape[: len(self.batch_shape)]
         most = max(COLUMNS if self.inner > 1 else 1, BLOCK // max(1, len(views) * self.classes))
-        copies = {i: np.empty((min(most, self.rows), self.classes), view.dtype) for i, view in views.items()}
-        strides, start = [self.classes if i in views else 0 for i in range(len(arrays))], 0
+        copies = {i: np.empty(min(most, self.rows) * self.classes, view.dtype) for i, view in views.items()}
+        start = 0
         for place in row_blocks(batch, most):
             parts = {i: view[place] for i, view in views.items()}
             rows = math.prod(parts[0].shape[: len(batch)])
-            blocks = [copies[i][:rows] if i in views else None for i in range(len(arrays))]
+            shape = (self.classes, rows) if columns else (rows, self.classes)
+            blocks = [copies[i][: math.prod(shape)].reshape(shape) if i in views else None for i in range(len(arrays))]
+            by_rows = {i: (blocks[i].T if columns else blocks[i]).reshape(part.shape) for i, part in parts.items()}
             for i, part in parts.items():
                 if i < reads:
-                    _copy(part, blocks[i].reshape(part.shape))
-            yield slice(start, start + rows), rows, 1, blocks, strides
+                    _copy(part, by_rows[i])
+            outer, inner = (1, rows) if columns else (rows, 1)
+            strides = [self.classes * inner if i in views else 0 for i in range(len(arrays))]
+            yield slice(start, start + rows), outer, inner, blocks, strides
             for i, part in parts.items():
                 if i >= reads:
-                    part[...] = blocks[i].reshape(part.shape)
+                    part[...] = by_rows[i]
             start += rows
 
     def side_by_side(self, x, y=None, y_stride=0):

@@ -368,13 +368,10 @@ def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=Tr
 
 
 def _pieces(x, layout, as_it_lies):
-    """(rows, their logits, (outer, classes, inner, stride)): all at once, or with the classes of a row side by side."""
-    if as_it_lies:
-        x, stride = layout.bring(x)
-        yield slice(None), x, (layout.outer, layout.classes, layout.inner, stride)
-        return
-    for rows, logits, stride, *_ in layout.side_by_side(x):
-        yield rows, logits, (rows.stop - rows.start, layout.classes, 1, stride)
+    """(rows, their logits, (outer, classes, inner, stride)): as they lie, or with the classes of a row side by side."""
+    parts = layout.parts((x,), (layout.stride_of(x),), side_by_side=not as_it_lies)
+    for rows, outer, inner, (logits,), (stride,) in parts:
+        yield rows, logits, (outer, layout.classes, inner, stride)
 
 
 @np.errstate(all="ignore")

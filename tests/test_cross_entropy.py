@@ -196,6 +196,54 @@ def test_all_rows_ignored(fl, options, loss, dtype):
     assert not result.grad_logits.any()
 
 
+NOTHING = np.zeros(3)
+DISTRIBUTION = np.full((3, 4), 0.25)
+
+
+@pytest.mark.parametrize("grad_loss", [None, 2.0])
+@pytest.mark.parametrize(
+    ("labels", "options", "loss"),
+    [
+        ([0, 1, 2], {"sample_weight": NOTHING}, np.nan),
+        ([0, 1, 2], {"weight": [0.0, 0.0, 0.0, 1.0]}, np.nan),
+        ([0, -100, 3], {"sample_weight": [0.0, 5.0, 1.0], "weight": [1.0, 1.0, 1.0, 0.0]}, np.nan),
+        (DISTRIBUTION, {"sample_weight": NOTHING}, np.nan),
+        ([0, 1, 2], {"sample_weight": NOTHING, "label_smoothing": 0.1, "z_loss": 0.1, "softcap": 2.0}, np.nan),
+        ([0, 1, 2], {"normalizer": 0.0}, 0),
+        (DISTRIBUTION, {"normalizer": 0.0}, 0),
+        ([0, 1, 2], {"sample_weight": NOTHING, "normalizer": 0.0}, 0),
+    ],
+)
+def test_a_mean_over_nothing_has_no_gradient(fl, labels, options, loss, grad_loss, dtype, rng):
+    """Also where rows are there and what they are divided by is 0: neither NaN nor an error."""
+    x = rng.standard_normal((3, 4)).astype(dtype)
+    labels = labels if isinstance(labels, list) else labels.astype(dtype)
+    result = fl.cross_entropy_with_grad(x, labels, grad_loss=grad_loss, **options)
+    np.testing.assert_equal(float(result.loss), loss)
+    np.testing.assert_array_equal(result.grad_logits, np.zeros_like(x))
+    np.testing.assert_equal(float(fl.cross_entropy(x, labels, **options)), loss)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("kind", ["labels", "distribution"])
+def test_rows_of_weight_0_take_no_part(fl, kind, reduction, dtype, rng):
+    x = rng.standard_normal((5, 4)).astype(dtype)
+    labels = np.array([0, 1, 2, 3, 0]) if kind == "labels" else rng.random((5, 4)).astype(dtype)
+    weights = np.array([0.5, 0.0, 2.0, 0.0, 1.0])
+    counted = weights > 0
+    result = fl.cross_entropy_with_grad(x, labels, sample_weight=weights, reduction=reduction)
+    expected = fl.cross_entropy_with_grad(
+        x[counted], labels[counted], sample_weight=weights[counted], reduction=reduction
+    )
+    np.testing.assert_array_equal(result.grad_logits[counted], expected.grad_logits)
+    assert not result.grad_logits[~counted].any()
+    if reduction == "none":
+        np.testing.assert_array_equal(result.loss[counted], expected.loss)
+        assert not result.loss[~counted].any()
+    else:
+        assert result.loss == expected.loss
+
+
 def test_label_at_minus_infinity(fl, dtype, rng):
     x = rng.standard_normal((2, 6)).astype(dtype)
     x[0, 2] = -np.inf

@@ -147,9 +147,9 @@ def sweeps(monkeypatch):
     """What our kernels are asked for: True for a loss with its gradient, False for a loss alone."""
     asked = []
 
-    def watched(*args):
+    def watched(*args, **names):
         asked.append(bool(args[9]))
-        return _evaluate(*args)
+        return _evaluate(*args, **names)
 
     _evaluate = _gradients.evaluate
     monkeypatch.setattr(_gradients, "evaluate", watched)

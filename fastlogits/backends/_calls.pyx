@@ -26,8 +26,6 @@ cdef extern from "machine.h" nogil:
 
 cdef Py_ssize_t last_cache = LAST_CACHE
 
-cdef double TINY_SCALE = 2.0**-120
-
 cdef enum:
     LINE = 64   # bytes of a cache line
 
@@ -395,7 +393,7 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     task.sample_weight = <double*>data(sample_weight)
     task.grad_loss = <double*>data(grad_loss)
     task.losses = <double*>data(losses)
-    task.scale = -logit_scale if logit_scale < 0 else logit_scale
+    task.scale = scale_of(logit_scale)
     loss.ignore_index = ignore_index
     loss.smoothing = label_smoothing
     loss.z_loss = z_loss
@@ -406,11 +404,7 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
     loss.sampled = sample_weight is not None
     loss.upstream = grad_loss is not None
     loss.spread = loss.soft or label_smoothing > 0
-    loss.prescale = -1.0 if logit_scale < 0 else 1.0
-    if task.scale < TINY_SCALE:
-        # A difference of the largest numbers is too large, however small its product with the scale is.
-        loss.prescale = logit_scale
-        task.scale = 1.0
+    loss.prescale = prescale_of(logit_scale)
     loss.bent = softcap > 0 or loss.prescale != 1.0
     loss.with_grad = grad is not None
     if loss.with_grad:

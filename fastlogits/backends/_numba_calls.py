@@ -1,7 +1,6 @@
 """The operations, by the text that Numba compiled: from NumPy arrays to the kernels of their type."""
 
 import ctypes
-import math
 
 import numpy as np
 
@@ -173,11 +172,8 @@ def cross_entropy(
     ignore_index, label_smoothing, z_loss, softcap, logit_scale, grad_scale, threads,
 ):  # fmt: skip
     unit, soft, with_grad = unit_for(x), targets is not None, grad is not None
-    way, scale = unit.plan.way_of(outer, classes, inner, threads), math.fabs(logit_scale)
-    prescale = -1.0 if logit_scale < 0 else 1.0
-    if scale < unit.plan.TINY_SCALE:
-        # A difference of the largest numbers is too large, however small its product with the scale is.
-        prescale, scale = logit_scale, 1.0
+    way, plan = unit.plan.way_of(outer, classes, inner, threads), unit.plan
+    scale, prescale = plan.scale_of(logit_scale), plan.prescale_of(logit_scale)
     bent = softcap > 0 or prescale != 1.0
     loss = Loss(
         ignore_index=ignore_index, smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,

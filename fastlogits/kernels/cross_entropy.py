@@ -33,7 +33,7 @@ def mass_lanes(task, targets, at, c, left):
 
 
 def gap_sum(task, z, at, row, first, n, peak):
-    """(sum_c mass_c (peak - z_c) times `gap_part`, sum_c mass_c) of n classes from `first` on, where a mass of 0 counts 0"""
+    """(sum_c mass_c (peak - z_c) times `gap_part`, sum_c mass_c) of n classes from `first` on; a mass of 0 counts 0"""
     gap, mass = gap_of_parts(task, z, at, row, first, n, peak, 1.0)
     if abs(gap) < machine.INF:
         return gap * gap_part(), mass
@@ -260,7 +260,7 @@ def settle_loss(task, row, kept, work):
 
 
 def settle_top(task, row, block, kept, work):
-    """TOP of a row, and what belongs to it, given the block of its maximum; its exponentials, if not kept, are in `spare`."""
+    """TOP of a row and what belongs to it, given the block of its maximum; exponentials not kept are in `spare`."""
     start = block * BLOCK
     size = min(BLOCK, task.classes - start)
     if kept.how == DISCARD:

@@ -4,6 +4,7 @@ from fastlogits.kernels.records cimport Task, Work
 cdef Py_ssize_t gradient_group(Py_ssize_t classes) noexcept nogil
 cdef void gradient_rows(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void group_gradient(Task* task, Py_ssize_t row, Py_ssize_t n, Work* work) noexcept nogil
+cdef void group_slopes(Task* task, Py_ssize_t row, Py_ssize_t n, Py_ssize_t ahead, double* totals) noexcept nogil
 cdef inline double limit(Task* task) noexcept nogil
 cdef double largest_prob(Task* task, Py_ssize_t row, Py_ssize_t n) noexcept nogil
 cdef void find_dominated(Task* task, Py_ssize_t row, Py_ssize_t n, Work* work) noexcept nogil
@@ -18,6 +19,7 @@ cdef (double, double) others_of(Task* task, Py_ssize_t row, Py_ssize_t first, Py
                                 double lead) noexcept nogil
 cdef void write_slopes(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, Py_ssize_t j, Py_ssize_t ahead,
                        Work* work) noexcept nogil
+cdef void put_top(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, Py_ssize_t j, Work* work) noexcept nogil
 cdef void led_slopes(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, double lead,
                      double total) noexcept nogil
 cdef (double, Py_ssize_t) row_total(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n) noexcept nogil

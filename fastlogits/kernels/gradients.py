@@ -12,10 +12,9 @@ lane, which few others have; of short rows the p are looked at themselves.
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import LOG2_E, exp, exp_lanes, floor_of, flush, flush_lanes, rounded_away
-from fastlogits.kernels.order import next_above
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sizes import BLOCK, LANES, NOTHING, TERMS
-from fastlogits.kernels.sums import find, load_some, maximum, narrow_sum, save_some, sum_run
+from fastlogits.kernels.sums import find, load_some, maximum, narrow_sum, next_above, save_some, sum_run
 
 # What p_m, and its logarithm, are above where class m dominates
 MOST, LOG_MOST = 0.75, -0.2876820724517809
@@ -59,17 +58,32 @@ def group_gradient(task, row, n, work):
             work.top[j] = dominating(task, row + j, 0, task.classes) if concentrated > 0 else NOTHING
             doubtful += 0 if work.top[j] == NOTHING else 1
     if doubtful == 0:
-        if task.classes < machine.WIDTH and not task.past:
-            short_slopes(task, row, n, work.rest)
-            return
-        for j in range(n):
-            row_slopes(task, row + j, 0, task.classes, work.rest[j], n)
+        group_slopes(task, row, n, n, work.rest)
         return
     for j in range(n):
         work.lead[j] = 0.0
         if work.top[j] != NOTHING:
             look_again(task, row + j, j, work)
-        write_slopes(task, row + j, 0, task.classes, j, n, work)
+    j = 0
+    while j < n:
+        first = j
+        while j < n and work.lead[j] == 0.0:
+            j += 1
+        group_slopes(task, row + first, j - first, n, machine.stretch(work.rest, first))
+        if j < n:
+            led_slopes(task, row + j, 0, task.classes, work.lead[j], work.rest[j])
+        j += 1
+    for j in range(n):
+        put_top(task, row + j, 0, task.classes, j, work)
+
+
+def group_slopes(task, row, n, ahead, totals):
+    """The gradient of n rows of one block from their sums; the rows `ahead` are asked for."""
+    if task.classes < machine.WIDTH and not task.past:
+        short_slopes(task, row, n, totals)
+    else:
+        for j in range(n):
+            row_slopes(task, row + j, 0, task.classes, totals[j], ahead)
 
 
 def limit(task):
@@ -228,6 +242,11 @@ def write_slopes(task, row, first, n, j, ahead, work):
         led_slopes(task, row, first, n, work.lead[j], work.rest[j])
     else:
         row_slopes(task, row, first, n, work.rest[j], ahead)
+    put_top(task, row, first, n, j, work)
+
+
+def put_top(task, row, first, n, j, work):
+    """What the second look found, at the class that dominates a row, if it is one of n classes from `first` on."""
     if work.top[j] >= first and work.top[j] < first + n:
         machine.put(task.z, row * task.z_stride + work.top[j], flush(work.top_target[j]))
 

@@ -178,7 +178,7 @@ def may_dominate(task):
 
 
 def nearly_even(mass, own, rest):
-    """Whether of M p - mass, the gradient at a maximum that dominates, whose mass is `own`, less than half of M is left."""
+    """Whether of M p - mass, the gradient at a maximum that dominates, with mass `own`, less than half of M is left."""
     return rest < 0.5 and abs(mass / (1.0 + rest) - own) < 0.5 * abs(mass)
 
 

@@ -14,11 +14,11 @@ cdef void add_classes(Task* task, place* z, other_place* targets, Tile tile, Py_
                       Kept kept, Work* work) noexcept nogil
 cdef Kept kept_of(Task* task, place* y, Tile tile, Work* work) noexcept nogil
 cdef void loss_tile(Task* task, place* x, place* y, other_place* targets, Tile tile, Work* work) noexcept nogil
-cdef void write_classes(Task* task, place* x, place* y, other_place* targets, Tile tile, Kept kept,
-                        bint boosted, Work* work) noexcept nogil
 cdef void tile_tops(Task* task, place* x, other_place* targets, Tile tile, Kept kept, Work* work) noexcept nogil
 cdef void lane_tops(Task* task, place* x, other_place* targets, Tile tile, Py_ssize_t first, Work* work) noexcept nogil
 cdef void boost_lanes(real* exps, Py_ssize_t at, Py_ssize_t n, Work* work) noexcept nogil
+cdef void write_classes(Task* task, place* x, place* y, other_place* targets, Tile tile, Kept kept,
+                        Work* work) noexcept nogil
 cdef void class_exps(Task* task, place* x, Tile tile, Py_ssize_t c, Work* work) noexcept nogil
 cdef void write_class(Task* task, place* x, place* y, other_place* targets, Tile tile, Py_ssize_t c, Kept kept,
                       Work* work) noexcept nogil

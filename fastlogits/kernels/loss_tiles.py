@@ -169,7 +169,7 @@ def loss_tile(task, x, y, targets, tile, work):
     if kept.how == KEEP and not task.loss.spread and boosted == 0:
         lane_scale(kept, task.classes, n, work.factors, y, tile.y_at, tile.y_step, False)
     else:
-        write_classes(task, x, y, targets, tile, kept, boosted > 0, work)
+        write_classes(task, x, y, targets, tile, kept, work)
     for j in range(n):
         if work.top[j] != NOTHING:
             machine.put(y, tile.y_at + work.top[j] * tile.y_step + j, work.top_target[j])
@@ -177,18 +177,21 @@ def loss_tile(task, x, y, targets, tile, work):
             machine.put(y, tile.y_at + work.label[j] * tile.y_step + j, flush(work.target[j]))
 
 
-def write_classes(task, x, y, targets, tile, kept, boosted, work):
-    """The gradient of a tile but for its labels, and for the classes that dominate"""
+def write_classes(task, x, y, targets, tile, kept, work):
+    """The gradient of a tile but for its labels"""
     n = tile.n
+    boosted = 0
+    for j in range(n):
+        boosted += 0 if work.boost[j] == 1.0 else 1
     for c in range(task.classes):
         if kept.how == DISCARD:
             class_exps(task, x, tile, c, work)
-            if boosted:
+            if boosted > 0:
                 boost_lanes(work.spare, 0, n, work)
             write_class(task, x, y, targets, tile, c, Kept(machine.stretch_real(work.spare, 0), 0, 0, KEEP), work)
         else:
             here = Kept(kept.exps, kept.at + c * kept.stride, 0, KEEP)
-            if boosted:
+            if boosted > 0:
                 boost_lanes(here.exps, here.at, n, work)
             write_class(task, x, y, targets, tile, c, here, work)
 

@@ -55,27 +55,37 @@ def two_sum(a, b):
 
 
 def exact_fma(a, b, c):
-    """a b + c, rounded once: a product of floats is exact in double, one of doubles as a fraction."""
+    """a b + c, rounded once. A product of floats is exact in double; the sum is rounded to odd there, so that the
+    rounding to float does not see a tie that is none.
+    """
     if a.dtype == np.float32:
-        return (a.astype(np.float64) * b + c).astype(np.float32)
+        product = a.astype(np.float64) * b
+        both, lost = two_sum(product, c.astype(np.float64))
+        even = both.view(np.uint64) & 1 == 0
+        return np.where((lost != 0) & even, np.nextafter(both, np.copysign(np.inf, lost)), both).astype(np.float32)
     return np.vectorize(double_fma, otypes=[np.float64])(a, b, c)
 
 
 def double_fma(a, b, c):
-    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
+    if not (math.isfinite(a) and math.isfinite(b)):
         return a * b + c
+    if not math.isfinite(c):
+        return c
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact == 0:
+        return a * b + c  # which has the sign
     try:
-        return float(Fraction(a) * Fraction(b) + Fraction(c))
+        return float(exact)
     except OverflowError:
-        return a * b + c
+        return math.inf if exact > 0 else -math.inf
 
 
-def machine_of(stored):
-    """The machine for arrays of a type: "float32", "float64", "float16" or "bfloat16"."""
+def machine_of(stored, lane_bytes=LANE_BYTES):
+    """The machine for arrays of a type, "float32", "float64", "float16" or "bfloat16", and vectors of a size."""
     wide = stored == "float64"
     real = np.dtype(np.float64 if wide else np.float32)
     integers = np.dtype(np.uint64 if wide else np.uint32)
-    width = LANE_BYTES // real.itemsize
+    width = lane_bytes // real.itemsize
     side = 16 // real.itemsize
     mantissa_bits, bias = (np.uint64(52), 0x3FF << 52) if wide else (np.uint32(23), 0x7F << 23)
     sqrt_half = 0x3FE6A09E667F3BCD if wide else 0x3F3504F3
@@ -84,7 +94,8 @@ def machine_of(stored):
     def operation(function):
         setattr(machine, function.__name__, function)
 
-    machine.WIDTH, machine.SIDE, machine.DOUBLE, machine.NARROW, machine.SQUARES = width, side, wide, False, True
+    machine.WIDTH, machine.SIDE, machine.DOUBLE, machine.SQUARES = width, side, wide, True
+    machine.NARROW = lane_bytes == 16
     machine.HALVES = stored in ("float16", "bfloat16")
     machine.MAGIC = 6755399441055744.0 if wide else 12582912.0
     machine.LOWEST_EXPONENT = -1022.0 if wide else -126.0
@@ -124,6 +135,7 @@ def machine_of(stored):
 
     @operation
     def copy_sign(size, sign):
+        """The sizes, which have no sign, with the signs of others"""
         return np.copysign(size, sign)
 
     @operation
@@ -224,7 +236,7 @@ def machine_of(stored):
 
     @operation
     def largest(v):
-        """The largest lane, of lanes without NaN"""
+        """The largest lane, of lanes without NaN; of zeros of both signs, either"""
         return v.max().item()
 
     @operation
@@ -386,11 +398,12 @@ def machine_of(stored):
 
     @operation
     def digit(x, place):
-        """The digit, of 11 bits, at a place of the key of a number: for a radix sort from the largest to the smallest. NaN
-        has the first key of all, and zeros of both signs have the same.
+        """The digit, of 11 bits, at a place of the key of a number: for a radix sort from the largest to the smallest.
+        NaN has the first key of all, and zeros of both signs have the same.
         """
         top = 1 << 8 * real.itemsize - 1
-        bits = int(real.type(x).view(integers))
+        x = real.type(x)
+        bits = int(x.view(integers))
         key = bits if bits & top else ~(top | bits) & 2 * top - 1
         key = 0 if x != x else top - 1 if x == 0 else key
         return key >> 11 * place & 2047

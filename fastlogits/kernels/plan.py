@@ -27,6 +27,21 @@ SORT_K = 256  # from so many of the largest on a radix sort is faster than a hea
 REGION = 1 << 25  # logits that are shared out at once: tens of milliseconds, between which Ctrl-C is heard
 
 
+TINY_SCALE = 2.0**-120  # a scale below is multiplied in first: a difference of logits may be too large for it
+
+
+def scale_of(logit_scale):
+    """What logits are multiplied by after their maximum is taken from them."""
+    return 1.0 if abs(logit_scale) < TINY_SCALE else abs(logit_scale)
+
+
+def prescale_of(logit_scale):
+    """What logits are multiplied by before: the sign of the scale, or all of a tiny one."""
+    if abs(logit_scale) < TINY_SCALE:
+        return logit_scale
+    return -1.0 if logit_scale < 0.0 else 1.0
+
+
 def way_of(rows, classes, inner, threads):
     """Columns as they lie, short rows transposed, whole rows where there are enough of them, else shared rows."""
     if inner > 1:

@@ -5,9 +5,9 @@ the counts of digits, then a place for the entries and one that they are dealt t
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.order import next_above
 from fastlogits.kernels.shared import blocks_of, row_blocks, row_fields
 from fastlogits.kernels.sizes import BLOCK, BUCKETS
+from fastlogits.kernels.sums import next_above
 
 
 def gather(task, row, limit, memory, values, work):

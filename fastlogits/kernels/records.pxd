@@ -29,8 +29,6 @@ cdef struct Work:
     double factor[FIELD]    # see `finish` of loss.py
     double counter[FIELD]
     double target[FIELD]
-    double second[FIELD]    # the largest logit but one
-    double above[FIELD]     # how many logits come before the label
     double lead[FIELD]      # what is taken from g of a row that a class dominates, see gradients.py
     double top_target[FIELD]  # the gradient at the class that dominates
     double top_mass[FIELD]  # its mass, and that of the others
@@ -38,6 +36,8 @@ cdef struct Work:
     double top_slope[FIELD] # of the softcap there
     double boost[FIELD]     # what the exponentials are multiplied by where `factor` would be too large
     Py_ssize_t top[FIELD]   # that class, or NOTHING
+    double second[FIELD]    # the largest logit but one
+    double above[FIELD]     # how many logits come before the label
     int64_t label[FIELD]    # a class, IGNORED or SOFT
     Py_ssize_t index[FIELD]
     real tile[TILE]

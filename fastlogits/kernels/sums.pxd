@@ -24,3 +24,4 @@ cdef double total(place* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil
 cdef double dot(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n) noexcept nogil
 cdef double maximum_or_nan(place* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil
 cdef Py_ssize_t find(place* x, Py_ssize_t at, Py_ssize_t n, double value) noexcept nogil
+cdef Py_ssize_t next_above(place* x, Py_ssize_t at, Py_ssize_t first, Py_ssize_t n, double limit) noexcept nogil

@@ -251,3 +251,17 @@ def find(x, at, n, value):
             return i + found
         i += w
     return n - 1
+
+
+def next_above(x, at, first, n, limit):
+    """The first i of [first, n) with x_i above the limit; n if there is none."""
+    w = machine.WIDTH
+    bound = machine.splat(limit)
+    i = first
+    while i < n:
+        v = machine.load(x, at + i) if i + w <= n else machine.load_tail(x, at + i, n - i, -machine.INF)
+        found = machine.first_above(v, bound)
+        if found < w:
+            return min(n, i + found)
+        i += w
+    return n

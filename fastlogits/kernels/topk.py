@@ -7,11 +7,11 @@ of the groups' maxima. NaN counts as the largest logit, and equals come by index
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import beats
-from fastlogits.kernels.order import how_many_above, next_above
+from fastlogits.kernels.order import how_many_above
 from fastlogits.kernels.radix import select_sorted
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sizes import BLOCK, GROUPS, TILE
-from fastlogits.kernels.sums import find, load_some, maximum, save_some
+from fastlogits.kernels.sums import find, load_some, maximum, next_above, save_some
 
 # Up to here one maximum after the other is faster than a heap.
 FEW_CLASSES = 128

@@ -10,8 +10,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
-    *PLAN, "numbers", "sums", "order", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces", "moments", "radix", "topk", "stats", "lane_order", "stats_tiles",
+    *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
+    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "lane_order", "stats_tiles",
     "doubles", "selection", "filters", "philox", "sampling", "filter_ranks", "filter_tiles", "sampling_tiles",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
@@ -78,14 +78,15 @@ def records(*names):
     return re.sub(r"^from .*\n", "", "".join(read(f"{name}.pxd") for name in names), flags=re.M)
 
 
-def unit():
-    constants, bodies = typed(MODULES)
-    names = [key for name in MODULES for key in signatures(name)]
+def unit(modules=MODULES):
+    """All of the text, or of other modules of its kind: names here, or paths without a suffix."""
+    constants, bodies = typed(modules)
+    names = [key for name in modules for key in signatures(name)]
     if twice := sorted({key for key in names if names.count(key) > 1}):
         raise SystemExit(f"functions of the text have names of their own; there are two of {twice}")
     kernels = [
         key
-        for name in MODULES
+        for name in modules
         for key, line in signatures(name).items()
         if is_kernel(line)
     ]
