@@ -24,6 +24,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Logits copied at a time where the classes do not lie side by side, and columns at least: those of a cache line.
 BLOCK, COLUMNS = 1 << 18, 16
 PAGE = 4096
+FEW_COLUMNS = 16  # side by side, a vector or more
 
 
 def floats(array, name):
@@ -117,6 +118,10 @@ class Layout(NamedTuple):
         if out is not None:
             return out, self.stride_of(out)
         return self.empty(dtype), self.classes * self.inner
+
+    def few_columns(self, classes):
+        """Whether the class axis lies in the middle, with at most so many classes and columns for whole vectors."""
+        return self.inner >= FEW_COLUMNS and self.classes <= classes
 
     def parts(self, arrays, strides, reads=1, *, side_by_side=False):
         """What a kernel takes at a time: an iterable of (rows, outer, inner, arrays, strides).

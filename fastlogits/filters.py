@@ -104,10 +104,13 @@ def filter_logits(
     per_row = rules(layout, parameters)
     y, y_stride = layout.destination(out, x.dtype)
     if x.size:
-        for rows, block, stride, filtered, filtered_stride in layout.side_by_side(x, y, y_stride):
-            config.backend().filter_logits(
-                block, filtered, of_rows(per_row, rows), rows.stop - rows.start, layout.classes, stride,
-                filtered_stride, config.threads(block.size),
+        backend = config.backend()
+        copied = not layout.few_columns(backend.COLUMNS)
+        parts = layout.parts((x, y), (layout.stride_of(x), y_stride), side_by_side=copied)
+        for rows, outer, inner, (block, filtered), strides in parts:
+            backend.filter_logits(
+                block, filtered, of_rows(per_row, rows), outer, layout.classes, inner, *strides,
+                config.threads(block.size),
             )  # fmt: skip
     return _layout.deliver(y, out)
 

@@ -102,10 +102,13 @@ def drawn(logits, key, rows, parameters, axis):
     ids = np.empty(layout.rows, np.intp)
     log_probs = np.empty(layout.rows)
     if x.size:
-        for place, block, stride, *_ in layout.side_by_side(x):
-            config.backend().sample(
-                block, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place],
-                place.stop - place.start, layout.classes, stride, config.threads(block.size),
+        backend = config.backend()
+        copied = not layout.few_columns(backend.COLUMNS)
+        parts = layout.parts((x,), (layout.stride_of(x),), side_by_side=copied)
+        for place, outer, inner, (block,), (stride,) in parts:
+            backend.sample(
+                block, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place], outer,
+                layout.classes, inner, stride, config.threads(block.size),
             )  # fmt: skip
     ids = layout.unflatten(ids)
     if (ids < 0).any():

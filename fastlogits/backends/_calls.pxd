@@ -51,3 +51,5 @@ cdef Job new_job(kernel function, Unit unit, Task* task) noexcept
 cdef int run_job(part_of_job part, Job* job, Py_ssize_t items, Py_ssize_t logits, int threads, size_t size) except -1
 cdef Py_ssize_t room_of(Py_ssize_t classes) noexcept nogil
 cdef Py_ssize_t field_of(Py_ssize_t room) noexcept nogil
+cdef Py_ssize_t few_lanes(Py_ssize_t classes) noexcept nogil
+cdef Py_ssize_t few_items(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner) noexcept nogil

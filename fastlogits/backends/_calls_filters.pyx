@@ -6,11 +6,14 @@ from libc.stdlib cimport free, malloc
 from machine cimport stored
 
 from fastlogits.backends._calls cimport (
-    RULES, SURVIVOR_FIELDS, Job, Memory, Task, Unit, Ways, data, field_of, new_job, new_task, room_of, run_job, unit_of,
+    SIEVE_CLASSES, RULES, SURVIVOR_FIELDS, Job, Memory, Task, Unit, Ways, data, few_items, few_lanes, field_of, new_job,
+    new_task, room_of, run, run_job, unit_of,
 )
 from fastlogits.backends._team cimport held
 
 cnp.import_array()
+
+COLUMNS = SIEVE_CLASSES  # columns of at most so many classes are taken as they lie
 
 
 cdef void filter_part(void* shared, ptrdiff_t part) noexcept nogil:
@@ -42,14 +45,18 @@ cdef inline size_t survivors_size(Py_ssize_t room) noexcept nogil:
 
 
 cdef Task filter_task(cnp.ndarray x, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes,
-                      Py_ssize_t x_stride) noexcept:
-    cdef Task task = new_task(x, x_stride, rows, classes, 1)
+                      Py_ssize_t inner, Py_ssize_t x_stride) noexcept:
+    cdef Task task = new_task(x, x_stride, rows, classes, inner)
     task.rules = <double*>data(rules)
     task.rules_stride = RULES if cnp.PyArray_DIM(rules, 0) > 1 else 0
     return task
 
 
 cdef int run_filters(Ways* ways, Unit unit, Task* task, int threads) except -1:
+    """Rows of few classes, and columns, several at a time."""
+    if task.classes <= SIEVE_CLASSES:
+        return run(ways.short, unit, task, few_items(task.rows, task.classes, task.inner),
+                   few_lanes(task.classes) * task.classes, threads)
     cdef Job job = new_job(ways.rows, unit, task)
     job.room = room_of(task.classes)
     run_job(filter_part, &job, task.rows, task.classes, threads, unit.work + survivors_size(job.room))
@@ -59,8 +66,8 @@ cdef int run_filters(Ways* ways, Unit unit, Task* task, int threads) except -1:
 
 
 def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t rows, Py_ssize_t classes,
-                  Py_ssize_t x_stride, Py_ssize_t y_stride, int threads):
-    cdef Task task = filter_task(x, rules, rows, classes, x_stride)
+                  Py_ssize_t inner, Py_ssize_t x_stride, Py_ssize_t y_stride, int threads):
+    cdef Task task = filter_task(x, rules, rows, classes, inner, x_stride)
     cdef Unit unit = unit_of(x)
     task.y = <stored*>data(y)
     task.y_stride = y_stride
@@ -68,8 +75,9 @@ def filter_logits(cnp.ndarray x, cnp.ndarray y, cnp.ndarray rules, Py_ssize_t ro
 
 
 def sample(cnp.ndarray x, cnp.ndarray rules, cnp.ndarray numbers, int64_t key_0, int64_t key_1, cnp.ndarray ids,
-           cnp.ndarray log_probs, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t x_stride, int threads):
-    cdef Task task = filter_task(x, rules, rows, classes, x_stride)
+           cnp.ndarray log_probs, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
+           int threads):
+    cdef Task task = filter_task(x, rules, rows, classes, inner, x_stride)
     cdef Unit unit = unit_of(x)
     task.numbers = <int64_t*>data(numbers)
     task.key_0 = key_0

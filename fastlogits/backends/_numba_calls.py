@@ -8,6 +8,7 @@ from fastlogits._memory import LAST_CACHE
 from fastlogits.backends import _numba_team as team
 from fastlogits.backends._numba_records import STRUCTURES
 from fastlogits.backends._numba_units import unit_of
+from fastlogits.kernels.plan import SIEVE_CLASSES as COLUMNS
 
 Task, Loss, Stats = STRUCTURES["Task"], STRUCTURES["Loss"], STRUCTURES["Stats"]
 
@@ -254,20 +255,24 @@ def columns_pay(classes, top_k):
     return top_k == 0 or few or classes <= plan.STATS_CLASSES
 
 
-def filter_logits(x, y, rules, rows, classes, x_stride, y_stride, threads):
-    task = new_task(x, x_stride, rows, classes, 1, y=address(y), y_stride=y_stride)
-    run_filters("filter_rows", x, task, rules, threads)
+def filter_logits(x, y, rules, rows, classes, inner, x_stride, y_stride, threads):
+    task = new_task(x, x_stride, rows, classes, inner, y=address(y), y_stride=y_stride)
+    run_filters("filter", x, task, rules, threads)
 
 
-def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, x_stride, threads):
+def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, inner, x_stride, threads):
     drawn = {"indices": address(ids), "log_probs": address(log_probs)}
-    task = new_task(x, x_stride, rows, classes, 1, numbers=address(numbers), key_0=key_0, key_1=key_1, **drawn)
-    run_filters("sample_rows", x, task, rules, threads)
+    task = new_task(x, x_stride, rows, classes, inner, numbers=address(numbers), key_0=key_0, key_1=key_1, **drawn)
+    run_filters("sample", x, task, rules, threads)
 
 
 def run_filters(name, x, task, rules, threads):
     unit = unit_for(x)
     task.rules, task.rules_stride = address(rules), unit.sizes.RULES if len(rules) > 1 else 0
+    if task.classes <= COLUMNS:
+        items = unit.plan.few_items(task.rows, task.classes, task.inner)
+        run(f"{name}_short", unit, task, items, unit.plan.few_lanes(task.classes) * task.classes, threads)
+        return
     survivors = unit.plan.room_of(task.classes)
     nbytes = unit.work_bytes + 8 * unit.sizes.SURVIVOR_FIELDS * unit.plan.field_of(survivors)
-    share_out(unit.filter_driver(name), unit, task, task.rows, task.classes, threads, nbytes, survivors)
+    share_out(unit.filter_driver(f"{name}_rows"), unit, task, task.rows, task.classes, threads, nbytes, survivors)

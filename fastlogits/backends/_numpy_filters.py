@@ -7,6 +7,7 @@ import numpy as np
 
 from fastlogits.backends._numpy_blocks import compute_dtype, quiet, view
 
+COLUMNS = 0  # columns of at most so many classes are taken as they lie
 TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP = range(8)
 # A share of the probability that comes as near as this to a limit is on it: far more than sums are off by, so that what
 # is kept depends neither on the backend nor on the order of additions. `fastlogits.filters` moves the limits by it.
@@ -14,16 +15,16 @@ NEAR = 2.0**-42
 
 
 @quiet
-def filter_logits(x, y, rules, rows, classes, x_stride, y_stride, threads):
-    xs, ys = (view(a, rows, classes, 1, stride)[:, 0] for a, stride in ((x, x_stride), (y, y_stride)))
+def filter_logits(x, y, rules, rows, classes, inner, x_stride, y_stride, threads):
+    xs, ys = (view(a, rows, classes, inner, stride)[:, 0] for a, stride in ((x, x_stride), (y, y_stride)))
     for row, rule in enumerate(np.broadcast_to(rules, (rows, rules.shape[1]))):
         z = _scaled(xs[row], rule[TEMPERATURE])
         ys[row] = np.where(_survives(z.astype(np.float64), rule), z, -np.inf if z.max() < np.inf else np.nan)
 
 
 @quiet
-def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, x_stride, threads):
-    xs = view(x, rows, classes, 1, x_stride)[:, 0]
+def sample(x, rules, numbers, key_0, key_1, ids, log_probs, rows, classes, inner, x_stride, threads):
+    xs = view(x, rows, classes, inner, x_stride)[:, 0]
     uniforms = uniform(key_0, key_1, numbers)
     for row, rule in enumerate(np.broadcast_to(rules, (rows, rules.shape[1]))):
         z = _scaled(xs[row], rule[TEMPERATURE] or 1.0).astype(np.float64)

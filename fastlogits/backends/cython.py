@@ -18,7 +18,7 @@ from fastlogits.backends._calls import (
     softmax_merged,
     softmax_piece,
 )
-from fastlogits.backends._calls_filters import filter_logits, sample
+from fastlogits.backends._calls_filters import COLUMNS, filter_logits, sample
 from fastlogits.backends._calls_stats import columns_pay, moments, row_stats
 
 LEVELS = ("generic", "v2", "v3", "v4")
@@ -42,6 +42,7 @@ isa = _choose()
 _calls.use(UNITS, isa)
 
 __all__ = [
+    "COLUMNS",
     "argmax",
     "columns_pay",
     "count_labels",

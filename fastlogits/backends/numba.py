@@ -3,6 +3,7 @@
 import llvmlite.binding
 
 from fastlogits.backends._numba_calls import (  # noqa: F401
+    COLUMNS,
     argmax,
     columns_pay,
     count_labels,

@@ -19,7 +19,7 @@ from fastlogits.backends._numpy_blocks import (
     store,
     view,
 )
-from fastlogits.backends._numpy_filters import filter_logits, sample  # noqa: F401
+from fastlogits.backends._numpy_filters import COLUMNS, filter_logits, sample  # noqa: F401
 from fastlogits.backends._numpy_moments import moments  # noqa: F401
 from fastlogits.backends._numpy_row_stats import columns_pay, row_stats  # noqa: F401
 

@@ -1,6 +1,6 @@
 from fastlogits.kernels.machine cimport real
 
-cdef void widen(real* x, Py_ssize_t n, double* wide) noexcept nogil
+cdef double real_exps(real* z, Py_ssize_t n, double peak, double* mass) noexcept nogil
 cdef double exps_of(double* z, Py_ssize_t n, double peak, double* mass) noexcept nogil
 cdef double total_of(double* x, Py_ssize_t n) noexcept nogil
 cdef double largest_of(double* x, Py_ssize_t n, double sign) noexcept nogil

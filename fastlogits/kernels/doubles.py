@@ -4,10 +4,11 @@ from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import exp
 
 
-def widen(x, n, wide):
-    """wide_i = x_i"""
+def real_exps(z, n, peak, mass):
+    """As exps_of, of the computing type's numbers."""
     for i in range(n):
-        wide[i] = x[i]
+        mass[i] = exp(z[i] - peak)
+    return total_of(mass, n)
 
 
 def exps_of(z, n, peak, mass):
@@ -18,9 +19,9 @@ def exps_of(z, n, peak, mass):
 
 
 def total_of(x, n):
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = s12 = s13 = s14 = s15 = 0.0
     i = 0
-    while i + 8 <= n:
+    while i + 16 <= n:
         s0 += x[i]
         s1 += x[i + 1]
         s2 += x[i + 2]
@@ -29,11 +30,21 @@ def total_of(x, n):
         s5 += x[i + 5]
         s6 += x[i + 6]
         s7 += x[i + 7]
-        i += 8
+        s8 += x[i + 8]
+        s9 += x[i + 9]
+        s10 += x[i + 10]
+        s11 += x[i + 11]
+        s12 += x[i + 12]
+        s13 += x[i + 13]
+        s14 += x[i + 14]
+        s15 += x[i + 15]
+        i += 16
     while i < n:
         s0 += x[i]
         i += 1
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+    low = ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+    high = ((s8 + s12) + (s10 + s14)) + ((s9 + s13) + (s11 + s15))
+    return low + high
 
 
 def largest_of(x, n, sign):

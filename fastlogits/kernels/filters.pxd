@@ -8,15 +8,8 @@ cdef double row_mass(Task* task, Py_ssize_t at, double temperature, double peak,
                      Work* work) noexcept nogil
 cdef Py_ssize_t gather_survivors(Task* task, Py_ssize_t at, double temperature, double bound, Survivors survivors,
                        Work* work) noexcept nogil
-cdef inline double distance(double key, double high, double unit, double rate) noexcept nogil
-cdef inline Py_ssize_t bucket(double key, double high, double unit, double rate, Py_ssize_t last) noexcept nogil
-cdef inline double unit_of(double span) noexcept nogil
-cdef (double, double, double) select_key(double* key, double* mass, Py_ssize_t n, double total, double rest,
-                                     Survivors survivors) noexcept nogil
-cdef double nth(double* key, Py_ssize_t n, Py_ssize_t count, Survivors survivors) noexcept nogil
-cdef Py_ssize_t count_at(double* key, Py_ssize_t n, double threshold) noexcept nogil
-cdef Py_ssize_t keep(double* key, Py_ssize_t n, double threshold, Py_ssize_t first, Py_ssize_t last, int ties,
-                     Py_ssize_t min_keep, Survivors survivors) noexcept nogil
+cdef Py_ssize_t peaks_of_lanes(Task* task, Py_ssize_t at, double temperature, Survivors survivors,
+                               Work* work) noexcept nogil
 cdef Py_ssize_t keep_top_p(Py_ssize_t n, double top_p, double total, Py_ssize_t min_keep,
                            Survivors survivors) noexcept nogil
 cdef Py_ssize_t keep_probable(Py_ssize_t n, double cutoff, double total, int ties, Py_ssize_t min_keep,
@@ -25,7 +18,8 @@ cdef double mean(Py_ssize_t n, double peak, double total, Survivors survivors) n
 cdef Py_ssize_t keep_typical(Py_ssize_t n, double typical_p, double peak, double total, Py_ssize_t min_keep,
                              Survivors survivors) noexcept nogil
 cdef double eta_cutoff(Py_ssize_t n, double eta, double peak, double total, Survivors survivors) noexcept nogil
-cdef double first_bound(Task* task, double* rules, double peak, double total, Survivors survivors) noexcept nogil
+cdef double first_bound(Task* task, Py_ssize_t at, double* rules, double peak, double total, Survivors survivors,
+                        Work* work) noexcept nogil
 cdef Py_ssize_t filter_row(Task* task, Py_ssize_t at, double* rules, Survivors survivors, Work* work) noexcept nogil
 cdef bint unfiltered(double* rules, Py_ssize_t classes) noexcept nogil
 cdef void fill(stored* y, Py_ssize_t at, Py_ssize_t n, double value) noexcept nogil

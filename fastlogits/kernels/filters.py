@@ -14,14 +14,25 @@ with more memory.
 import math
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.doubles import count_from, exps_of, largest_of, total_of, widen
+from fastlogits.kernels.doubles import exps_of, real_exps, total_of
 from fastlogits.kernels.numbers import exp, weigh
 from fastlogits.kernels.plan import field_of
 from fastlogits.kernels.records import Survivors
+from fastlogits.kernels.selection import (
+    ALL_TIES,
+    FEW_RANKS,
+    FIRST_TIES,
+    LAST_TIES,
+    LOWEST,
+    ON_LIMIT,
+    count_at,
+    keep,
+    nth,
+    select_key,
+)
 from fastlogits.kernels.shared import blocks_of
 from fastlogits.kernels.sizes import (
     BLOCK,
-    BUCKETS,
     EPSILON,
     ETA,
     MIN_KEEP,
@@ -34,10 +45,6 @@ from fastlogits.kernels.sizes import (
     TYPICAL_P,
 )
 from fastlogits.kernels.sums import load_some, maximum_or_nan, save_some
-
-ALL_TIES, FIRST_TIES, LAST_TIES = 0, 1, 2  # which of equal keys stay
-LOWEST = -1.7976931348623157e308
-ON_LIMIT = 2.0**-42  # what comes as near as this to a limit is on it
 
 
 def survivors_of(work):
@@ -81,13 +88,15 @@ def row_mass(task, at, temperature, peak, survivors, work):
         start = block * BLOCK
         size = min(BLOCK, task.classes - start)
         scaled_logits(task, at + start, size, temperature, work)
-        widen(work.spare, size, survivors.key)
-        total += exps_of(survivors.key, size, peak, survivors.key)
+        total += real_exps(machine.stretch_real(work.spare, 0), size, peak, survivors.key)
     return total
 
 
 def gather_survivors(task, at, temperature, bound, survivors, work):
     """Makes survivors of the finite z from `bound` on; returns how many, or NO_ROOM."""
+    w = machine.WIDTH
+    # What the bound may be rounded to, and less: whole vectors are below it.
+    low = machine.splat(bound - 1e-6 * abs(bound))
     n = 0
     more = 0
     for span in range((task.classes + SPAN - 1) // SPAN):
@@ -99,122 +108,38 @@ def gather_survivors(task, at, temperature, bound, survivors, work):
                 for j in range(size):
                     more += 1 if work.spare[j] >= bound else 0
             else:
-                for j in range(size):
-                    survivors.z[n] = work.spare[j]
-                    survivors.id[n] = start + j
-                    n += 1 if work.spare[j] >= bound else 0
+                i = 0
+                while i < size:
+                    if machine.count_above(low, machine.load(work.spare, i)) < w:
+                        for j in range(i, min(i + w, size)):
+                            survivors.z[n] = work.spare[j]
+                            survivors.id[n] = start + j
+                            n += 1 if work.spare[j] >= bound else 0
+                    i += w
     if more > 0:
         work.needed[0] = n + more + SPAN
         return NO_ROOM
     return n
 
 
-def distance(key, high, unit, rate):
-    """From the largest key, in buckets."""
-    return (high * unit - key * unit) * rate
-
-
-def bucket(key, high, unit, rate, last):
-    """Which of the buckets [0, last] holds `key`, the largest keys in the first."""
-    place = distance(key, high, unit, rate)
-    return machine.whole(place) if place < last else last
-
-
-def unit_of(span):
-    """A power of 2 times which keys can be subtracted, and their number divided by the span, without overflow."""
-    if span == machine.INF:
-        return 0.5
-    return 2.0**500 if span < 2.0**-900 else 1.0
-
-
-def select_key(key, mass, n, total, rest, survivors):
-    """The key at which the masses of the largest keys leave at most `rest` of `total`, the smallest if none does; the
-    mass of all larger keys; that of one with this key. Each round leaves one bucket of keys.
-    """
-    histogram = survivors.histogram
-    before = 0.0
-    high = largest_of(key, n, 1.0)
-    low = -largest_of(key, n, -1.0)
-    while low < high:
-        last = min(n, BUCKETS) - 1
-        unit = unit_of(high - low)
-        rate = (last + 1) / (high * unit - low * unit)
-        for b in range(last + 1):
-            histogram[b] = 0.0
-        for i in range(n):
-            histogram[bucket(key[i], high, unit, rate, last)] += mass[i]
-        chosen = 0
-        while chosen < last and total - (before + histogram[chosen]) > rest:
-            before += histogram[chosen]
-            chosen += 1
-        size = 0
-        # Most keys are far from this bucket, which one comparison shows; two would be mispredicted.
-        for i in range(n):
-            if abs(distance(key[i], high, unit, rate) - (chosen + 0.5)) < 1.0:
-                if bucket(key[i], high, unit, rate, last) == chosen:
-                    survivors.narrowed[size] = key[i]
-                    survivors.narrowed_mass[size] = mass[i]
-                    size += 1
-        key = survivors.narrowed
-        mass = survivors.narrowed_mass
-        n = size
-        high = largest_of(key, n, 1.0)
-        low = -largest_of(key, n, -1.0)
-    return high, before, mass[0]
-
-
-def nth(key, n, count, survivors):
-    """The `count`-th largest of n keys."""
-    ones = survivors.narrowed_mass
-    for i in range(n):
-        ones[i] = 1.0
-    threshold, _, _ = select_key(key, ones, n, n, n - count, survivors)
-    return threshold
-
-
-def count_at(key, n, threshold):
-    count = 0
-    for i in range(n):
-        count += 1 if key[i] == threshold else 0
-    return count
-
-
-def keep(key, n, threshold, first, last, ties, min_keep, survivors):
-    """Keeps the survivors with keys above `threshold`, and [first, last) of those at it; returns how many.
-
-    At least `min_keep` stay: if need be the threshold sinks to the last of them, and `ties` says which of those at
-    it stay.
-    """
-    if min_keep >= n:
-        return n
-    at_threshold = count_at(key, n, threshold)
-    above = count_from(key, n, threshold) - at_threshold
-    last = min(last, at_threshold)
-    if above + last - first < min_keep:
-        threshold = nth(key, n, min_keep, survivors)
-        at_threshold = count_at(key, n, threshold)
-        above = count_from(key, n, threshold) - at_threshold
-        first = 0
-        last = at_threshold
-        if ties == FIRST_TIES:
-            last = min_keep - above
-        elif ties == LAST_TIES:
-            first = last - (min_keep - above)
-    if last - first < at_threshold:
-        place = 0
-        for i in range(n):
-            if key[i] == threshold:
-                if place < first or place >= last:
-                    key[i] = -machine.INF
-                place += 1
-    kept = 0
-    for i in range(n):
-        # Written whether it stays or not: of branches here half would be mispredicted.
-        survivors.z[kept] = survivors.z[i]
-        survivors.mass[kept] = survivors.mass[i]
-        survivors.id[kept] = survivors.id[i]
-        kept += 1 if key[i] >= threshold else 0
-    return kept
+def peaks_of_lanes(task, at, temperature, survivors, work):
+    """key_i = the largest z of the classes that are i modulo two vectors; returns how many."""
+    w = machine.WIDTH
+    low = -machine.INF
+    m0 = m1 = machine.splat(low)
+    j = 0
+    while j + 2 * w <= task.classes:
+        m0 = machine.larger(machine.load(task.x, at + j), m0)
+        m1 = machine.larger(machine.load(task.x, at + j + w), m1)
+        j += 2 * w
+    while j < task.classes:
+        m1 = machine.larger(machine.load_tail(task.x, at + j, min(w, task.classes - j), low), m1)
+        j += w
+    machine.save(work.spare, 0, m0)
+    machine.save(work.spare, w, m1)
+    for i in range(2 * w):
+        survivors.key[i] = work.spare[i] / machine.cast(temperature)
+    return 2 * w
 
 
 def keep_top_p(n, top_p, total, min_keep, survivors):
@@ -265,7 +190,7 @@ def eta_cutoff(n, eta, peak, total, survivors):
     return min(eta, math.sqrt(eta) * exp(-entropy))
 
 
-def first_bound(task, rules, peak, total, survivors):
+def first_bound(task, at, rules, peak, total, survivors, work):
     """No z below this passes the first of the filters; `total` where that needs it."""
     classes = task.classes
     count = machine.whole(rules[MIN_KEEP])
@@ -284,10 +209,15 @@ def first_bound(task, rules, peak, total, survivors):
             return LOWEST
         bound = min(peak, peak + math.log(least) - 1e-6)  # well below what rounding may do to it
     spans = (classes + SPAN - 1) // SPAN
+    # As many spans, or lanes, have a z of this size.
     if count > spans:
-        return LOWEST
-    if count > 1:
-        # As many spans have a z of this size.
+        if count > FEW_RANKS:
+            return LOWEST
+        lanes = peaks_of_lanes(task, at, rules[TEMPERATURE], survivors, work)
+        if count > lanes:
+            return LOWEST
+        bound = min(bound, nth(survivors.key, lanes, count, survivors))
+    elif count > 1:
         bound = min(bound, nth(survivors.peaks, spans, count, survivors))
     return max(bound, LOWEST)
 
@@ -308,7 +238,7 @@ def filter_row(task, at, rules, survivors, work):
         if rules[MIN_P] == 0.0 and rules[TYPICAL_P] == 1.0 and rules[EPSILON] > 0.0:
             whole = 1
     total = row_mass(task, at, temperature, peak, survivors, work) if whole else 0.0
-    bound = first_bound(task, rules, peak, total, survivors)
+    bound = first_bound(task, at, rules, peak, total, survivors, work)
     n = gather_survivors(task, at, temperature, bound, survivors, work)
     if n < 0:
         return n

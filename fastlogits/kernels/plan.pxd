@@ -11,3 +11,5 @@ cdef Py_ssize_t parts_of(Py_ssize_t items, Py_ssize_t logits, int threads) noexc
 cdef Py_ssize_t sort_fields(Py_ssize_t classes) noexcept nogil
 cdef Py_ssize_t room_of(Py_ssize_t classes) noexcept nogil
 cdef Py_ssize_t field_of(Py_ssize_t room) noexcept nogil
+cdef Py_ssize_t few_lanes(Py_ssize_t classes) noexcept nogil
+cdef Py_ssize_t few_items(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner) noexcept nogil

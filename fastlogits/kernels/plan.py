@@ -10,6 +10,7 @@ from fastlogits.kernels.sizes import (
     MOST_ROOM,
     PIECE,
     SHORT,
+    SIEVE,
     SPAN,
     TILE,
 )
@@ -17,6 +18,7 @@ from fastlogits.kernels.sizes import (
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
+SIEVE_CLASSES = 128  # rows of at most so many are filtered several at a time
 STATS_CLASSES = 128  # the same for statistics
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory
 PART = 1 << 17  # logits: some tens of microseconds
@@ -108,8 +110,8 @@ def sort_fields(classes):
 
 
 def room_of(classes):
-    """How many survivors of the filters there is room for: all classes of rows that are not very long, a number for each
-    span of a row, and a block of doubles.
+    """How many survivors of the filters there is room for: all classes of rows that are not very long, a number for
+    each span of a row, and a block of doubles.
     """
     spans = (classes + SPAN - 1) // SPAN
     return max(BLOCK, max(spans, min(classes, MOST_ROOM)))
@@ -118,3 +120,13 @@ def room_of(classes):
 def field_of(room):
     """How far apart the fields of the survivors lie: an odd number of cache lines."""
     return (room + 15) // 16 * 16 + 8
+
+
+def few_lanes(classes):
+    """How many rows of few classes are filtered together: whole vectors, as many as fit the tiles of doubles."""
+    return SIEVE if classes <= 32 else SIEVE // 2 if classes <= 64 else SIEVE // 4
+
+
+def few_items(rows, classes, inner):
+    """How many tiles there are of them, or of columns."""
+    return tiles_in(rows, few_lanes(classes)) if inner == 1 else rows * tiles_in(inner, few_lanes(classes))

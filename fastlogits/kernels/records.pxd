@@ -48,6 +48,16 @@ cdef struct Work:
     real factors[SLOT]
     real counters[SLOT]
     real spare[SLOT]
+    double rules[SIEVE_RULES]   # of the lanes of a tile that is filtered, rule r of lane j at r * SIEVE + j
+    double masses[SIEVE_TILE]     # exp(z - peak)
+    double keys[SIEVE_TILE]
+    double kept[SIEVE_FIELD]      # how many of the largest are left
+    double whole[SIEVE_FIELD]     # how many top_p has left
+    double total[SIEVE_FIELD]     # their mass
+    double sum[SIEVE_FIELD]
+    double count[SIEVE_FIELD]
+    double limit[SIEVE_FIELD]
+    int64_t words[SIEVE_WORDS]    # of the random numbers
 
 # The blocks of a long row
 cdef struct Blocks:

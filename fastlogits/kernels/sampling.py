@@ -5,7 +5,7 @@ What is drawn depends on the row's logits and rules, on the key and on the row's
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.doubles import exps_of, largest_of, place_of, total_of, widen
+from fastlogits.kernels.doubles import largest_of, place_of, real_exps, total_of
 from fastlogits.kernels.filters import filter_row, scaled_logits, span_peaks, survivors_of, unfiltered
 from fastlogits.kernels.numbers import log1p
 from fastlogits.kernels.philox import uniform
@@ -13,21 +13,29 @@ from fastlogits.kernels.shared import blocks_of
 from fastlogits.kernels.sizes import BLOCK, NO_ROOM, SPAN, TEMPERATURE
 from fastlogits.kernels.sums import find
 
+GROUP = 32  # masses that are passed over together
+
 
 def reach(mass, n, target):
     """The first i whose mass, added to those before it, exceeds `target`, else the last that has any; and what the
     masses before it leave of the target.
     """
-    reached = 0
-    left = target
-    for i in range(n):
-        if mass[i] > 0.0:
-            reached = i
-            left = target
-            if target < mass[i]:
-                break
-            target -= mass[i]
-    return reached, left
+    i = 0
+    while i + GROUP < n:
+        group = total_of(machine.stretch(mass, i), GROUP)
+        if target < group:
+            break
+        target -= group
+        i += GROUP
+    while i < n and target >= mass[i]:
+        target -= mass[i]
+        i += 1
+    if i < n:
+        return i, target
+    i = n - 1
+    while i > 0 and mass[i] == 0.0:
+        i -= 1
+    return i, target + mass[i]
 
 
 def find_top(task, at, temperature, peak, survivors, work):
@@ -41,15 +49,14 @@ def find_top(task, at, temperature, peak, survivors, work):
     return start + min(find(machine.stretch_real(work.spare, 0), 0, size, peak), size - 1)
 
 
-def others(task, at, block, top, temperature, wide, work):
-    """The z of a block in double, -inf in the place of the top; returns how many."""
+def others(task, at, block, top, temperature, peak, survivors, work):
+    """mass_j = exp(z_j - peak) of a block, 0 in the place of the top, the z in `spare`; returns the sum."""
     start = block * BLOCK
     size = min(BLOCK, task.classes - start)
     scaled_logits(task, at + start, size, temperature, work)
-    widen(work.spare, size, wide)
     if start <= top and top < start + size:
-        wide[top - start] = -machine.INF
-    return size
+        work.spare[top - start] = -machine.INF
+    return real_exps(machine.stretch_real(work.spare, 0), size, peak, survivors.mass)
 
 
 def draw(task, row, temperature, drawn, survivors, work):
@@ -69,18 +76,17 @@ def draw(task, row, temperature, drawn, survivors, work):
     blocks = blocks_of(task.classes)
     rest = 0.0
     for block in range(blocks):
-        size = others(task, at, block, top, temperature, survivors.key, work)
-        sums[block] = exps_of(survivors.key, size, peak, survivors.key)
+        sums[block] = others(task, at, block, top, temperature, peak, survivors, work)
         rest += sums[block]
     task.log_probs[row] = -log1p(rest)
     target = drawn * (1.0 + rest) - 1.0
     if target < 0.0:
         return top
     block, left = reach(sums, blocks, target)
-    size = others(task, at, block, top, temperature, survivors.key, work)
-    exps_of(survivors.key, size, peak, survivors.mass)
-    chosen, _ = reach(survivors.mass, size, left)
-    task.log_probs[row] += survivors.key[chosen] - peak
+    if block < blocks - 1:
+        others(task, at, block, top, temperature, peak, survivors, work)
+    chosen, _ = reach(survivors.mass, min(BLOCK, task.classes - block * BLOCK), left)
+    task.log_probs[row] += work.spare[chosen] - peak
     return block * BLOCK + chosen
 
 

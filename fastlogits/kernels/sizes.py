@@ -25,6 +25,10 @@ SPAN = 256  # logits of which the filters keep the largest
 BUCKETS = 2048  # of a histogram of survivors, and of a radix sort: a digit has 11 bits
 MOST_ROOM = 1 << 20  # survivors of a long row for which there is room to begin with
 SURVIVOR_FIELDS = 8
+SIEVE = 64  # rows of few classes that are filtered together, at most
+SIEVE_RULES, SIEVE_WORDS = 512, 256
+SIEVE_FIELD = 72
+SIEVE_TILE = 2056
 NO_ROOM = -2  # in the place of a number of survivors
 
 # Where the parameters of a row's filters are.

@@ -12,7 +12,7 @@ PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
     "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "lane_order", "stats_tiles",
-    "doubles", "philox", "filters", "sampling",
+    "doubles", "selection", "filters", "philox", "sampling", "filter_ranks", "filter_tiles", "sampling_tiles",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"
 
