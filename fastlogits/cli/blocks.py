@@ -92,10 +92,7 @@ class Blocks:
             if len(waiting) >= most:
                 yield waiting.popleft().result()
             read = self._read_in_order(region)
-            try:
-                waiting.append(pool.submit(call, region, *read))
-            except RuntimeError as error:
-                raise Failure("--threads", f"{error}; take fewer") from error
+            waiting.append(pool.submit(call, region, *read))
         while waiting:
             yield waiting.popleft().result()
 
