@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-
 from numba import types
 from numba.extending import intrinsic
 
