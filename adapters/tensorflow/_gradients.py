@@ -232,8 +232,7 @@ def log_softmax(logits, axis, temperature=1.0):
 
 
 def _normalized(name, logits, axis, temperature):
-    if _calls.must_be_plain(logits):
-        return _formula.normalized(name, logits, axis, temperature)
+    plain = _calls.must_be_plain(logits)
     function, gradient = getattr(fastlogits, name), getattr(fastlogits, f"{name}_backward")
 
     def compute(x):
@@ -244,10 +243,15 @@ def _normalized(name, logits, axis, temperature):
         return (grad if temperature == 1 else np.divide(grad, grad.dtype.type(temperature), out=grad),)
 
     def forward(x):
-        (result,) = run(compute, [x], [x.dtype], [x.shape])
+        if plain:
+            result = _formula.normalized(name, x, axis, temperature)
+        else:
+            (result,) = run(compute, [x], [x.dtype], [x.shape])
         return result, result
 
     def backward(upstream, result, x):
+        if plain:
+            return _formula.backward(name, upstream, result, axis) / temperature
         return run(compute_gradient, [upstream, result], [x.dtype], [x.shape])[0]
 
     def formula(upstream, x):
