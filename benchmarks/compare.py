@@ -65,16 +65,12 @@ def conclude(results, path):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     several = {"type": lambda text: text.split(","), "metavar": "A,B,..."}
     parser.add_argument("--ops", default=["*"], **several, help="operations; * and ? are wildcards")
     parser.add_argument("--sizes", default=["*"], **several, help="sizes, such as 256x*")
     parser.add_argument("--dtypes", default=["*"], **several)
-    parser.add_argument(
-        "--backends", default=["cython", "numba"], **several, help="of ours: cython, numba, numpy"
-    )
+    parser.add_argument("--backends", default=["cython", "numba"], **several, help="of ours: cython, numba, numpy")
     parser.add_argument("--peers", default=["*"], **several, help="such as torch,jax")
     parser.add_argument("--threads", default=["2"], **several, help="numbers of threads, such as 1,2")
     parser.add_argument("--isa", default=["auto"], **several, help="auto, v3 (everybody held to AVX2)")

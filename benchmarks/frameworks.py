@@ -137,10 +137,7 @@ class TorchCompile(Torch):
                     picked = labels.unsqueeze(AXIS)
                     classes = self.torch.arange(x.shape[AXIS]).view(-1, *[1] * (x.dim() - 2))
                     target = (1 - smoothing) * (classes == picked) + smoothing / x.shape[AXIS]
-                    loss = (
-                        -(1 - smoothing) * log_probs.gather(AXIS, picked).mean()
-                        - smoothing * log_probs.mean()
-                    )
+                    loss = -(1 - smoothing) * log_probs.gather(AXIS, picked).mean() - smoothing * log_probs.mean()
                 grad = (log_probs.exp() - target) / rows
                 return loss, x.copy_(grad) if in_place else grad.to(x.dtype)
 
@@ -164,9 +161,7 @@ class Jax(Peer):
         super().__init__()
         import jax
 
-        jax.config.update(
-            "jax_enable_x64", True
-        )  # the pool has as many threads as the process may use processors
+        jax.config.update("jax_enable_x64", True)  # the pool has as many threads as the process may use processors
         self.jax, self.peer, self.functions = jax, functions is None, functions or jax.nn
 
     def array(self, array):
@@ -306,9 +301,7 @@ class TensorFlow(Peer):
         return [loss]
 
     def soft_loss(self, x, labels):
-        losses = self.functions.softmax_cross_entropy_with_logits(
-            self.classes_last(labels), self.classes_last(x)
-        )
+        losses = self.functions.softmax_cross_entropy_with_logits(self.classes_last(labels), self.classes_last(x))
         return self.tf.reduce_mean(losses)
 
     def smoothed_loss(self, x, labels):

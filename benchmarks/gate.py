@@ -174,15 +174,11 @@ def run(base, head, patterns, count=True):
             print("no instruction counts: Valgrind is not installed")
     slower = {name for name, ratio in times.items() if ratio >= SLOWER}
     # More instructions that cost no time are a choice, for example of a prefetch.
-    slower |= {
-        name for name, ratio in counts.items() if ratio >= SLOWER and times.get(name, SLOWER) > SUSPECT / 1.04
-    }
+    slower |= {name for name, ratio in counts.items() if ratio >= SLOWER and times.get(name, SLOWER) > SUSPECT / 1.04}
     print(f"\n{head.name} over {base.name}{'':<30} {'time':>6}  instructions")
     for name in sorted(times | counts, key=lambda name: -times.get(name, 1)):
         if name in slower or max(times.get(name, 1), counts.get(name, 1)) > SUSPECT:
-            figures = "".join(
-                f"{ratios[name]:>8.2f}" if name in ratios else f"{'':>8}" for ratios in (times, counts)
-            )
+            figures = "".join(f"{ratios[name]:>8.2f}" if name in ratios else f"{'':>8}" for ratios in (times, counts))
             print(f"{name:<48} {figures}{'   SLOWER' if name in slower else ''}")
     mean = statistics.geometric_mean(times.values())
     print(f"{len(times)} timed, mean {mean:.3f}; {len(counts)} counted; {len(slower)} slower by 15 % or more")
@@ -202,9 +198,7 @@ def installed(revision=None):
     print(f"* building {revision or 'the working tree'}")
     with tempfile.TemporaryDirectory() as source:
         if revision:
-            archive = subprocess.run(
-                ["git", "archive", commit], cwd=ROOT, capture_output=True, check=True
-            ).stdout
+            archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
             subprocess.run(["tar", "-x", "-C", source], input=archive, check=True)
         else:
             for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
@@ -226,15 +220,11 @@ def git(*arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", nargs="?", help="commit to compare with")
     parser.add_argument("--head", help="commit to judge; by default the working tree")
     parser.add_argument("--callables", nargs=2, metavar=("BASE", "HEAD"), help="FILE:NAME or MODULE:NAME")
-    parser.add_argument(
-        "--clock", default="wall", choices=("wall", "cpu"), help="cpu: less noise, for one thread"
-    )
+    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"), help="cpu: less noise, for one thread")
     parser.add_argument("--cases", default="*", metavar="A,B,...", help="names; * and ? are wildcards")
     parser.add_argument("--no-count", dest="count", action="store_false", help="leave callgrind out")
     args = parser.parse_args()

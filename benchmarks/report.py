@@ -242,9 +242,7 @@ def draw_roofline(rows, results, path):
         seen.add(row.size)
         style = {"color": colors[row.size], "marker": markers[row.dtype], "alpha": 0.85, "linewidths": 0}
         axis.scatter(x, logits * op.exps / row.seconds / 1e9, s=22, label=label, **style)
-    axis.set(
-        xscale="log", yscale="log", xlabel="exponentials per byte moved", ylabel="billion exponentials / s"
-    )
+    axis.set(xscale="log", yscale="log", xlabel="exponentials per byte moved", ylabel="billion exponentials / s")
     legend = ", ".join(f"{mark} {dtype}" for dtype, mark in zip(DTYPES, "○□◇△", strict=False))
     axis.set_title(f"{legend}; above the line: the array was in cache", size=9, color=INK)
     axis.spines[["top", "right"]].set_visible(False)

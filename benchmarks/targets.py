@@ -65,9 +65,7 @@ def microseconds(**which):
 
 
 def giga_logits(**which):
-    return lambda rows: min(
-        (128e3 / row.seconds / 1e9 for row in pick(rows, sizes="128x1000", **which)), default=None
-    )
+    return lambda rows: min((128e3 / row.seconds / 1e9 for row in pick(rows, sizes="128x1000", **which)), default=None)
 
 
 def paired(combine, numerator, denominator):
@@ -105,9 +103,7 @@ TARGETS = [
         lowest_against("torch", ops="loss_grad_in_place", **OUT_OF_CACHE),
     ),
     Target("softmax 65536x10 / XLA", 1.5, lowest_against("jax", ops="softmax", sizes="65536x10")),
-    Target(
-        "1x128256 logsumexp, softmax, argmax", 1.5, lowest(ops="logsumexp softmax argmax", sizes="1x128256")
-    ),
+    Target("1x128256 logsumexp, softmax, argmax", 1.5, lowest(ops="logsumexp softmax argmax", sizes="1x128256")),
     Target(
         "256x128256 logsumexp, loss, argmax: share of read bandwidth",
         0.8,
@@ -155,9 +151,7 @@ def table(results):
     """Every target, met or missed by the rows that can be trusted."""
     rows = [row for row in rows_of_all(results) if not row.noisy]
     verdicts = [(target, target.value(rows)) for target in TARGETS]
-    verdicts.append(
-        (Target("import beyond NumPy's, ms", 40.0, None, below=True), results["machine"]["import_ms"])
-    )
+    verdicts.append((Target("import beyond NumPy's, ms", 40.0, None, below=True), results["machine"]["import_ms"]))
     lines = [f"{'target':<62} {'bound':>10} {'measured':>9}"]
     for target, value in verdicts:
         bound = f"{'<=' if target.below else '>='} {target.bound:.3g}"

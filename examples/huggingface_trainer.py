@@ -55,9 +55,7 @@ def train(compute_loss_func, steps):
             use_cpu=True,
             seed=0,
         )
-        trainer = Trainer(
-            make_model(), arguments, train_dataset=make_text(), compute_loss_func=compute_loss_func
-        )
+        trainer = Trainer(make_model(), arguments, train_dataset=make_text(), compute_loss_func=compute_loss_func)
         result = trainer.train()
     return result.training_loss, result.metrics["train_runtime"]
 

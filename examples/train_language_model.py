@@ -143,9 +143,7 @@ def draw(runs, path):
 
     plt.rcParams.update({"font.size": 9, "axes.titlesize": 11, "axes.titlelocation": "left"})
     plt.rcParams.update({"text.color": INK, "axes.spines.top": False, "axes.spines.right": False})
-    figure, (curves, *bars) = plt.subplots(
-        1, 4, figsize=(11, 3.4), layout="constrained", width_ratios=(3, 1, 1, 1)
-    )
+    figure, (curves, *bars) = plt.subplots(1, 4, figsize=(11, 3.4), layout="constrained", width_ratios=(3, 1, 1, 1))
     styles = {"PyTorch": (GREY, 5), "fastlogits": (BLUE, 1.3)}
     for name, (color, width) in styles.items():
         curves.plot(runs[name][0], color=color, linewidth=width, label=name)

@@ -23,9 +23,7 @@ class Parameter(NamedTuple):
 LOW, HIGH = _checks.SCALE_RANGE
 # In the order in which the backends take them.
 PARAMETERS = {
-    "temperature": Parameter(
-        1.0, f"a number above 0 (from {LOW} to {HIGH})", lambda v: (LOW <= v) & (v <= HIGH)
-    ),
+    "temperature": Parameter(1.0, f"a number above 0 (from {LOW} to {HIGH})", lambda v: (LOW <= v) & (v <= HIGH)),
     "top_k": Parameter(np.inf, "an integer of at least 1", lambda v: v >= 1, whole=True),
     "top_p": Parameter(1.0, "a number above 0 and at most 1", lambda v: (v > 0) & (v <= 1)),
     "min_p": Parameter(0.0, "a number from 0 to 1", lambda v: (v >= 0) & (v <= 1)),

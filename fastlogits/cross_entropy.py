@@ -153,8 +153,18 @@ def cross_entropy_with_grad(
     x = _layout.floats(logits, "logits")
     options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
     loss, grad = evaluate(
-        x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
-        with_grad=True, grad_loss=grad_loss, out=out,
+        x,
+        labels,
+        axis,
+        weight,
+        sample_weight,
+        ignore_index,
+        options,
+        reduction,
+        normalizer,
+        with_grad=True,
+        grad_loss=grad_loss,
+        out=out,
     )
     return CrossEntropy(_rounded(loss, x.dtype), grad)
 
@@ -166,8 +176,19 @@ def _rounded(loss, dtype):
 
 
 def evaluate(
-    x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
-    with_grad=False, grad_loss=None, out=None, label_name="labels",
+    x,
+    labels,
+    axis,
+    weight,
+    sample_weight,
+    ignore_index,
+    options,
+    reduction,
+    normalizer,
+    with_grad=False,
+    grad_loss=None,
+    out=None,
+    label_name="labels",
 ):
     """(loss, gradient or None) of an array that `_layout.floats` has passed; the loss a float, or float64."""
     dtype, all_count = x.dtype, ignore_index is NOTHING
@@ -206,9 +227,7 @@ def evaluate(
         total = layout.rows if sample_weight is None else float(np.add.reduce(sample_weight))
     elif layout.rows:
         indices = layout.flatten(int64(labels, ignore_index))
-        first_bad, total = backend.count_labels(
-            indices, weight, sample_weight, layout.classes, ignore_index
-        )
+        first_bad, total = backend.count_labels(indices, weight, sample_weight, layout.classes, ignore_index)
     if first_bad >= 0 or (all_count and indices is not None and labels.itemsize == 8 and NOTHING in indices):
         raise _checks.bad_label(labels, layout.classes, told, label_name)
     if divisor is None:
@@ -226,9 +245,22 @@ def evaluate(
             logits, shares, gradient = arrays
             own = [None if values is None else values[rows] for values in (indices, sample_weight, grad_loss, losses)]
             backend.cross_entropy(
-                logits, gradient, own[0], shares, weight, *own[1:],
-                outer, layout.classes, inner, each[0], each[2], each[1],
-                ignore_index, *options, grad_scale, config.threads(x.size),
+                logits,
+                gradient,
+                own[0],
+                shares,
+                weight,
+                *own[1:],
+                outer,
+                layout.classes,
+                inner,
+                each[0],
+                each[2],
+                each[1],
+                ignore_index,
+                *options,
+                grad_scale,
+                config.threads(x.size),
             )
     else:
         losses.fill(0.0)

@@ -174,9 +174,7 @@ def entropy(logits: ArrayLike, axis: int = -1) -> Any:
 
 
 @dispatch.by_array
-def perplexity(
-    logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX
-) -> Any:
+def perplexity(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX) -> Any:
     """exp of the mean negative log-likelihood of the labels.
 
     Parameters
@@ -204,9 +202,7 @@ def perplexity(
 
 
 @dispatch.by_array
-def accuracy(
-    logits: ArrayLike, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100
-) -> Any:
+def accuracy(logits: ArrayLike, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100) -> Any:
     """Share of the rows whose label is among the `top_k` most probable classes.
 
     Parameters

@@ -236,9 +236,7 @@ def _per_row(run, x, results, layout):
 
 
 @dispatch.by_array
-def softmax_backward(
-    grad_probs: ArrayLike, probs: ArrayLike, axis: Axis = -1, *, out: np.ndarray | None = None
-) -> Any:
+def softmax_backward(grad_probs: ArrayLike, probs: ArrayLike, axis: Axis = -1, *, out: np.ndarray | None = None) -> Any:
     """Gradient to the logits of `softmax`: ``probs * (grad_probs - sum(grad_probs * probs))``.
 
     Parameters
@@ -280,9 +278,7 @@ def log_softmax_backward(
     >>> fastlogits.log_softmax_backward([1.0, 0.0], fastlogits.log_softmax([0.0, 0.0]))
     array([ 0.5, -0.5])
     """
-    return _backward(
-        "log_softmax_backward", ("grad_log_probs", grad_log_probs), ("log_probs", log_probs), axis, out
-    )
+    return _backward("log_softmax_backward", ("grad_log_probs", grad_log_probs), ("log_probs", log_probs), axis, out)
 
 
 def _backward(kernel, named_grad, named_result, axis, out):

@@ -99,9 +99,7 @@ def check_row(one, counts, dtype):
         assert_close(log_softmax[place], Exact(-loss.value, loss.error), f"log-probability of {z}")
         result = one.cross_entropy_with_grad(row, place)
         assert_close(result.loss, loss, f"loss at {z}")
-        error = (
-            tolerance.target_gradient(others[z], gap) if z == top else tolerance.eps * 8 * others[z] + p.error
-        )
+        error = tolerance.target_gradient(others[z], gap) if z == top else tolerance.eps * 8 * others[z] + p.error
         assert_close(result.grad_logits[place], Exact(-others[z], error), f"gradient of the target {z}")
         rest = [other for other in places if other != z]
         for other in rest:
@@ -235,9 +233,7 @@ def test_oracle_agrees_with_mpmath(dtype):
         assert abs(log_sum.value - lse) <= log_sum.error / 64
         for z, place in places.items():
             exact = oracle.cross_entropy(row, np.array(place))
-            assert (
-                abs(exact.loss.value - (max(counts) - wide_type(dtype)(z) + log_s)) <= exact.loss.error / 64
-            )
+            assert abs(exact.loss.value - (max(counts) - wide_type(dtype)(z) + log_s)) <= exact.loss.error / 64
             assert abs(softmax.value[place] - probs[z]) <= softmax.error[place] / 64
             assert abs(exact.grad.value[place] + others[z]) <= exact.grad.error[place] / 64
 

@@ -1,6 +1,5 @@
 """`fastlogits apply`: every operation, from and to every format, equals the function on the array in memory."""
 
-
 import contextlib
 import io
 import json

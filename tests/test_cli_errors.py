@@ -56,7 +56,7 @@ USAGE = {
     "apply softmax x.npy out.npy --memory 0": "expected a size such as 512MB, got '0'",
     "apply softmax x.npy out.npy --threads 0": "expected an integer from 1 to",
     "apply softmax x.npy out.npy --threads 100000": "got '100000'",
-    "apply softmax x.npy out.npy --threads 2147483648": "--threads: expected an integer from 1 to",
+    "apply softmax x.npy out.npy --threads 2147483648": "argument --threads: expected an integer from 1 to",
     "calibrate x.npy y.npy --threads 100000": "--threads: expected an integer from 1 to",
     "bench --threads 100000": "--threads: expected an integer from 1 to",
     "apply softmax x.npy out.npy --dtype int8": "invalid choice: 'int8'",

@@ -234,7 +234,6 @@ def test_file_too_large(source, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".zarr", ".parquet"])
 def test_interrupted_at_the_end(suffix, source, tmp_path, monkeypatch):
     """While TARGET is made of the results; what a kill leaves there does no harm."""

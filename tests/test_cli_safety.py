@@ -259,9 +259,7 @@ class TestFilesystems:
             # The check of the room would find it out at once.
             nothing_checked = "import fastlogits.cli.apply as a; a._check_space = lambda *_: None; "
             run = [sys.executable, "-c", f"{nothing_checked}from fastlogits.cli import main; raise SystemExit(main())"]
-            done = subprocess.run(
-                [*run, "apply", *map(str, words)], env=environment(), capture_output=True, text=True
-            )
+            done = subprocess.run([*run, "apply", *map(str, words)], env=environment(), capture_output=True, text=True)
             assert done.returncode == 1
             assert done.stderr.endswith(": No space left on device; --resume goes on once that is mended\n")
             assert not target.exists()

@@ -97,11 +97,7 @@ def check(fl, x, labels, options, exact):
 def test_all_options_at_once_on_longer_rows(fl, kind, classes, dtype, rng):
     """Classes on both sides of a block, rows enough for the path of short rows."""
     x = (3 * rng.standard_normal((70, classes))).astype(dtype)
-    labels = (
-        rng.integers(0, classes, 70)
-        if kind == "labels"
-        else rng.dirichlet(np.ones(classes), 70).astype(dtype)
-    )
+    labels = rng.integers(0, classes, 70) if kind == "labels" else rng.dirichlet(np.ones(classes), 70).astype(dtype)
     options = {
         "weight": rng.uniform(0.2, 2, classes).astype(np.float32),
         "sample_weight": rng.uniform(0.2, 2, 70),
@@ -139,25 +135,19 @@ def test_finite_differences(fl, kind, option, rng):
     """The gradient is that of the loss, whatever the oracle says of either."""
     x = rng.standard_normal((3, 4))
     labels = np.array([0, 3, 1]) if kind == "labels" else rng.uniform(0, 1, x.shape)
-    option = option | {
-        k: rng.uniform(0.5, 2, n) for k, n in {"weight": 4, "sample_weight": 3}.items() if k in option
-    }
+    option = option | {k: rng.uniform(0.5, 2, n) for k, n in {"weight": 4, "sample_weight": 3}.items() if k in option}
     grad = fl.cross_entropy_with_grad(x, labels, **option).grad_logits
     step = 1e-5
     for place in np.ndindex(x.shape):
         up, down = x.copy(), x.copy()
         up[place] += step
         down[place] -= step
-        slope = (fl.cross_entropy(up, labels, **option) - fl.cross_entropy(down, labels, **option)) / (
-            2 * step
-        )
+        slope = (fl.cross_entropy(up, labels, **option) - fl.cross_entropy(down, labels, **option)) / (2 * step)
         # the third derivative leaves step**2, the rounding of two losses eps / step
         assert abs(slope - grad[place]) < 10 * (step**2 + np.finfo(float).eps / step)
 
 
-@pytest.mark.parametrize(
-    "kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "list"]
-)
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "list"])
 def test_label_widths(fl, kind, rng):
     x = rng.standard_normal((5, 7)).astype(np.float32)
     labels = np.array([0, 6, 3, 3, 1])

@@ -62,8 +62,7 @@ def chunked(values, chunks):
     if isinstance(values, dict):
         return {key: chunked([value], chunks)[0] for key, value in values.items()}
     return [
-        da.from_array(v, chunks=[chunks.get(n, n) for n in v.shape]) if isinstance(v, np.ndarray) else v
-        for v in values
+        da.from_array(v, chunks=[chunks.get(n, n) for n in v.shape]) if isinstance(v, np.ndarray) else v for v in values
     ]
 
 

@@ -37,9 +37,7 @@ def random_rows(rng, classes):
 
 
 def random_parameters(rng, classes):
-    parameters = {
-        name: values[rng.integers(len(values))] for name, values in OPTIONS.items() if rng.random() < 0.35
-    }
+    parameters = {name: values[rng.integers(len(values))] for name, values in OPTIONS.items() if rng.random() < 0.35}
     if rng.random() < 0.35:
         parameters["top_k"] = int(rng.integers(1, classes + 2))
     return parameters

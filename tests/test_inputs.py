@@ -150,9 +150,7 @@ def test_normalizer_needs_mean(fl, name, reduction):
         getattr(fl, name)(np.ones((2, 3), F32), [0, 1], reduction=reduction, normalizer=2.0)
 
 
-@pytest.mark.parametrize(
-    ("reduction", "grad_loss"), [("mean", [1.0, 1.0]), ("sum", [1.0, 1.0]), ("none", [1.0] * 3)]
-)
+@pytest.mark.parametrize(("reduction", "grad_loss"), [("mean", [1.0, 1.0]), ("sum", [1.0, 1.0]), ("none", [1.0] * 3)])
 def test_grad_loss_of_another_shape(fl, reduction, grad_loss):
     with refused((ValueError, TypeError), "grad_loss"):
         fl.cross_entropy_with_grad(np.ones((2, 3), F32), [0, 1], reduction=reduction, grad_loss=grad_loss)

@@ -1,5 +1,4 @@
-"""Classes that lie exactly on the limits of the filters: one rule for every backend, and for filter_logits and sample.
-"""
+"""Classes exactly on the limits of the filters: one rule for every backend, for filter_logits and sample alike."""
 
 from fractions import Fraction
 

@@ -86,6 +86,7 @@ def test_loss_and_gradient_in_place_needs_no_second_array(compiled_backend, rng)
     fastlogits.cross_entropy_with_grad(x.copy(), labels)  # Numba compiles
     assert peak_of(lambda: fastlogits.cross_entropy_with_grad(x, labels, out=x)) < x.nbytes / 20
 
+
 # Large results
 
 

@@ -7,6 +7,7 @@ from conftest import need
 
 need("numba")
 from fastlogits.backends import _numba_compiler  # noqa: E402
+from fastlogits.backends._numba_units import unit_of  # noqa: E402
 
 MODULE = """
 BLOCK = 1024
@@ -67,12 +68,18 @@ def test_the_machine_belongs_to_every_kernel(monkeypatch):
 
 
 def test_a_driver_reaches_its_kernel():
-    from fastlogits.backends import numba
-
-    reached, todo = set(), [numba.softmax_rows.shared]
+    reached, todo = set(), [unit_of("float32").driver("softmax_rows").__wrapped__]
     while todo:
-        function = getattr(todo.pop(), "py_func", None)
-        if function and function not in reached:
+        function = todo.pop()
+        function = getattr(function, "py_func", function)
+        if isinstance(function, types.FunctionType) and function not in reached:
             reached.add(function)
             todo += _numba_compiler.used(function)
-    assert {"softmax_rows", "row_exps", "exp_loop"} <= {function.__name__ for function in reached}
+    assert {"softmax_rows", "group_exps", "exp_run"} <= {function.__name__ for function in reached}
+
+
+def test_no_two_drivers_have_the_same_name():
+    drivers = [
+        unit_of(stored).driver(name) for stored in ("float32", "float64") for name in ("argmax_rows", "count_rows")
+    ]
+    assert len({driver.__wrapped__.__qualname__ for driver in drivers}) == len(drivers)

@@ -136,9 +136,7 @@ def test_no_place_is_forgotten(kind, name, place):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(
-    "function", sorted(assigned("fastlogits/backends/cython.py", "__all__") - {"isa"})
-)
+@pytest.mark.parametrize("function", sorted(assigned("fastlogits/backends/cython.py", "__all__") - {"isa"}))
 def test_every_backend_has_every_function(backend, function):
     if why := why_missing(backend):
         pytest.skip(why)

@@ -1,5 +1,6 @@
 """Little memory, small stacks, no more threads: MemoryError and nothing written, or the right result."""
 
+import ctypes
 import os
 import sys
 import textwrap
@@ -125,6 +126,22 @@ def test_each_allocation_fails_once():
     code = FAILING.format(shapes=SHAPES)
     variables = {"LD_PRELOAD": library, "FASTLOGITS_BACKEND": "cython", "FASTLOGITS_NUM_THREADS": 2}
     assert run(code, **variables) == "fine"
+
+
+def test_no_memory_for_survivors(monkeypatch):
+    """What filters leave of a row may be all of it, for which a thread has no room."""
+    require_backend("numba")
+    from fastlogits.backends import _numba_drivers
+
+    refuse = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)(lambda size: 0)
+    x = np.random.default_rng(0).random((1, 3_000_000), np.float32)
+    with fastlogits.settings(backend="numba"):
+        expected = fastlogits.filter_logits(x, typical_p=0.999)
+        with monkeypatch.context() as patch:
+            patch.setattr(_numba_drivers, "ALLOCATE", _numba_drivers.address_of(refuse))
+            with pytest.raises(MemoryError):
+                fastlogits.filter_logits(x, typical_p=0.999)
+        np.testing.assert_array_equal(fastlogits.filter_logits(x, typical_p=0.999), expected)
 
 
 @LINUX

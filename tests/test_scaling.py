@@ -152,9 +152,7 @@ def cannot_hold(estimator):
     return CANNOT_HOLD | one_label
 
 
-@parametrize_with_checks(
-    [TemperatureScaler(), TemperatureScaler(method="vector")], expected_failed_checks=cannot_hold
-)
+@parametrize_with_checks([TemperatureScaler(), TemperatureScaler(method="vector")], expected_failed_checks=cannot_hold)
 def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)
 

@@ -72,9 +72,7 @@ def test_a_dominated_row_keeps_its_digits(fl):
 def test_one_id_a_row_without_its_axis(fl, rng):
     x = rng.standard_normal((3, 4, 5))
     ids = rng.integers(0, 5, (3, 4))
-    np.testing.assert_array_equal(
-        fl.selective_log_softmax(x, ids), fl.selective_log_softmax(x, ids[..., None])[..., 0]
-    )
+    np.testing.assert_array_equal(fl.selective_log_softmax(x, ids), fl.selective_log_softmax(x, ids[..., None])[..., 0])
     grad = rng.standard_normal((3, 4))
     np.testing.assert_array_equal(
         fl.selective_log_softmax_backward(grad, x, ids),
@@ -109,9 +107,7 @@ def test_layouts(fl, layout, dtype):
 def test_ids_of_any_width(fl, width):
     x = make_logits(5, 9, F32)
     ids = make_ids(5, 9, 3)
-    np.testing.assert_array_equal(
-        fl.selective_log_softmax(x, ids.astype(width)), fl.selective_log_softmax(x, ids)
-    )
+    np.testing.assert_array_equal(fl.selective_log_softmax(x, ids.astype(width)), fl.selective_log_softmax(x, ids))
 
 
 def test_in_place_gives_the_very_bits(fl, dtype):

@@ -23,9 +23,7 @@ def pieces_of(x, labels, cuts, **options):
     spans = [slice(*edge) for edge in itertools.pairwise(edges)]
     known = [label_logits(x[:, span], labels, first_class=span.start) for span in spans]
     picked = np.fmax.reduce(known)
-    return [
-        RowState.of(x[:, span], labels, first_class=span.start, label_logits=picked, **options) for span in spans
-    ]
+    return [RowState.of(x[:, span], labels, first_class=span.start, label_logits=picked, **options) for span in spans]
 
 
 def assert_near(stats, x, labels, top_k):

@@ -321,9 +321,7 @@ def test_bad_input(backend, error, tokens, arguments, options):
 
 
 @pytest.mark.parametrize("axis", [-1, 0])
-@pytest.mark.parametrize(
-    ("value", "what"), [(NAN, "NaN"), (INF, r"\+inf"), (-INF, "a label at a logit of -inf")]
-)
+@pytest.mark.parametrize(("value", "what"), [(NAN, "NaN"), (INF, r"\+inf"), (-INF, "a label at a logit of -inf")])
 def test_rows_without_likelihood_are_named(backend, value, what, axis):
     x, labels = drawn(2500, 33, 1.0)
     x = x.astype(np.float32)
@@ -346,5 +344,3 @@ def test_nothing_of_the_size_of_the_logits(compiled_backend, turn):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < x.nbytes / (50 if turn == slice(None) else 10)
-
-

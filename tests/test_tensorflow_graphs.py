@@ -133,8 +133,16 @@ def test_portable_uniform_functions_and_bad_labels():
     with ft.portable():
         traced = tf.function(
             lambda x, y: fastlogits.cross_entropy(
-                x, y, axis=1, reduction="none", ignore_index=1, label_smoothing=0.1, softcap=3.0, z_loss=0.1,
-                weight=tf.constant([1.0, 2.0, 3.0]), sample_weight=tf.ones((2, 5)),
+                x,
+                y,
+                axis=1,
+                reduction="none",
+                ignore_index=1,
+                label_smoothing=0.1,
+                softcap=3.0,
+                z_loss=0.1,
+                weight=tf.constant([1.0, 2.0, 3.0]),
+                sample_weight=tf.ones((2, 5)),
             )  # fmt: skip
         ).get_concrete_function(LOGITS, tf.zeros((2, 5), tf.int32))
         calls = {"axis": (0, 2), "temperature": 0.7}

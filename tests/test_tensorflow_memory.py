@@ -83,7 +83,7 @@ def test_large_gradients_do_not_share_memory(compiled):
     assert kept.is_used_again(lambda: run(tf.constant(1.0)))
 
 
-MEMORY = '''
+MEMORY = """
 import tensorflow as tf
 import fastlogits
 import fastlogits.tensorflow as ft
@@ -123,7 +123,7 @@ for dtype in (tf.float32, tf.bfloat16):
         ft.empty_cache()
         print(more(run, dtype))
         ft.empty_cache()
-'''
+"""
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="reads /proc")

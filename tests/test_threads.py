@@ -40,10 +40,7 @@ def test_same_bits_for_any_number_of_threads(backend, name, shape):
 def test_same_bits_along_inner_axes(backend, name, dtype):
     """The class axis in the middle: threads share out the inner rows as well."""
     arguments = arguments_for(name, (3 * 211, 101), dtype)
-    turned = [
-        np.moveaxis(a.reshape(3, 211, -1), 2, 1).copy() if a.ndim == 2 else a.reshape(3, 211)
-        for a in arguments
-    ]
+    turned = [np.moveaxis(a.reshape(3, 211, -1), 2, 1).copy() if a.ndim == 2 else a.reshape(3, 211) for a in arguments]
     results = []
     for threads in (1, 2, 3, 7):
         with fastlogits.settings(num_threads=threads):

@@ -13,7 +13,7 @@ need("fastlogits.torch")
 DTYPES, REDUCTIONS = ("float32", "bfloat16", "float16"), ("mean", "none")
 
 # Each in a process of its own, forked before anything has been computed: a peak never falls.
-MEASURE = f'''
+MEASURE = f"""
 import itertools
 import os
 import torch
@@ -42,7 +42,7 @@ for case in itertools.product({DTYPES}, {REDUCTIONS}, (False, True)):
         print(step(1024, *case), flush=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-'''
+"""
 
 
 @functools.cache

@@ -74,8 +74,6 @@ def test_samples(op, dtype):
             assert grad.dtype == dtype
             error = (plain - wide).abs().nan_to_num().max().item() if wide.numel() else 0.0
             rtol, atol = default_tolerances(dtype)
-            torch.testing.assert_close(
-                grad, wide.to(dtype), equal_nan=True, rtol=rtol, atol=max(atol, error)
-            )
+            torch.testing.assert_close(grad, wide.to(dtype), equal_nan=True, rtol=rtol, atol=max(atol, error))
         compared += 1
     assert compared

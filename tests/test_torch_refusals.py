@@ -125,9 +125,7 @@ def test_unsigned_labels(dtype):
     torch.testing.assert_close(fastlogits.cross_entropy(X, labels), F.cross_entropy(X, Y))
     gradient = torch.func.grad(ft.cross_entropy)
     torch.testing.assert_close(gradient(X, labels), gradient(X, Y))
-    torch.testing.assert_close(
-        ft.selective_log_softmax(X, labels), F.log_softmax(X, 1).gather(1, Y[:, None])[:, 0]
-    )
+    torch.testing.assert_close(ft.selective_log_softmax(X, labels), F.log_softmax(X, 1).gather(1, Y[:, None])[:, 0])
 
 
 def test_no_unsigned_label_is_taken_for_ignore_index():

@@ -1,6 +1,5 @@
 """fastlogits.torch.selective_log_softmax: torch's log_softmax and gather, eager, compiled and transformed."""
 
-
 import kept
 import pytest
 from conftest import need

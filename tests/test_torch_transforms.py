@@ -142,9 +142,7 @@ def test_no_silent_derivative_of_functions_without_gradient(transform):
 
 def test_argmax_is_a_constant_to_derivatives():
     expected = fastlogits.argmax(X).to(X.dtype).unsqueeze(1).expand_as(X)
-    torch.testing.assert_close(
-        torch.func.grad(lambda x: (fastlogits.argmax(x).unsqueeze(1) * x).sum())(X), expected
-    )
+    torch.testing.assert_close(torch.func.grad(lambda x: (fastlogits.argmax(x).unsqueeze(1) * x).sum())(X), expected)
     tangent = torch.func.jvp(lambda x: fastlogits.argmax(x).unsqueeze(1) * x, (X,), (TANGENT,))[1]
     torch.testing.assert_close(tangent, expected * TANGENT)
 

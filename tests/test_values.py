@@ -92,16 +92,12 @@ def test_hand_computed(fl, dtype):
     place = 0.5e-3 if dtype.itemsize > 2 else 4e-3
     shares = [0.659, 0.242, 0.099]
     np.testing.assert_allclose(fl.softmax(x).astype(float), shares, rtol=0, atol=place)
-    np.testing.assert_allclose(
-        fl.log_softmax(x).astype(float), [-0.417, -1.417, -2.317], rtol=0, atol=4 * place
-    )
+    np.testing.assert_allclose(fl.log_softmax(x).astype(float), [-0.417, -1.417, -2.317], rtol=0, atol=4 * place)
     np.testing.assert_allclose(float(fl.logsumexp(x)), 2.417, rtol=0, atol=4 * place)
     assert fl.argmax(x) == 0
     result = fl.cross_entropy_with_grad(x[None], [1])
     np.testing.assert_allclose(float(result.loss), 1.417, rtol=0, atol=4 * place)
-    np.testing.assert_allclose(
-        result.grad_logits[0].astype(float), [0.659, -0.758, 0.099], rtol=0, atol=place
-    )
+    np.testing.assert_allclose(result.grad_logits[0].astype(float), [0.659, -0.758, 0.099], rtol=0, atol=place)
     # g = (1, 0, 0): p_0 (1 - p_0) = 0.225, -p_0 p_1 = -0.160, -p_0 p_2 = -0.065
     g = np.array([1, 0, 0], dtype)
     backward = fl.softmax_backward(g, fl.softmax(x)).astype(float)

@@ -110,9 +110,7 @@ def test_beside_arrays_of_numpy():
     for weight in (WEIGHT, held(WEIGHT), held(WEIGHT, xr.Variable)):
         assert fastlogits.cross_entropy(x, LABELS, axis=1, weight=weight) == expected
         assert fastlogits.cross_entropy(X, labels, axis=1, weight=weight) == expected
-    np.testing.assert_array_equal(
-        fastlogits.softmax(X, 1, where=held(MASK)), fastlogits.softmax(x, 1, where=MASK)
-    )
+    np.testing.assert_array_equal(fastlogits.softmax(X, 1, where=held(MASK)), fastlogits.softmax(x, 1, where=MASK))
     need("dask.array")
     for lazily in ({"labels": labels.chunk()}, {"labels": LABELS, "weight": held(WEIGHT).chunk()}):
         with refused(TypeError, "lazy"):

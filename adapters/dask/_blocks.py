@@ -105,9 +105,7 @@ class Chunked(NamedTuple):
             for n, axis in zip(values.shape, axes, strict=True)
         )
         if values.chunks != chunks:
-            known = {
-                i: sizes for i, sizes in enumerate(chunks) if not math.isnan(sum(sizes) + sum(values.chunks[i]))
-            }
+            known = {i: sizes for i, sizes in enumerate(chunks) if not math.isnan(sum(sizes) + sum(values.chunks[i]))}
             values = values.rechunk(known)
             if values.numblocks != tuple(map(len, chunks)):
                 raise unknown_rows(values.chunks, chunks)

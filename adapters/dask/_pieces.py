@@ -33,9 +33,7 @@ def probabilities(x, state, kind):
     return probs, probs if probs.dtype == kind else np.empty(probs.shape, kind)
 
 
-def softmax_gradient(
-    probs, z, peak, log_sum, total, places, own, shares=None, others=0.0, z_loss=0.0, factor=1.0
-):
+def softmax_gradient(probs, z, peak, log_sum, total, places, own, shares=None, others=0.0, z_loss=0.0, factor=1.0):
     """In place of `probs`, `factor` times the gradient to a piece of z of sum_c share_c (lse - z_c) + z_loss lse^2.
 
     The shares of a row add up to `total`; they are `shares`, which without the maximum's are `others`, and at those of

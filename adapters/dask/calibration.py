@@ -246,9 +246,7 @@ def _likelihoods(x, labels, weight, *, axis, ignore_index):
 
 def plot_reliability(logits, labels, *, bins=15, axis=-1, temperature=1.0, ignore_index=-100, ax=None):
     """As `fastlogits.calibration.plot_reliability`, at once."""
-    curve = reliability_curve(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    curve = reliability_curve(logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index)
     return draw_reliability(ReliabilityCurve(*dask.compute(*curve)), ax)
 
 

@@ -28,9 +28,7 @@ def cross_entropy_with_grad(
     options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
     grad_loss = 1.0 if grad_loss is None else grad_loss
     return CrossEntropy(
-        *_evaluate(
-            logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer, grad_loss
-        )
+        *_evaluate(logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer, grad_loss)
     )
 
 

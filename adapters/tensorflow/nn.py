@@ -94,9 +94,7 @@ def log_softmax(logits, axis=None, name=None):
     """As `tf.nn.log_softmax`."""
     logits = _checks.dense("logits", logits)
     with tf.name_scope(name or "log_softmax"):
-        return _gradients.log_softmax(
-            logits, _checks.axes(-1 if axis is None else operator.index(axis), logits)
-        )
+        return _gradients.log_softmax(logits, _checks.axes(-1 if axis is None else operator.index(axis), logits))
 
 
 @do_not_convert

@@ -77,10 +77,16 @@ def formula_gradients(needed, grad_loss, *arguments, logsumexp):
             tensors = [t.detach().requires_grad_() if need else t for t, need in marked]
         value = _formula.cross_entropy(*tensors, options, logsumexp)
         wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(
-            value, wanted, grad_loss.to(value.dtype), create_graph=create_graph,
-            allow_unused=True, materialize_grads=True,
-        ))
+        found = iter(
+            torch.autograd.grad(
+                value,
+                wanted,
+                grad_loss.to(value.dtype),
+                create_graph=create_graph,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        )
     return [next(found) if need else None for need in needed]
 
 
@@ -110,9 +116,7 @@ class CrossEntropy(Function):
         ctx.overwritten = logits.detach() if inplace else None
         if needed[0] and options.reduction != "none" and logits.dtype is not torch.float16:
             out = array(logits) if inplace else None
-            value, ctx.grad_logits = loss_and_gradient(
-                logits, target, weight, sample_weight, options, out=out
-            )
+            value, ctx.grad_logits = loss_and_gradient(logits, target, weight, sample_weight, options, out=out)
         else:
             ctx.grad_logits = None
             value = loss(logits, target, weight, sample_weight, options)

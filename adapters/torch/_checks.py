@@ -100,9 +100,7 @@ def loss_tensors(names, logits, target, weight, sample_weight):
 def dim(value, tensor):
     ndim = max(1, tensor.dim())
     if not -ndim <= value < ndim:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {value})"
-        )
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {value})")
     return value
 
 

@@ -21,9 +21,17 @@ def _options(axis, ignore_index, numbers, *others):
 
 @custom_op("fastlogits::cross_entropy", mutates_args=())
 def cross_entropy(
-    logits: Tensor, target: Tensor, weight: Tensor | None, sample_weight: Tensor | None,
-    axis: int, ignore_index: int, numbers: list[float], reduction: str, normalizer: float | None,
-    dtype: torch.dtype, label_name: str = "labels",
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    axis: int,
+    ignore_index: int,
+    numbers: list[float],
+    reduction: str,
+    normalizer: float | None,
+    dtype: torch.dtype,
+    label_name: str = "labels",
 ) -> Tensor:
     options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype, label_name)
     return _autograd.loss(logits, target, weight, sample_weight, options).contiguous()
@@ -41,15 +49,22 @@ def _(logits, target, weight, sample_weight, *options):
 
 @custom_op("fastlogits::cross_entropy_backward", mutates_args=())
 def cross_entropy_backward(
-    grad_loss: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None, sample_weight: Tensor | None,
-    axis: int, ignore_index: int, numbers: list[float], reduction: str, normalizer: float | None,
-    dtype: torch.dtype, label_name: str = "labels",
+    grad_loss: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    axis: int,
+    ignore_index: int,
+    numbers: list[float],
+    reduction: str,
+    normalizer: float | None,
+    dtype: torch.dtype,
+    label_name: str = "labels",
 ) -> Tensor:
     options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype, label_name)
     grad = torch.empty_like(logits)
-    _autograd.gradient(
-        grad_loss, logits, target, weight, sample_weight, options, out=_autograd.array(grad)
-    )
+    _autograd.gradient(grad_loss, logits, target, weight, sample_weight, options, out=_autograd.array(grad))
     return grad
 
 
@@ -70,9 +85,7 @@ def _cross_entropy_gradients(ctx, grad_loss):
     grads = [None] * 4
     if any(needed[1:]) or not by_kernel:
         needed = needed[0] and not by_kernel, *needed[1:]
-        grads = _autograd.formula_gradients(
-            needed, grad_loss, *tensors, Options(*ctx.options), logsumexp=None
-        )
+        grads = _autograd.formula_gradients(needed, grad_loss, *tensors, Options(*ctx.options), logsumexp=None)
     if by_kernel:
         grads[0] = cross_entropy_backward(grad_loss, *tensors, *ctx.options)
     return *grads, *[None] * len(ctx.options)

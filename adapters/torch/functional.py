@@ -145,9 +145,7 @@ def path(*tensors):
     return _autograd  # which refuses what it cannot serve
 
 
-def softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
-) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
     """As `torch.nn.functional.softmax`."""
     return _normalized("softmax", input, dim, _stacklevel, dtype)
 

@@ -95,9 +95,7 @@ def softmax_backward(grad_probs, probs, axis=-1, *, out=None):
 
 
 def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
-    if functional.path(grad_log_probs, log_probs) is _autograd and not _tracked(
-        grad_log_probs, log_probs, out=out
-    ):
+    if functional.path(grad_log_probs, log_probs) is _autograd and not _tracked(grad_log_probs, log_probs, out=out):
         return _numpy(fastlogits.log_softmax_backward, grad_log_probs, log_probs, axis, out=out)
     return _autograd.log_softmax_formula(grad_log_probs, log_probs, _axes(axis, log_probs))
 

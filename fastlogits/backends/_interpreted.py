@@ -1,18 +1,35 @@
-"""The text as the interpreter runs it, for debugging and coverage: what _numba_units.py has, without Numba's compiler."""
+"""The text run by the interpreter, for debugging and coverage: what _numba_units.py has, without Numba's compiler."""
 
-import collections
 import ctypes
 
 import numpy as np
 
+from fastlogits.backends._numba_drivers import Job
 from fastlogits.backends._numba_records import STRUCTURES, TUPLES, fields_of, length_of
 from fastlogits.kernels.machine import Pointer
 
-Driver = collections.namedtuple("Driver", "alone part")
+
+def job_at(address):
+    return Job.from_address(address)
+
+
+def memory_of(held, memory):
+    return memory
+
+
+def put(address, index, value):
+    ctypes.c_ssize_t.from_address(address + 8 * index).value = value
+
+
+def call(function, argument):
+    return ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)(function)(argument)
 
 
 class Records:
     """As Records of _numba_records.py: from addresses to records."""
+
+    job_at, memory_of = staticmethod(job_at), staticmethod(memory_of)
+    put, call = staticmethod(put), staticmethod(call)
 
     def __init__(self, real, stored, sizes):
         self.kinds = {"real": np.dtype(real), "stored": np.dtype(stored), "double": np.dtype(np.float64)}
@@ -50,38 +67,11 @@ class Records:
         return TUPLES["Work"](*values)
 
 
-def driver_of(kernel, records):
-    def alone(memory, work_bytes, fields, start, stop, task):
-        places = (ctypes.c_void_p * 2).from_address(memory)
-        places[0], places[1] = memory + work_bytes, memory + work_bytes + 8 * fields
-        with np.errstate(all="ignore"):  # infinity and NaN are results
-            kernel(records.task_at(task), records.work_at(memory), start, stop)
+def quiet(driver):
+    """Infinity and NaN are results."""
 
-    return Driver(alone, shared_by(alone))
-
-
-def filter_driver_of(kernel, unit):
-    def alone(memory, work_bytes, room, start, stop, task):
-        places = (ctypes.c_int64 * 6).from_address(memory)
-        row = start
+    def run(address, part):
         with np.errstate(all="ignore"):
-            while True:
-                places[2], places[3] = memory + work_bytes, room
-                kernel(unit.records.task_at(task), unit.records.work_at(memory), row, stop)
-                row = places[5]
-                if row == stop:
-                    return
-                more = np.empty(unit.sizes.SURVIVOR_FIELDS * unit.plan.field_of(places[4]))
-                places[2], places[3] = more.ctypes.data, places[4]
-                kernel(unit.records.task_at(task), unit.records.work_at(memory), row, row + 1)
-                row += 1
+            driver(address, part)
 
-    return Driver(alone, shared_by(alone))
-
-
-def shared_by(alone):
-    def part(memory, number, parts, work_bytes, fields, start, stop, task):
-        first, last = start + (stop - start) * number // parts, start + (stop - start) * (number + 1) // parts
-        alone(memory, work_bytes, fields, first, last, task)
-
-    return part
+    return run

@@ -1,11 +1,10 @@
 """The operations, by the text that Numba compiled: from NumPy arrays to the kernels of their type."""
 
-import ctypes
-
 import numpy as np
 
 from fastlogits._memory import LAST_CACHE
 from fastlogits.backends import _numba_team as team
+from fastlogits.backends._numba_drivers import new_job
 from fastlogits.backends._numba_records import STRUCTURES
 from fastlogits.backends._numba_units import unit_of
 from fastlogits.kernels.plan import SIEVE_CLASSES as COLUMNS
@@ -22,9 +21,7 @@ def address(array):
 
 
 def new_task(x, x_stride, outer, classes, inner, **fields):
-    return Task(
-        x=address(x), x_stride=x_stride, rows=outer, classes=classes, inner=inner, **{"scale": 1.0, **fields}
-    )
+    return Task(x=address(x), x_stride=x_stride, rows=outer, classes=classes, inner=inner, **{"scale": 1.0, **fields})
 
 
 def blocks_in(unit, classes):
@@ -47,21 +44,17 @@ def room(unit, task):
 
 
 def run(name, unit, task, items, logits, threads):
+    share_out(name, unit, task, items, logits, threads, room(unit, task), fields_of(unit, task))
+
+
+def share_out(name, unit, task, items, logits, threads, nbytes, fields):
     """All items of a kernel, shared out so that Ctrl-C is heard in between."""
-    share_out(unit.driver(name), unit, task, items, logits, threads, room(unit, task), fields_of(unit, task))
-
-
-def share_out(driver, unit, task, items, logits, threads, nbytes, fields):
+    driver, job = unit.driver(name), new_job(unit.work_bytes, fields, task)
     region = unit.plan.REGION // max(1, logits) or 1
-    where = ctypes.addressof(task)
-    with team.held(nbytes) as memory:
-        for start in range(0, items, region):
-            stop = min(items, start + region)
-            parts = unit.plan.parts_of(stop - start, logits, threads)
-            if parts == 1:
-                driver.alone(memory, unit.work_bytes, fields, start, stop, where)
-            else:
-                team.share_out(driver, parts, threads, nbytes, unit.work_bytes, fields, start, stop, where)
+    for start in range(0, items, region):
+        job.start, job.stop = start, min(items, start + region)
+        job.parts = unit.plan.parts_of(job.stop - start, logits, threads)
+        team.share_out(driver, job, threads, nbytes)
 
 
 def run_way(operation, way, unit, task, threads):
@@ -275,4 +268,4 @@ def run_filters(name, x, task, rules, threads):
         return
     survivors = unit.plan.room_of(task.classes)
     nbytes = unit.work_bytes + 8 * unit.sizes.SURVIVOR_FIELDS * unit.plan.field_of(survivors)
-    share_out(unit.filter_driver(f"{name}_rows"), unit, task, task.rows, task.classes, threads, nbytes, survivors)
+    share_out(f"{name}_rows", unit, task, task.rows, task.classes, threads, nbytes, survivors)

@@ -5,13 +5,15 @@ import functools
 import hashlib
 import pickle
 import sys
-import types
 import warnings
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 
 import numpy as np
-from numba import njit
+from numba import _dynfunc, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
@@ -35,7 +37,7 @@ def stamp(function):
     while todo:
         value = todo.pop()
         value = getattr(value, "py_func", value)
-        if isinstance(value, types.FunctionType) and value not in reached:
+        if isinstance(value, FunctionType) and value not in reached:
             reached[value], names = own(value)
             todo += names
     return hashlib.sha256(repr((machine_stamp(), sorted(reached.values()))).encode()).hexdigest()
@@ -55,7 +57,7 @@ def used(function):
     for space in spaces:  # which grows
         found = [value for name, value in space.items() if name in names]
         values += found
-        modules = (vars(value) for value in found if isinstance(value, types.ModuleType))
+        modules = (vars(value) for value in found if isinstance(value, ModuleType))
         spaces += [module for module in modules if not any(module is known for known in spaces)]
     return values + [cell.cell_contents for cell in function.__closure__ or ()]
 
@@ -63,13 +65,13 @@ def used(function):
 def named(code):
     yield from code.co_names
     for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
+        if isinstance(constant, CodeType):
             yield from named(constant)
 
 
 def meaning(code, doc=None):
     """A function's text without its comments, layout and docstring."""
-    constants = (meaning(value) if isinstance(value, types.CodeType) else repr(value) for value in code.co_consts)
+    constants = (meaning(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts)
     inner = [constant for constant in constants if doc is None or constant != repr(doc)]
     return code.co_code.hex(), *inner, *code.co_names, *code.co_varnames, *code.co_freevars
 
@@ -81,30 +83,62 @@ class WideLower(Lower):
         set.add(self.function.attributes, '"prefer-vector-width"="512"')
 
 
+class DriverLower(WideLower):
+    def pre_lower(self):
+        super().pre_lower()
+        self.function.attributes.add("noinline")  # into Numba's wrapper, which prefers what LLVM prefers
+
+
+class TextLibrary(JITCodeLibrary):
+    """Of a function that is optimised and translated only as part of the drivers that reach it."""
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
-class WideLowering(NativeLowering):
-    _name = "fastlogits_lowering"
+class DriverLowering(NativeLowering):
+    _name = "fastlogits_driver_lowering"
+    lowering_class = DriverLower
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class TextLowering(NativeLowering):
+    _name = "fastlogits_text_lowering"
     lowering_class = WideLower
 
+    def run_pass(self, state):
+        state.library = TextLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.flags.no_compile = True
+        super().run_pass(state)
+        lowered, library = state["cr"], state.library
+        # What other functions know it by
+        name, module = lowered.fndesc.qualname, lowered.fndesc.lookup_module()
+        function = _dynfunc.make_function(module, name, "", 0, lowered.env, (library,))
+        state.targetctx.insert_user_function(function, lowered.fndesc, [library])
+        state["cr"] = lowered._replace(cfunc=function)
+        return True
 
-class WideCompiler(CompilerBase):
+
+class DriverCompiler(CompilerBase):
+    lowering = DriverLowering
+
     def define_pipelines(self):
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager.passes = [(WideLowering if p is NativeLowering else p, name) for p, name in manager.passes]
+        manager.passes = [(self.lowering if p is NativeLowering else p, name) for p, name in manager.passes]
         manager.finalize()
         return [manager]
 
 
+class TextCompiler(DriverCompiler):
+    lowering = TextLowering
+
+
 class CheckedFiles(IndexDataCacheFile):
-    """Numba's files of a function, with a checksum; what is damaged, or another signature's, counts as absent."""
-
-    def save(self, key, data):
-        # Two processes that save at once may take the same number for different signatures.
-        super().save(key, (key, data))
-
-    def load(self, key):
-        saved = super().load(key)
-        return saved[1] if saved is not None and saved[0] == key else None
+    """Numba's files of a function, with a checksum; what is damaged counts as absent."""
 
     def _load_index(self):
         with contextlib.suppress(Exception):  # unpickling raises whatever the damage suggests
@@ -141,8 +175,8 @@ class TextCache(FunctionCache):
 
 
 # A lost sign of 0 does no harm; nothing may change the order of a formula, or fuse what it does not call fma.
-JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"nsz"}}
-TEXT = {**JIT, "pipeline_class": WideCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+JIT = {"nogil": True, "error_model": "numpy", "fastmath": {"nsz"}, "_nrt": False}
+TEXT = {**JIT, "pipeline_class": TextCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 @functools.cache
@@ -151,12 +185,16 @@ def without_cache(reason):
     warnings.warn(_checks.not_cached(reason), stacklevel=2)
 
 
-def compiled(function, name, **options):
-    """`function`, to be compiled or loaded from the cache when it is called."""
-    dispatcher = njit(function, **JIT, **options)
-    if dispatcher is not function:  # NUMBA_DISABLE_JIT
-        try:
-            dispatcher._cache = TextCache(function, name)
-        except (OSError, RuntimeError):
-            without_cache("no folder is writeable")
-    return dispatcher
+def compiled(function, name):
+    """`function(address, part)` as a function of C, compiled or loaded from the cache."""
+    # Numba numbers what a process compiles, and links by name and number: functions of the same name that two processes
+    # have compiled and a third one loads would be taken for each other.
+    function.__qualname__ = name
+    signature = (types.intp, types.intp), types.none
+    driver = CFunc(function, signature, {}, JIT, pipeline_class=DriverCompiler)
+    try:
+        driver._cache = TextCache(function, name)
+    except (OSError, RuntimeError):
+        without_cache("no folder is writeable")
+    driver.compile()
+    return driver

@@ -1,5 +1,5 @@
-"""The records of the text for Numba: read from its .pxd files, as tuples of pointers and numbers that kernels take apart,
-and, for what they are called with, as ctypes structures that a driver fills.
+"""The records of the text for Numba: read from its .pxd files, as tuples of pointers and numbers that kernels take
+apart, and, for what they are called with, as ctypes structures that a driver fills.
 """
 
 import collections
@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastlogits.backends import _numba_drivers
 from fastlogits.backends._numba_compiler import TEXT_FOLDER
 
 C = {
@@ -26,9 +27,7 @@ def fields_of(name):
     """(type, is pointer, name, length or None) of each field of a record."""
     body = re.search(rf"^cdef struct {name}:\n((?:    .*\n)+)", TEXT, re.M)[1]
     lines = (line.split("#")[0].rstrip() for line in body.splitlines())
-    return [
-        (match[1], bool(match[2]), match[3], match[4]) for match in map(LINE.match, filter(None, lines))
-    ]
+    return [(match[1], bool(match[2]), match[3], match[4]) for match in map(LINE.match, filter(None, lines))]
 
 
 def structure(name):
@@ -49,7 +48,10 @@ TUPLES = {
 
 
 class Records:
-    """Of one type of array: `task_at` and `work_at` are for kernels, `work_bytes` for who calls them."""
+    """Of one type of array: `work_bytes` is for who calls drivers, the other functions are for the drivers."""
+
+    job_at, memory_of = staticmethod(_numba_drivers.job_at), staticmethod(_numba_drivers.memory_of)
+    put, call = staticmethod(_numba_drivers.put), staticmethod(_numba_drivers.call)
 
     def __init__(self, real, stored, sizes):
         self.kinds = {"real": real, "stored": stored, **NUMBERS}

@@ -82,15 +82,3 @@ def empty_scratch():
 def addresses():
     """Of `share` and of `held`."""
     return <size_t>&team_share, <size_t>&scratch_held
-
-
-def hold_scratch(size_t size):
-    """The address of memory that is the calling thread's until `release_scratch`."""
-    cdef void* memory = scratch_hold(size)
-    if memory == NULL:
-        raise MemoryError
-    return <size_t>memory
-
-
-def release_scratch():
-    scratch_release()

@@ -132,9 +132,27 @@ def count_labels(labels, weight, sample_weight, classes, ignore_index):
 
 @quiet
 def cross_entropy(
-    x, grad, labels, targets, weight, sample_weight, grad_loss, losses,
-    outer, classes, inner, x_stride, grad_stride, target_stride,
-    ignore_index, label_smoothing, z_loss, softcap, logit_scale, grad_scale, threads,
+    x,
+    grad,
+    labels,
+    targets,
+    weight,
+    sample_weight,
+    grad_loss,
+    losses,
+    outer,
+    classes,
+    inner,
+    x_stride,
+    grad_stride,
+    target_stride,
+    ignore_index,
+    label_smoothing,
+    z_loss,
+    softcap,
+    logit_scale,
+    grad_scale,
+    threads,
 ):
     # With q_c = weight_c * ((1 - label_smoothing) * target_c + label_smoothing / C) and Q their sum,
     #     loss       = sum_c q_c (lse - z_c) + z_loss lse^2

@@ -51,9 +51,7 @@ def plot_reliability(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('Confidence', 'Accuracy')
     """
-    curve = reliability_curve(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    curve = reliability_curve(logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index)
     return draw_reliability(curve, ax)
 
 

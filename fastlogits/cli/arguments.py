@@ -34,13 +34,13 @@ FILES = {"--plot": ((".png", ".pdf", ".svg"), "reliability diagrams"), "--save":
 
 
 def _type(check, *given):
-    """An argparse type: what `check` makes of the text; its error in argparse's words."""
+    """An argparse type: what `check` makes of the text; its error in argparse's words, which name the option."""
 
     def convert(text):
         try:
             return check(*given, text)
         except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{given[0]}: " if given else "")) from None
 
     return convert
 
@@ -84,7 +84,9 @@ def _file_of(suffixes, text):
 
 OPTIONS = {
     "temperature": {
-        "type": _type(_temperature), "default": 1.0, "metavar": "T",
+        "type": _type(_temperature),
+        "default": 1.0,
+        "metavar": "T",
         "help": "what the logits are divided by: a number, or the .json that calibrate --save wrote",
     },  # fmt: skip
     "want": {"type": lambda text: tuple(text.split(",")), "metavar": "FIELD,...", "help": "default: all there can be"},

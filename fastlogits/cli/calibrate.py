@@ -42,9 +42,7 @@ def run(args):
         if args.plot:
             figure = library("matplotlib.figure", args.plot, "plot").Figure(figsize=(10, 5.5), layout="constrained")
         plot, save = (path and stack.enter_context(appearing(path, args.force)) for path in (args.plot, args.save))
-        source, labels = (
-            stack.enter_context(contextlib.closing(place.open())) for place in (args.source, args.labels)
-        )
+        source, labels = (stack.enter_context(contextlib.closing(place.open())) for place in (args.source, args.labels))
         try:
             summary, states = _calibrated(LabelledBlocks(args, source, labels), args)
         except KeyboardInterrupt:

@@ -104,8 +104,8 @@ def start_sums(n, work):
 
 
 def lane_exps(x, at, step, classes, n, scale, kept, work):
-    """rest_j + lost_j + tied_j += sum_c exp(scale (x_cj - shift_j)) of at most TERMS classes; tied_j counts the terms that
-    are 1, which would swallow small ones. Each term stays where it is kept.
+    """rest_j + lost_j + tied_j += sum_c exp(scale (x_cj - shift_j)) of at most TERMS classes; tied_j counts the terms
+    that are 1, which would swallow small ones. Each term stays where it is kept.
     """
     w = machine.WIDTH
     rate = machine.splat(scale * LOG2_E)
@@ -182,8 +182,8 @@ def scaled(e, by):
 
 
 def lane_argmax(x, at, step, classes, n, first, work):
-    """index_j = first + c and peaks_j = x_cj for the last c at which x_cj beat peaks_j. Without NaN two vectors are under
-    way; the next tile is asked for meanwhile, whose rows lie pages apart.
+    """index_j = first + c and peaks_j = x_cj for the last c at which x_cj beat peaks_j. Without NaN two vectors are
+    under way; the next tile is asked for meanwhile, whose rows lie pages apart.
     """
     w = machine.WIDTH
     none = machine.splat(-1.0)
@@ -223,8 +223,8 @@ def lane_argmax(x, at, step, classes, n, first, work):
 
 
 def lane_totals(task, x_at, y_at, classes, n, work, times):
-    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj without `times`, and peaks_j = max(peaks_j, max_c y_cj), of at most
-    TERMS classes. Terms of both signs may come to far less than they are: what sums round away is kept, by two-sum.
+    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj without `times`, and peaks_j = max(peaks_j, max_c y_cj), of at
+    most TERMS classes. Terms of both signs may come to far less than they are: what sums round away is kept (two-sum).
     """
     w = machine.WIDTH
     j = 0

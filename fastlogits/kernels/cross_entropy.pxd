@@ -1,7 +1,7 @@
 from fastlogits.kernels.machine cimport lanes, place, real, stored
 from fastlogits.kernels.records cimport Kept, Task, Work
 
-cdef inline lanes mass_lanes(Task* task, place* targets, Py_ssize_t at, Py_ssize_t c, Py_ssize_t left) noexcept nogil
+cdef inline lanes masses_of(Task* task, Py_ssize_t at, Py_ssize_t c, Py_ssize_t left) noexcept nogil
 cdef (double, double) gap_sum(Task* task, place* z, Py_ssize_t at, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n,
                               double peak) noexcept nogil
 cdef inline (double, double) gap_of_parts(Task* task, place* z, Py_ssize_t at, Py_ssize_t row, Py_ssize_t first,

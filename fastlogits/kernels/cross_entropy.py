@@ -9,6 +9,7 @@ from fastlogits.kernels.loss import (
     finish,
     gap_part,
     log_norms,
+    mass_lanes,
     may_dominate,
     nearly_even,
     pick,
@@ -21,14 +22,10 @@ from fastlogits.kernels.softmax import block_sum, group_of, group_peaks, group_r
 from fastlogits.kernels.sums import exp_sum, find, load_some, maximum, rest_of, save_some, sweep_from
 
 
-def mass_lanes(task, targets, at, c, left):
+def masses_of(task, at, c, left):
     """mass_c of the classes that are left for lanes, from c on; of a distribution at `at`"""
-    mass = machine.splat(task.loss.smoothing / task.classes)
-    if task.loss.soft:
-        probs = load_some(targets, at, left)
-        mass = machine.fma(machine.splat(1.0 - task.loss.smoothing), probs, mass) if task.loss.smoothing > 0.0 else probs
-    if task.loss.weighted:
-        mass = load_some(task.weight, c, left) * mass
+    weight = load_some(task.weight, c, left) if task.loss.weighted else machine.splat(1.0)
+    mass = mass_lanes(task, task.targets, at, weight, left)
     return mass if left >= machine.WIDTH else machine.keep_first(mass, left)
 
 
@@ -55,7 +52,7 @@ def gap_of_parts(task, z, at, row, first, n, peak, part):
         end = min(n, i + TERMS * w)
         gaps = masses = nothing
         while i < end:
-            mass = mass_lanes(task, task.targets, targets_at + i, first + i, n - i)
+            mass = masses_of(task, targets_at + i, first + i, n - i)
             d = shift - by * load_some(z, at + i, n - i)
             gaps = gaps + machine.zero_where_equal(mass, nothing, mass * d)
             masses = masses + mass
@@ -69,7 +66,7 @@ def look_at_top(task, row, top, first, n, j, work):
     """TOP_j, TOP_MASS_j and OTHERS_j, of n classes from `first` on, of a row whose maximum is at `top`: where they are
     needed, see loss.py.
     """
-    own = 0.0 + machine.lane(mass_lanes(task, task.targets, row * task.targets_stride + top, top, 1))
+    own = 0.0 + machine.lane(masses_of(task, row * task.targets_stride + top, top, 1))
     if work.peak[j] > -machine.INF and nearly_even(work.mass[j], own, work.rest[j]):
         work.top[j] = top
         work.top_mass[j] = own
@@ -89,7 +86,7 @@ def mass_sum(task, row, first, last):
         end = min(last, c + TERMS * w)
         masses = machine.splat(0.0)
         while c < end:
-            masses = masses + mass_lanes(task, task.targets, at + c, c, last - c)
+            masses = masses + masses_of(task, at + c, c, last - c)
             c += w
         total += machine.add_lanes(masses)
     return total
@@ -119,7 +116,7 @@ def write_gradient(task, row, first, n, exps, at, factor, counter):
     while i < n:
         v = by * load_some(exps, at + i, n - i)
         if task.loss.spread:
-            v = v - less * mass_lanes(task, task.targets, targets_at + i, first + i, n - i)
+            v = v - less * masses_of(task, targets_at + i, first + i, n - i)
         v = flush_lanes(v)
         if task.loss.softcap > 0.0:
             v = bent_slope(task, v, load_some(task.x, x_at + i, n - i))

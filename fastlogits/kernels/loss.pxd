@@ -1,6 +1,7 @@
 from fastlogits.kernels.machine cimport lanes, place, real
 from fastlogits.kernels.records cimport Task, Work
 
+cdef inline lanes mass_lanes(Task* task, place* targets, Py_ssize_t at, lanes weight, Py_ssize_t left) noexcept nogil
 cdef void read_labels(Task* task, Py_ssize_t row, Py_ssize_t n, Work* work) noexcept nogil
 cdef void bend(Task* task, place* x, Py_ssize_t at, Py_ssize_t n, real* z, Py_ssize_t to) noexcept nogil
 cdef inline lanes bent_slope(Task* task, lanes v, lanes x) noexcept nogil

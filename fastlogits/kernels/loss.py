@@ -29,9 +29,19 @@ FRACTION = 2.0**-32  # of a difference that may be too large
 BOOST = 2.0**96  # of exponentials whose factor may be too large
 
 
+def mass_lanes(task, targets, at, weight, left):
+    """mass_c of the lanes that are left, whose classes have these weights; of distributions at `at`"""
+    mass = machine.splat(task.loss.smoothing / task.classes)
+    if task.loss.soft:
+        probs = load_some(targets, at, left)
+        less = machine.splat(1.0 - task.loss.smoothing)
+        mass = machine.fma(less, probs, mass) if task.loss.smoothing > 0.0 else probs
+    return weight * mass if task.loss.weighted else mass
+
+
 def read_labels(task, row, n, work):
-    """label_j of n rows, each read once: another thread may write to them. IGNORED, also where it is no class; SOFT where a
-    distribution is in its place.
+    """label_j of n rows, each read once: another thread may write to them. IGNORED, also where it is no class; SOFT
+    where a distribution is in its place.
     """
     for j in range(n):
         if task.loss.soft:
@@ -208,9 +218,8 @@ def log_norms(n, work):
         work.log_norm[j] = log1p(work.rest[j])
 
 
-
 def count_rows(task, work, start, stop):
-    """losses_0 = the sum of sample_weight_i w_label_i over the rows not ignored; indices_0 = the first bad row, or -1."""
+    """losses_0 = the sum of sample_weight_i w_label_i over rows not ignored; indices_0 = the first bad row, or -1."""
     bad = 0
     valid = 0
     task.indices[0] = -1

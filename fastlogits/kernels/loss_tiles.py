@@ -19,6 +19,7 @@ from fastlogits.kernels.loss import (
     finish,
     gap_part,
     log_norms,
+    mass_lanes,
     may_dominate,
     nearly_even,
     pick,
@@ -33,13 +34,8 @@ from fastlogits.kernels.tiles import tile_at
 
 def class_mass(task, targets, at, c, left):
     """mass_c of the lanes that are left; of distributions at `at`"""
-    mass = machine.splat(task.loss.smoothing / task.classes)
-    if task.loss.soft:
-        probs = load_some(targets, at, left)
-        mass = machine.fma(machine.splat(1.0 - task.loss.smoothing), probs, mass) if task.loss.smoothing > 0.0 else probs
-    if task.loss.weighted:
-        mass = machine.splat(task.weight[c]) * mass
-    return mass
+    weight = machine.splat(task.weight[c]) if task.loss.weighted else machine.splat(1.0)
+    return mass_lanes(task, targets, at, weight, left)
 
 
 def lane_gaps(task, z, targets, tile, first, count, work):
@@ -69,8 +65,8 @@ def lane_gaps(task, z, targets, tile, first, count, work):
 
 
 def add_far_gaps(task, z, targets, tile, first, count, j, work):
-    """As lane_gaps, of a vector of lanes from j on, whose sums are in `spare`: what is infinite or NaN is summed anew, of
-    parts.
+    """As lane_gaps, of a vector of lanes from j on, whose sums are in `spare`: what is infinite or NaN is summed anew,
+    of parts.
     """
     part = gap_part()
     for i in range(min(machine.WIDTH, tile.n - j)):
@@ -197,7 +193,7 @@ def write_classes(task, x, y, targets, tile, kept, work):
 
 
 def tile_tops(task, x, targets, tile, kept, work):
-    """TOP_j and what belongs to it, of a tile that has a gradient: see loss.py. Its peaks are known already as `peak`."""
+    """TOP_j and what belongs to it, of a tile that has a gradient: see loss.py. `peak` has its peaks already."""
     n = tile.n
     doubtful = 0
     for j in range(n):
@@ -230,7 +226,7 @@ def tile_tops(task, x, targets, tile, kept, work):
 
 
 def lane_tops(task, x, targets, tile, first, work):
-    """tile_tops of the lanes from `first` on, a vector of them, whose maxima are at `index`, and as numbers in `peaks`"""
+    """tile_tops of a vector of lanes from `first` on, whose maxima are at `index`, and as numbers in `peaks`"""
     w = machine.WIDTH
     left = min(w, tile.n - first)
     place = load_some(work.peaks, first, left)
@@ -275,8 +271,8 @@ def class_exps(task, x, tile, c, work):
 
 
 def write_class(task, x, y, targets, tile, c, kept, work):
-    """grad_cj = factor_j e_cj - counter_j mass_cj, times the softcap's slope; a factor or a counter of 0 makes 0 of what it
-    multiplies.
+    """grad_cj = factor_j e_cj - counter_j mass_cj, times the softcap's slope; a factor or a counter of 0 makes 0 of
+    what it multiplies.
     """
     w = machine.WIDTH
     nothing = machine.splat(0.0)

@@ -14,6 +14,7 @@ cdef void moments_settle(Task* task, Work* work, Py_ssize_t start, Py_ssize_t st
 cdef inline lanes lane_exp(Task* task, place* x, Py_ssize_t at, Py_ssize_t left, lanes shift, Kept kept,
                            Py_ssize_t kept_at) noexcept nogil
 cdef void lane_means(Task* task, place* x, Tile tile, Py_ssize_t count, Kept kept, Work* work) noexcept nogil
+cdef void tile_means(Task* task, place* x, Tile tile, Kept kept, Work* work) noexcept nogil
 cdef void lane_spreads(Task* task, place* x, Tile tile, Py_ssize_t count, Kept kept, Work* work) noexcept nogil
 cdef void moments_tile(Task* task, place* x, Tile tile, Kept kept, Work* work) noexcept nogil
 cdef void moments_columns(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

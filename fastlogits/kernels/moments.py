@@ -185,6 +185,19 @@ def lane_means(task, x, tile, count, kept, work):
         j += w
 
 
+def tile_means(task, x, tile, kept, work):
+    """gap_j + mass_j = sum_c e_cj z_cj"""
+    for j in range(tile.n):
+        work.gap[j] = 0.0
+        work.mass[j] = 0.0
+    c = 0
+    while c < task.classes:
+        here = Tile(tile.at + c * tile.step, tile.step, tile.row, tile.n, 0, 0, 0, 0)
+        exps = Kept(kept.exps, kept.at + c * kept.stride, kept.stride, kept.how)
+        lane_means(task, x, here, min(TERMS, task.classes - c), exps, work)
+        c += TERMS
+
+
 def lane_spreads(task, x, tile, count, kept, work):
     """gap_j + mass_j += sum_c e_cj (z_cj - mean_j)^2 and hard_j + smooth_j += sum_c e_cj^2 without the label's, as
     `lane_means`; means are in `factors`, and labels, counted from the first of these classes, in `counters`.
@@ -218,15 +231,7 @@ def moments_tile(task, x, tile, kept, work):
     variance_at = 3 * rows + tile.row
     square_at = 4 * rows + tile.row
     tile_sums(x, tile.at, tile.step, task.classes, n, task.scale, kept, work)
-    for j in range(n):
-        work.gap[j] = 0.0
-        work.mass[j] = 0.0
-    c = 0
-    while c < task.classes:
-        here = Tile(tile.at + c * tile.step, tile.step, tile.row, n, 0, 0, 0, 0)
-        exps = Kept(kept.exps, kept.at + c * kept.stride, kept.stride, kept.how)
-        lane_means(task, x, here, min(TERMS, task.classes - c), exps, work)
-        c += TERMS
+    tile_means(task, x, tile, kept, work)
     for j in range(n):
         task.results[mean_at + j] = (work.gap[j] + work.mass[j]) / (1.0 + work.rest[j])
         work.factors[j] = task.results[mean_at + j]

@@ -10,7 +10,8 @@ A1, A2, A3 = 0.6931472149680279, 0.24022652782887738, 0.05550310551013797
 A4, A5, A6 = 0.009617692972993062, 0.0013406643902351759, 0.0001559467816132662
 B1, B2, B3, B4 = 0.69314718055994569675, 0.24022650695910098007, 0.055504108664790394552, 0.0096181291076070023796
 B5, B6, B7 = 0.0013333558153439964747, 0.0001540353044157213033, 0.000015252727385193868197
-B8, B9, B10, B11 = 1.3215442675329822143e-6, 1.0180647659234138888e-7, 7.0725704128144235096e-9, 4.0780719295883366627e-10
+B8, B9 = 1.3215442675329822143e-6, 1.0180647659234138888e-7
+B10, B11 = 7.0725704128144235096e-9, 4.0780719295883366627e-10
 
 # tanh(u) = u + u z P(z) / Q(z) for |u| < 5/8, z = u^2, after Cephes; Q = 1 for float
 NEAR = 0.625
@@ -27,7 +28,7 @@ LN2_HIGH_F, LN2_LOW_F = 6.9313812256e-01, 9.0580006145e-06
 
 
 def exp_lanes(d, rate, floor):
-    """2^(d rate), exactly 0 for d < floor: adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits."""
+    """2^(d rate), exactly 0 for d < floor: adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits."""
     magic = machine.splat(machine.MAGIC)
     shifted = machine.fma(d, rate, magic)
     f = machine.fma(d, rate, magic - shifted)

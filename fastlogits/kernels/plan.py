@@ -80,7 +80,7 @@ def logits_of(way, classes, halves):
 
 
 def keep_of(way, classes, in_results):
-    """Where the exponentials of rows stay: `in_results`, where they have room; nowhere if they would not fit the cache."""
+    """Where the exponentials of rows stay: `in_results`, where they have room; nowhere if they do not fit the cache."""
     if in_results:
         return KEEP
     if (way == SHARED_WAY or way == ROWS_WAY) and classes > BLOCK and classes <= IN_CACHE:

@@ -1,4 +1,4 @@
-"""The steps of long rows that threads share: each piece of a row to whoever is free, each step after the one before it."""
+"""The steps of long rows that threads share: each piece to whoever is free, each step after the one before it."""
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.cross_entropy import reduce_loss, settle_loss, write_loss, write_zeros

@@ -10,7 +10,7 @@ from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import beats, exp, far_peak, flush_lanes, log1p, rounded_away
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.shared import blocks_of, padded, row_blocks, row_kept
-from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, NONE, ROWS, TILE
+from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, NONE, ROWS
 from fastlogits.kernels.sums import (
     exp_run,
     exp_sum,
@@ -126,7 +126,7 @@ def scale_row(exps, at, n, factor, y, y_at, past):
 
 
 def shift_row(task, row, first, n, peak, log_sum):
-    """y_i = scale (x_i - peak) - log_sum, of n classes: two subtractions, since peak + log_sum would round large peaks."""
+    """y_i = scale (x_i - peak) - log_sum of n classes, one by one: peak + log_sum would round large peaks."""
     if task.scale < 1.0 and peak > far_peak():
         shift_far_row(task, row, first, n, peak, log_sum)
         return

@@ -3,7 +3,7 @@
 from fastlogits.kernels import machine
 from fastlogits.kernels.columns import lane_argmax, start_peaks, to_lanes
 from fastlogits.kernels.lane_order import lane_before, lane_seconds, lane_top
-from fastlogits.kernels.moments import lane_means
+from fastlogits.kernels.moments import tile_means
 from fastlogits.kernels.numbers import log1p
 from fastlogits.kernels.records import Kept, Tile
 from fastlogits.kernels.sizes import DISCARD, KEEP, SHORT, TERMS, TILE
@@ -30,15 +30,7 @@ def lane_stats(task, x, tile, kept, work):
     n = tile.n
     tile_sums(x, tile.at, tile.step, task.classes, n, 1.0, kept, work)
     if task.stats.moment:
-        for j in range(n):
-            work.gap[j] = 0.0
-            work.mass[j] = 0.0
-        c = 0
-        while c < task.classes:
-            here = Tile(tile.at + c * tile.step, tile.step, tile.row, n, 0, 0, 0, 0)
-            exps = Kept(kept.exps, kept.at + c * kept.stride, kept.stride, kept.how)
-            lane_means(task, x, here, min(TERMS, task.classes - c), exps, work)
-            c += TERMS
+        tile_means(task, x, tile, kept, work)
         for j in range(n):
             work.gap[j] += work.mass[j]
     for j in range(n):

@@ -55,7 +55,7 @@ def sweep_from(peak, scale, ahead, keep, moment):
 
 
 def exp_run(x, at, n, sweep, out, out_at):
-    """Sums by lane of e_i, for n <= 64 vectors, and by `sweep.moment` of d_i = x_i - shift (PLAIN) or d_i e_i (WEIGHTED).
+    """Sums by lane of e_i, n <= 64 vectors, and by `sweep.moment` of d_i = x_i - shift (PLAIN) or d_i e_i (WEIGHTED).
 
     Each e_i goes to out_i as well, if they are kept; out may be x. What comes next is asked for, since a hardware
     prefetcher stops at the page: here, where there is work in between, and not in `maximum`.
@@ -240,7 +240,7 @@ def maximum_or_nan(x, at, n):
 
 
 def find(x, at, n, value):
-    """The first i with x_i equal to value, or both NaN; the last where it is not there, as another thread may have it."""
+    """The first i with x_i equal to value, or both NaN; the last where none is: another thread may have changed it."""
     w = machine.WIDTH
     wanted = machine.splat(value)
     i = 0

@@ -196,7 +196,7 @@ def gradient_tile(task, g_at, p_at, at, n, work):
 
 
 def look_at_tile(task, g_at, p_at, n, work):
-    """LEAD_j, REST_j, TOP_j and TOP_TARGET_j of columns, with the largest p in `peaks`: `look_again` of gradients.py."""
+    """LEAD_j, REST_j, TOP_j and TOP_TARGET_j of columns, the largest p in `peaks`: `look_again` of gradients.py."""
     for j in range(n):
         work.lead[j] = 0.0
         work.top[j] = NOTHING

@@ -84,12 +84,7 @@ def unit(modules=MODULES):
     names = [key for name in modules for key in signatures(name)]
     if twice := sorted({key for key in names if names.count(key) > 1}):
         raise SystemExit(f"functions of the text have names of their own; there are two of {twice}")
-    kernels = [
-        key
-        for name in modules
-        for key, line in signatures(name).items()
-        if is_kernel(line)
-    ]
+    kernels = [key for name in modules for key, line in signatures(name).items() if is_kernel(line)]
     parts = [
         "cimport machine\nfrom machine cimport lanes, other_place, place, real, stored\n"
         "from libc cimport math\nfrom libc.stdint cimport int64_t",

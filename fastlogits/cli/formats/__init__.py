@@ -41,7 +41,7 @@ MODULES = {
 NAME = re.compile(rf"(.*?({'|'.join(map(re.escape, MODULES))}))(?::(.+))?", re.DOTALL | re.IGNORECASE)
 NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"bool"}
 NUMBERS |= {"float16", "float32", "float64"}
-MOST_AXES = 64      # of NumPy's arrays
+MOST_AXES = 64  # of NumPy's arrays
 LISTED = 8
 
 

@@ -38,9 +38,7 @@ def read_header(file, path):
 def header(shape, dtype):
     """The bytes before the data."""
     file = io.BytesIO()
-    npy.write_array_header_1_0(
-        file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    )
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 

@@ -25,7 +25,7 @@ NEEDS = ()
 CODES = {f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 CODES |= {"BOOL": "bool", "F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
 CODE_OF = {name: code for code, name in CODES.items()}
-LONGEST_HEADER = 100_000_000    # the library's own bound
+LONGEST_HEADER = 100_000_000  # the library's own bound
 
 
 def open_array(path, key):
