@@ -57,7 +57,7 @@ def _memory(nbytes):
     return memory
 
 
-def empty_cache():
+def empty_cache() -> None:
     """Return the memory kept for the next large results, and the scratch memory of threads, to the system.
 
     Results of 4 MB and more are written to memory that is kept, of the last two at most, and used again when

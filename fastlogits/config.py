@@ -1,15 +1,24 @@
 """Backend, threads and instruction set: what is in force, and how to change it."""
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
 import functools
 import os
 import platform
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastlogits import _checks, backends
 from fastlogits.backends import threads as backend_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Literal
+
+    from fastlogits._typing import Backend
 
 BACKENDS = ("auto", *backends.NAMES)
 
@@ -21,7 +30,7 @@ _num_threads = contextvars.ContextVar("fastlogits_num_threads", default=None)
 
 
 @contextlib.contextmanager
-def settings(*, backend=None, num_threads=None):
+def settings(*, backend: Backend | None = None, num_threads: int | None = None) -> Iterator[None]:
     """Choose the backend and the number of threads within a ``with`` block.
 
     Holds for the calling context alone (thread or asyncio task), and nests. What is None stays as it is.
@@ -61,7 +70,7 @@ def settings(*, backend=None, num_threads=None):
             variable.reset(token)
 
 
-def show_config(mode="stdout"):
+def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
     """Print the backend, instruction set, threads and versions in force.
 
     Parameters

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
 from fastlogits import _checks, _layout, config, dispatch
+from fastlogits._typing import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from fastlogits._typing import Lists, Reduction
 
 
 class Unasked(int):
@@ -21,16 +24,16 @@ IGNORE_INDEX = Unasked(-100)
 NOTHING = Unasked(-_checks.INT64_MAX)  # for frameworks whose losses ignore no label
 
 
-class CrossEntropy(NamedTuple):
+class CrossEntropy(NamedTuple, Generic[Array]):
     """What `cross_entropy_with_grad` returns."""
 
     loss: Any
-    grad_logits: Any
+    grad_logits: Array
 
 
 @dispatch.by_array
 def cross_entropy(
-    logits: ArrayLike,
+    logits: Array | Lists,
     labels: ArrayLike,
     *,
     axis: int = -1,
@@ -41,7 +44,7 @@ def cross_entropy(
     z_loss: float = 0.0,
     softcap: float | None = None,
     logit_scale: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     normalizer: float | None = None,
 ) -> Any:
     """Cross-entropy of `labels` under ``softmax(logits)``, without forming the probabilities.
@@ -110,7 +113,7 @@ def cross_entropy(
 
 @dispatch.by_array
 def cross_entropy_with_grad(
-    logits: ArrayLike,
+    logits: Array | Lists,
     labels: ArrayLike,
     *,
     axis: int = -1,
@@ -121,11 +124,11 @@ def cross_entropy_with_grad(
     z_loss: float = 0.0,
     softcap: float | None = None,
     logit_scale: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     normalizer: float | None = None,
     grad_loss: ArrayLike | None = None,
-    out: np.ndarray | None = None,
-) -> CrossEntropy:
+    out: Array | None = None,
+) -> CrossEntropy[Array]:
     """`cross_entropy` and its gradient with respect to the logits, in one pass over them.
 
     Parameters

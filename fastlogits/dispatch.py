@@ -4,6 +4,8 @@ import functools
 import importlib
 import sys
 import types
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -42,7 +44,10 @@ def adapter(array):
         raise _checks.no_adapter(array, framework) from None
 
 
-def by_array(function):
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def by_array(function: Function) -> Function:
     """Let the adapter of the first argument's library answer in place of `function`."""
     first = function.__code__.co_varnames[0]
 
@@ -56,7 +61,7 @@ def by_array(function):
                 return own(*args, **kwargs) if own else uniform.by_memory(function, *args, **kwargs)
         return function(*args, **kwargs)
 
-    return dispatched
+    return cast(Function, dispatched)
 
 
 def converted(result, convert, kinds=(np.ndarray, np.generic)):

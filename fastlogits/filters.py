@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from fastlogits.backends._numpy_filters import NEAR
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastlogits._typing import Array, Lists
+
 
 @dispatch.by_array
 def filter_logits(
-    logits: ArrayLike,
+    logits: Array | Lists,
     *,
     temperature: ArrayLike = 1.0,
     top_k: ArrayLike | None = None,
@@ -26,8 +28,8 @@ def filter_logits(
     eta_cutoff: ArrayLike | None = None,
     min_keep: ArrayLike = 1,
     axis: int = -1,
-    out: np.ndarray | None = None,
-) -> Any:
+    out: Array | None = None,
+) -> Array:
     """Logits divided by the temperature, and -inf for the classes that the filters drop.
 
     The filters and their order are those of Hugging Face transformers. Each looks at what the ones before it

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
+from fastlogits._typing import Array
 from fastlogits.cross_entropy import IGNORE_INDEX, evaluate, int64
 from fastlogits.states import AHEAD, RowState, RowStats, asked, count_labels, sweep, whole
 
@@ -15,20 +16,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from fastlogits._typing import Lists
 
-class TopK(NamedTuple):
+
+class TopK(NamedTuple, Generic[Array]):
     """What `topk` returns."""
 
-    values: Any
-    indices: Any
+    values: Array
+    indices: Array
 
 
 @dispatch.by_array
 def row_stats(
-    logits: ArrayLike,
+    logits: Array | Lists,
     labels: ArrayLike | None = None,
     *,
-    want: Iterable | None = None,
+    want: Iterable[str] | None = None,
     top_k: int | None = None,
     axis: int = -1,
     ignore_index: int = -100,
@@ -112,7 +115,7 @@ def row_stats(
 
 
 @dispatch.by_array
-def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> TopK:
+def topk(logits: Array | Lists, k: int, axis: int = -1, *, sorted: bool = True) -> TopK[Array]:
     """The `k` largest logits of each row, and where they are.
 
     Parameters
@@ -158,7 +161,7 @@ def topk(logits: ArrayLike, k: int, axis: int = -1, *, sorted: bool = True) -> T
 
 
 @dispatch.by_array
-def entropy(logits: ArrayLike, axis: int = -1) -> Any:
+def entropy(logits: Array | Lists, axis: int = -1) -> Array:
     """Entropy of ``softmax(logits)`` in nats: ``-sum(p * log(p))`` without forming either.
 
     Parameters and results as of `logsumexp`. Twice 0 times log 0 is 0. A row with NaN or +inf, or of nothing but -inf,
@@ -174,7 +177,7 @@ def entropy(logits: ArrayLike, axis: int = -1) -> Any:
 
 
 @dispatch.by_array
-def perplexity(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX) -> Any:
+def perplexity(logits: Array | Lists, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX) -> Any:
     """exp of the mean negative log-likelihood of the labels.
 
     Parameters
@@ -202,7 +205,9 @@ def perplexity(logits: ArrayLike, labels: ArrayLike, *, axis: int = -1, ignore_i
 
 
 @dispatch.by_array
-def accuracy(logits: ArrayLike, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100) -> Any:
+def accuracy(
+    logits: Array | Lists, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100
+) -> Any:
     """Share of the rows whose label is among the `top_k` most probable classes.
 
     Parameters

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout, config, dispatch
+from fastlogits._typing import Array
 from fastlogits.filters import of_rows, rules
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastlogits._typing import Lists
 
-class Sample(NamedTuple):
+
+class Sample(NamedTuple, Generic[Array]):
     """What `sample` returns."""
 
-    ids: Any
-    log_probs: Any
+    ids: Array
+    log_probs: Array
 
 
 @dispatch.by_array
 def sample(
-    logits: ArrayLike,
+    logits: Array | Lists,
     *,
     seed: int | np.random.Generator | None = None,
     rows: ArrayLike | None = None,
@@ -35,7 +38,7 @@ def sample(
     eta_cutoff: ArrayLike | None = None,
     min_keep: ArrayLike = 1,
     axis: int = -1,
-) -> Sample:
+) -> Sample[Array]:
     """One class of each row, drawn with the probabilities that the filters leave.
 
     Parameters

@@ -6,7 +6,7 @@ where it is tiny, and so then are the log-probabilities x_id - x_label - loss of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from fastlogits.states import sweep
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fastlogits._typing import Array, Lists
+
 NO_OPTIONS = _checks.loss_options(0.0, 0.0, None, 1.0)
 NOTHING_IGNORED = -1  # an id that has passed its check is none
 
 
 @dispatch.by_array
-def selective_log_softmax(logits: ArrayLike, ids: ArrayLike, axis: int = -1) -> Any:
+def selective_log_softmax(logits: Array | Lists, ids: ArrayLike, axis: int = -1) -> Array:
     """``log_softmax(logits)`` at `ids` alone, without forming the rest of it.
 
     Parameters
@@ -69,8 +71,8 @@ def log_probs_at(logits, ids, axis, ids_name="ids"):
 
 @dispatch.by_array
 def selective_log_softmax_backward(
-    grad: ArrayLike, logits: ArrayLike, ids: ArrayLike, axis: int = -1, *, out: np.ndarray | None = None
-) -> Any:
+    grad: Array | Lists, logits: Array | Lists, ids: ArrayLike, axis: int = -1, *, out: Array | None = None
+) -> Array:
     """Gradient to the logits of `selective_log_softmax`: ``scatter(grad, ids) - softmax(logits) * sum(grad)``.
 
     Parameters

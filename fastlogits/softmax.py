@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,18 +12,18 @@ from fastlogits.backends import numpy as reference
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    Axis = int | tuple[int, ...] | None
+    from fastlogits._typing import Array, Axis, Lists
 
 
 @dispatch.by_array
 def softmax(
-    logits: ArrayLike,
+    logits: Array | Lists,
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
-    out: np.ndarray | None = None,
-) -> Any:
+    out: Array | None = None,
+) -> Array:
     """Probabilities: ``exp(logits / temperature)``, scaled so that each row sums to 1.
 
     Parameters
@@ -65,13 +65,13 @@ def softmax(
 
 @dispatch.by_array
 def log_softmax(
-    logits: ArrayLike,
+    logits: Array | Lists,
     axis: Axis = -1,
     *,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
-    out: np.ndarray | None = None,
-) -> Any:
+    out: Array | None = None,
+) -> Array:
     """Log-probabilities: ``logits / temperature - logsumexp(logits / temperature)``.
 
     Parameters and results as of `softmax`; classes that `where` leaves out get -inf. More accurate than
@@ -112,14 +112,14 @@ def _normalized(kernel, logits, axis, temperature, where, excluded, out):
 
 @dispatch.by_array
 def logsumexp(
-    a: ArrayLike,
+    a: Array | Lists,
     axis: Axis = -1,
     *,
     b: ArrayLike | None = None,
     keepdims: bool = False,
     return_sign: bool = False,
     where: ArrayLike | None = None,
-) -> Any:
+) -> Array:
     """``log(sum(b * exp(a)))`` without overflow, as `scipy.special.logsumexp` of real input.
 
     Parameters
@@ -188,7 +188,7 @@ def _weighted_logsumexp(a, b, axis, keepdims, where):
 
 
 @dispatch.by_array
-def argmax(logits: ArrayLike, axis: int = -1) -> Any:
+def argmax(logits: Array | Lists, axis: int = -1) -> Array:
     """Index of the largest logit: the first of equals; the first NaN where there is one.
 
     Parameters
@@ -236,7 +236,9 @@ def _per_row(run, x, results, layout):
 
 
 @dispatch.by_array
-def softmax_backward(grad_probs: ArrayLike, probs: ArrayLike, axis: Axis = -1, *, out: np.ndarray | None = None) -> Any:
+def softmax_backward(
+    grad_probs: Array | Lists, probs: Array | Lists, axis: Axis = -1, *, out: Array | None = None
+) -> Array:
     """Gradient to the logits of `softmax`: ``probs * (grad_probs - sum(grad_probs * probs))``.
 
     Parameters
@@ -266,8 +268,8 @@ def softmax_backward(grad_probs: ArrayLike, probs: ArrayLike, axis: Axis = -1, *
 
 @dispatch.by_array
 def log_softmax_backward(
-    grad_log_probs: ArrayLike, log_probs: ArrayLike, axis: Axis = -1, *, out: np.ndarray | None = None
-) -> Any:
+    grad_log_probs: Array | Lists, log_probs: Array | Lists, axis: Axis = -1, *, out: Array | None = None
+) -> Array:
     """Gradient to the logits of `log_softmax`: ``grad_log_probs - exp(log_probs) * sum(grad_log_probs)``.
 
     Parameters and result as of `softmax_backward`.
