@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from fastlogits.backends._numba_unit_machine import machine_of
+from fastlogits.backends.numba.machine import machine_of
 
 machine = machine_of("float32")
 

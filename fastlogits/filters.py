@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout, config, dispatch
-from fastlogits.backends._numpy_filters import NEAR
+from fastlogits.backends.numpy import NEAR
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -346,7 +346,7 @@ def delivered(values, ndim, axis, dtype):
 
 
 def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=True, ignore_index=-1):
-    """The needed parts of each row, see `fastlogits.backends.numpy.row_stats`, in the batch's shape."""
+    """The needed parts of each row, see `fastlogits.backends.numpy._row_stats`, in the batch's shape."""
     rows = layout.rows
     parts = {name: np.empty(rows, kind) for name, kind in KINDS.items() if name in needed}
     parts |= {name: np.empty(rows, _layout.COMPUTE[x.dtype]) for name in FINISHED if name in needed}

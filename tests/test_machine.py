@@ -19,8 +19,8 @@ import pytest
 from conftest import missing, need
 from guards import guarded
 
-from fastlogits.backends import _interpreted
-from fastlogits.backends._numba_records import STRUCTURES
+from fastlogits.backends.numba.interpreted import Records
+from fastlogits.backends.numba.records import STRUCTURES
 from fastlogits.kernels import machine as specification
 from fastlogits.kernels import sizes
 from fastlogits.kernels import unit as text
@@ -248,8 +248,8 @@ def by_c(isa, stored):
 
 def by_numba(stored):
     numba = need("numba")
-    from fastlogits.backends._numba_compiler import JIT
-    from fastlogits.backends._numba_units import unit_of
+    from fastlogits.backends.numba.compiler import JIT
+    from fastlogits.backends.numba.units import unit_of
 
     unit = unit_of(stored)
     machine = unit.package.machine
@@ -275,7 +275,7 @@ def interpreted(stored, lane_bytes, fused):
     kernels = {"machine": machine}
     exec(compile(probes.source(), "<probes>", "exec"), kernels)
     real = real_of(stored).name
-    records = _interpreted.Records(real, "uint16" if stored in ("float16", "bfloat16") else real, sizes)
+    records = Records(real, "uint16" if stored in ("float16", "bfloat16") else real, sizes)
 
     def run(memory):
         with np.errstate(all="ignore"):
@@ -298,7 +298,7 @@ def test_every_operation_has_a_probe_and_every_machine_has_every_operation():
         names = declared | set(probes.CONSTANTS)
         machines = {"machine.py": specification.machine_of(stored)}
         if importlib.util.find_spec("numba"):
-            machines["Numba's machine"] = need("fastlogits.backends._numba_unit_machine").machine_of(stored)
+            machines["Numba's machine"] = need("fastlogits.backends.numba.machine").machine_of(stored)
         for machine, module in machines.items():
             there = {key for key in vars(module) if not key.startswith("__")}
             assert there == names, f"{machine} and machine.pxd differ: {sorted(there ^ names)}"

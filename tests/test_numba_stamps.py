@@ -6,8 +6,8 @@ import pytest
 from conftest import need
 
 need("numba")
-from fastlogits.backends import _numba_compiler  # noqa: E402
-from fastlogits.backends._numba_units import unit_of  # noqa: E402
+from fastlogits.backends.numba import compiler  # noqa: E402
+from fastlogits.backends.numba.units import unit_of  # noqa: E402
 
 MODULE = """
 BLOCK = 1024
@@ -39,7 +39,7 @@ def stamp(module=MODULE, text=TEXT):
         return kernel(x)
 
     kernel = space["kernel"]
-    return _numba_compiler.stamp(driver)
+    return compiler.stamp(driver)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_it_does_not_use_does_not(old, new):
 
 def test_the_machine_belongs_to_every_kernel(monkeypatch):
     before = stamp()
-    monkeypatch.setattr(_numba_compiler, "machine_stamp", lambda: "edited")
+    monkeypatch.setattr(compiler, "machine_stamp", lambda: "edited")
     assert stamp() != before
 
 
@@ -74,7 +74,7 @@ def test_a_driver_reaches_its_kernel():
         function = getattr(function, "py_func", function)
         if isinstance(function, types.FunctionType) and function not in reached:
             reached.add(function)
-            todo += _numba_compiler.used(function)
+            todo += compiler.used(function)
     assert {"softmax_rows", "group_exps", "exp_run"} <= {function.__name__ for function in reached}
 
 

@@ -66,7 +66,7 @@ def lines_of(path):
 def test_the_text_is_twice_as_long_as_what_is_written_for_each_compiler():
     folder = PACKAGE / "kernels"
     once = sum(lines_of(folder / f"{name}.py") for name in text.MODULES)
-    twice = [folder / "machine.h", folder / "machine.py", PACKAGE / "backends" / "_numba_unit_machine.py"]
+    twice = [folder / "machine.h", folder / "machine.py", PACKAGE / "backends" / "numba" / "machine.py"]
     assert once >= 2 * sum(map(lines_of, twice))
 
 

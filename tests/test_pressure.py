@@ -131,14 +131,14 @@ def test_each_allocation_fails_once():
 def test_no_memory_for_survivors(monkeypatch):
     """What filters leave of a row may be all of it, for which a thread has no room."""
     require_backend("numba")
-    from fastlogits.backends import _numba_drivers
+    from fastlogits.backends.numba import drivers
 
     refuse = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)(lambda size: 0)
     x = np.random.default_rng(0).random((1, 3_000_000), np.float32)
     with fastlogits.settings(backend="numba"):
         expected = fastlogits.filter_logits(x, typical_p=0.999)
         with monkeypatch.context() as patch:
-            patch.setattr(_numba_drivers, "ALLOCATE", _numba_drivers.address_of(refuse))
+            patch.setattr(drivers, "ALLOCATE", drivers.address_of(refuse))
             with pytest.raises(MemoryError):
                 fastlogits.filter_logits(x, typical_p=0.999)
         np.testing.assert_array_equal(fastlogits.filter_logits(x, typical_p=0.999), expected)

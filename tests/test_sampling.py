@@ -9,7 +9,7 @@ from scipy import stats
 from tolerance import Exact, Tolerance, assert_close, compute_type
 
 import fastlogits
-from fastlogits.backends import _numpy_filters
+from fastlogits.backends.numpy import _filters
 
 F32 = np.dtype(np.float32)
 INF = np.inf
@@ -49,7 +49,7 @@ def test_the_generator_is_philox():
         0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1,
     ]  # fmt: skip
     key, rows = (0xA4093822, 0x299F31D0), np.array([0, 1, 2**32 - 1, 2**32, 2**63 - 1])
-    for row, value in zip(rows.tolist(), _numpy_filters.uniform(*key, rows), strict=True):
+    for row, value in zip(rows.tolist(), _filters.uniform(*key, rows), strict=True):
         words = philox(row, key)
         assert value == ((words[0] >> 5) * 2**26 + (words[1] >> 6)) / 2**53
 

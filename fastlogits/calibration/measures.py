@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fastlogits import _blocks as blocks
 from fastlogits import _checks_calibration, dispatch
-from fastlogits.backends import _numpy_blocks as blocks
 from fastlogits.calibration._rows import binned, inverse, labelled_rows
 from fastlogits.calibration.state import CalibrationState, ReliabilityCurve, bin_of, edges, mean
 from fastlogits.softmax import softmax

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fastlogits import _blocks as blocks
 from fastlogits import _checks_calibration, dispatch
-from fastlogits.backends import _numpy_blocks as blocks
 from fastlogits.calibration._rows import labelled_rows
 from fastlogits.calibration.temperature import temperature_of
 from fastlogits.config import settings

@@ -1,6 +1,6 @@
 """Partial results of rows from one sweep: the steps of softmax.py, with moments, ranks and the k largest logits.
 
-NaN counts as the largest logit, and equals come by index; see the reference in backends/_numpy_row_stats.py.
+NaN counts as the largest logit, and equals come by index; see the reference in backends/numpy/_row_stats.py.
 """
 
 from fastlogits.kernels import machine

@@ -3,10 +3,10 @@
 import numpy as np
 
 from fastlogits._memory import LAST_CACHE
-from fastlogits.backends import _numba_team as team
-from fastlogits.backends._numba_drivers import new_job
-from fastlogits.backends._numba_records import STRUCTURES
-from fastlogits.backends._numba_units import unit_of
+from fastlogits.backends.numba import team
+from fastlogits.backends.numba.drivers import new_job
+from fastlogits.backends.numba.records import STRUCTURES
+from fastlogits.backends.numba.units import unit_of
 from fastlogits.kernels.plan import SIEVE_CLASSES as COLUMNS
 
 Task, Loss, Stats = STRUCTURES["Task"], STRUCTURES["Loss"], STRUCTURES["Stats"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastlogits.backends._numpy_blocks import blocks, load, normalizer, quiet, view
+from fastlogits._blocks import blocks, load, normalizer, quiet, view
 
 
 @quiet

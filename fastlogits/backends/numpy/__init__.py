@@ -9,7 +9,7 @@ There are no threads here: `threads` is taken because every backend takes it.
 
 import numpy as np
 
-from fastlogits.backends._numpy_blocks import (
+from fastlogits._blocks import (
     blocks,
     dominating,
     load,
@@ -19,9 +19,9 @@ from fastlogits.backends._numpy_blocks import (
     store,
     view,
 )
-from fastlogits.backends._numpy_filters import COLUMNS, filter_logits, sample  # noqa: F401
-from fastlogits.backends._numpy_moments import moments  # noqa: F401
-from fastlogits.backends._numpy_row_stats import columns_pay, row_stats  # noqa: F401
+from fastlogits.backends.numpy._filters import COLUMNS, NEAR, filter_logits, sample  # noqa: F401
+from fastlogits.backends.numpy._moments import moments  # noqa: F401
+from fastlogits.backends.numpy._row_stats import columns_pay, row_stats  # noqa: F401
 
 
 @quiet

@@ -1,11 +1,11 @@
-"""The text run by the interpreter, for debugging and coverage: what _numba_units.py has, without Numba's compiler."""
+"""The text run by the interpreter, for debugging and coverage: what units.py has, without Numba's compiler."""
 
 import ctypes
 
 import numpy as np
 
-from fastlogits.backends._numba_drivers import Job
-from fastlogits.backends._numba_records import STRUCTURES, TUPLES, fields_of, length_of
+from fastlogits.backends.numba.drivers import Job
+from fastlogits.backends.numba.records import STRUCTURES, TUPLES, fields_of, length_of
 from fastlogits.kernels.machine import Pointer
 
 
@@ -26,7 +26,7 @@ def call(function, argument):
 
 
 class Records:
-    """As Records of _numba_records.py: from addresses to records."""
+    """As Records of records.py: from addresses to records."""
 
     job_at, memory_of = staticmethod(job_at), staticmethod(memory_of)
     put, call = staticmethod(put), staticmethod(call)

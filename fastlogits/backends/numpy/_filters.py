@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from fastlogits.backends._numpy_blocks import compute_dtype, quiet, view
+from fastlogits._blocks import compute_dtype, quiet, view
 
 COLUMNS = 0  # columns of at most so many classes are taken as they lie
 TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, MIN_KEEP = range(8)

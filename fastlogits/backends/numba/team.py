@@ -9,7 +9,7 @@ import os
 import numba
 import numpy as np
 
-from fastlogits.backends._numba_drivers import Job
+from fastlogits.backends.numba.drivers import Job
 from fastlogits.backends.threads import available_cpus
 
 try:

@@ -2,7 +2,7 @@
 
 import llvmlite.binding
 
-from fastlogits.backends._numba_calls import (  # noqa: F401
+from fastlogits.backends.numba.calls import (  # noqa: F401
     COLUMNS,
     argmax,
     columns_pay,

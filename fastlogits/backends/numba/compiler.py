@@ -23,7 +23,7 @@ from fastlogits import _checks, kernels
 
 TEXT_FOLDER = Path(kernels.__file__).parent
 DIGEST_SIZE = hashlib.sha256().digest_size
-MACHINE = [*sorted(Path(__file__).parent.glob("*numba*.py")), TEXT_FOLDER / "records.pxd", TEXT_FOLDER / "task.pxd"]
+MACHINE = [*sorted(Path(__file__).parent.glob("*.py")), TEXT_FOLDER / "records.pxd", TEXT_FOLDER / "task.pxd"]
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastlogits.backends import _numba_drivers
-from fastlogits.backends._numba_compiler import TEXT_FOLDER
+from fastlogits.backends.numba import drivers
+from fastlogits.backends.numba.compiler import TEXT_FOLDER
 
 C = {
     "Py_ssize_t": ctypes.c_ssize_t, "int64_t": ctypes.c_int64, "double": ctypes.c_double, "int": ctypes.c_int,
@@ -50,8 +50,8 @@ TUPLES = {
 class Records:
     """Of one type of array: `work_bytes` is for who calls drivers, the other functions are for the drivers."""
 
-    job_at, memory_of = staticmethod(_numba_drivers.job_at), staticmethod(_numba_drivers.memory_of)
-    put, call = staticmethod(_numba_drivers.put), staticmethod(_numba_drivers.call)
+    job_at, memory_of = staticmethod(drivers.job_at), staticmethod(drivers.memory_of)
+    put, call = staticmethod(drivers.put), staticmethod(drivers.call)
 
     def __init__(self, real, stored, sizes):
         self.kinds = {"real": real, "stored": stored, **NUMBERS}

@@ -7,11 +7,11 @@ import types
 import numba
 from numba import types as nb
 
-from fastlogits.backends import _interpreted
-from fastlogits.backends._numba_compiler import TEXT, TEXT_FOLDER, compiled
-from fastlogits.backends._numba_drivers import driver_of, filter_driver_of
-from fastlogits.backends._numba_records import TUPLES, Records
-from fastlogits.backends._numba_unit_machine import machine_of
+from fastlogits.backends.numba import interpreted
+from fastlogits.backends.numba.compiler import TEXT, TEXT_FOLDER, compiled
+from fastlogits.backends.numba.drivers import driver_of, filter_driver_of
+from fastlogits.backends.numba.machine import machine_of
+from fastlogits.backends.numba.records import TUPLES, Records
 from fastlogits.kernels import machine as interpreter
 from fastlogits.kernels import unit as text
 
@@ -38,7 +38,7 @@ class Unit:
             self.records = Records(real, nb.uint16 if self.halves else real, package.sizes)
         else:
             real = "float64" if stored == "float64" else "float32"
-            self.records = _interpreted.Records(real, "uint16" if self.halves else real, package.sizes)
+            self.records = interpreted.Records(real, "uint16" if self.halves else real, package.sizes)
         self.work_bytes = self.records.work_bytes
         self.sizes, self.plan = package.sizes, self.interpreted("plan")
         self.kernels = {
@@ -70,7 +70,7 @@ class Unit:
             driver = filter_driver_of(kernel, self.records, self.package.plan.field_of)
         else:
             driver = driver_of(kernel, self.records)
-        return _interpreted.quiet(driver) if numba.config.DISABLE_JIT else compiled(driver, f"{self.stored}.{name}")
+        return interpreted.quiet(driver) if numba.config.DISABLE_JIT else compiled(driver, f"{self.stored}.{name}")
 
 
 def add(package, name, values):
