@@ -347,10 +347,8 @@ def softmax_piece(cnp.ndarray x, cnp.ndarray y, cnp.ndarray peaks, cnp.ndarray r
 cdef int gradient_of(cnp.ndarray g, cnp.ndarray p, cnp.ndarray out, Task* task, Py_ssize_t p_stride,
                      Py_ssize_t out_stride, int threads) except -1:
     cdef Unit unit = unit_of(g)
-    cdef int way = way_of(task.rows, task.classes, task.inner, threads)
+    cdef int way = gradient_way_of(task.rows, task.classes, task.inner, threads)
     cdef void* result = cnp.PyArray_DATA(out)
-    if way == SHORT_WAY:
-        way = ROWS_WAY
     task.y = <stored*>data(p)
     task.y_stride = p_stride
     task.z = <stored*>result

@@ -21,5 +21,3 @@ cdef inline void scaled_some(real* exps, Py_ssize_t exps_at, real* factors, Py_s
 cdef inline lanes scaled(lanes e, lanes by) noexcept nogil
 cdef void lane_argmax(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, Py_ssize_t first,
                       Work* work) noexcept nogil
-cdef inline void lane_totals(Task* task, Py_ssize_t x_at, Py_ssize_t y_at, Py_ssize_t classes, Py_ssize_t n, Work* work,
-                             bint times) noexcept nogil

@@ -7,7 +7,7 @@ from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import LOG2_E, beats, exp_lanes, finite_peak, floor_of, flush_lanes
 from fastlogits.kernels.records import Kept, Sweep
 from fastlogits.kernels.sizes import DISCARD, LANES, NONE
-from fastlogits.kernels.sums import add_twice, load_some, save_some
+from fastlogits.kernels.sums import load_some, save_some
 
 
 def to_lanes(x, at, stride, classes, n, lanes):
@@ -220,28 +220,3 @@ def lane_argmax(x, at, step, classes, n, first, work):
             if beats(value, work.peaks[lane]):
                 work.peaks[lane] = value
                 work.index[lane] = first + c
-
-
-def lane_totals(task, x_at, y_at, classes, n, work, times):
-    """rest_j + lost_j += sum_c x_cj y_cj, or sum_c x_cj without `times`, and peaks_j = max(peaks_j, max_c y_cj), of at
-    most TERMS classes. Terms of both signs may come to far less than they are: what sums round away is kept (two-sum).
-    """
-    w = machine.WIDTH
-    j = 0
-    while j < n:
-        total = away = machine.splat(0.0)
-        most = load_some(work.peaks, j, n - j)
-        for c in range(classes):
-            here = c * task.inner + j
-            v = load_some(task.x, x_at + here, n - j)
-            other = load_some(task.y, y_at + here, n - j)
-            machine.prefetch(task.x, x_at + here + LANES)
-            machine.prefetch(task.y, y_at + here + LANES)
-            most = machine.larger(other, most)
-            if times:
-                v = v * other
-            total, away = add_twice(total, away, v)
-        save_some(work.peaks, j, n - j, most)
-        machine.add_exactly_to(work.rest, work.lost, j, total)
-        machine.add_to(work.lost, j, machine.zero_nan(away))
-        j += w

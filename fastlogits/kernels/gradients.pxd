@@ -28,8 +28,6 @@ cdef inline (double, Py_ssize_t) some_total(Task* task, Py_ssize_t row, Py_ssize
 cdef void short_totals(Task* task, Py_ssize_t row, Py_ssize_t n, double* totals) noexcept nogil
 cdef inline void some_totals(Task* task, Py_ssize_t row, Py_ssize_t n, double* totals, bint times) noexcept nogil
 cdef inline lanes row_part(Task* task, Py_ssize_t row, bint times) noexcept nogil
-cdef void short_slopes(Task* task, Py_ssize_t row, Py_ssize_t n, double* totals) noexcept nogil
-cdef inline void some_slopes(Task* task, Py_ssize_t row, Py_ssize_t n, double* totals, bint log) noexcept nogil
 cdef void row_slopes(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, double total,
                      Py_ssize_t ahead) noexcept nogil
 cdef inline void slopes(Task* task, Py_ssize_t row, Py_ssize_t first, Py_ssize_t n, lanes total, Py_ssize_t ahead,

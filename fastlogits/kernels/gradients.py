@@ -79,11 +79,8 @@ def group_gradient(task, row, n, work):
 
 def group_slopes(task, row, n, ahead, totals):
     """The gradient of n rows of one block from their sums; the rows `ahead` are asked for."""
-    if task.classes < machine.WIDTH and not task.past:
-        short_slopes(task, row, n, totals)
-    else:
-        for j in range(n):
-            row_slopes(task, row + j, 0, task.classes, totals[j], ahead)
+    for j in range(n):
+        row_slopes(task, row + j, 0, task.classes, totals[j], ahead)
 
 
 def limit(task):
@@ -318,22 +315,6 @@ def some_totals(task, row, n, totals, times):
 def row_part(task, row, times):
     """The sums by lane of a whole row of at most eight vectors"""
     return sum_run(task.x, row * task.x_stride, task.y, row * task.y_stride, task.classes, times)
-
-
-def short_slopes(task, row, n, totals):
-    """The gradient of n rows shorter than a vector"""
-    if task.log:
-        some_slopes(task, row, n, totals, True)
-    else:
-        some_slopes(task, row, n, totals, False)
-
-
-def some_slopes(task, row, n, totals, log):
-    for j in range(n):
-        g = machine.load_tail(task.x, (row + j) * task.x_stride, task.classes, 0.0)
-        p = machine.load_tail(task.y, (row + j) * task.y_stride, task.classes, 0.0)
-        v = slope(g, p, machine.splat(totals[j]), log)
-        machine.save_tail(task.z, (row + j) * task.z_stride, task.classes, v)
 
 
 def row_slopes(task, row, first, n, total, ahead):

@@ -18,6 +18,7 @@ from fastlogits.kernels.sizes import (
 ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
+GRADIENT_CLASSES = 16  # the same for the gradient of softmax, which has two arrays to transpose
 SIEVE_CLASSES = 128  # rows of at most so many are filtered several at a time
 STATS_CLASSES = 128  # the same for statistics
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory
@@ -51,6 +52,12 @@ def way_of(rows, classes, inner, threads):
     if threads > 1 and rows < 4 * threads and classes > BLOCK * (PIECE - 1):
         return SHARED_WAY
     return ROWS_WAY
+
+
+def gradient_way_of(rows, classes, inner, threads):
+    """The same for the gradients of softmax and log-softmax."""
+    way = way_of(rows, classes, inner, threads)
+    return ROWS_WAY if way == SHORT_WAY and classes > GRADIENT_CLASSES else way
 
 
 def tile_lanes(classes, halves):

@@ -16,17 +16,6 @@ cdef void logsumexp_tile(Task* task, place* x, Py_ssize_t at, Py_ssize_t step, P
                          Work* work) noexcept nogil
 cdef void argmax_tile(Task* task, place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t row, Py_ssize_t n,
                       Work* work) noexcept nogil
-cdef void gradient_tile(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t n,
-                        Work* work) noexcept nogil
-cdef void look_at_tile(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t n, Work* work) noexcept nogil
-cdef void look_at_lanes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t first, Py_ssize_t left,
-                        Work* work) noexcept nogil
-cdef void led_lane_slopes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t n,
-                          Work* work) noexcept nogil
-cdef inline void lane_slopes(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t n, Work* work,
-                             bint log) noexcept nogil
-cdef void slopes_some(Task* task, Py_ssize_t g_at, Py_ssize_t p_at, Py_ssize_t at, Py_ssize_t first, Py_ssize_t last,
-                      Work* work) noexcept nogil
 cdef (Py_ssize_t, Py_ssize_t, Py_ssize_t) tile_at(Task* task, Py_ssize_t item) noexcept nogil
 cdef void softmax_columns(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void softmax_short(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
@@ -34,4 +23,3 @@ cdef void logsumexp_columns(Task* task, Work* work, Py_ssize_t start, Py_ssize_t
 cdef void logsumexp_short(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void argmax_columns(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
 cdef void argmax_short(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil
-cdef void gradient_columns(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil

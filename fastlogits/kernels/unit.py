@@ -10,8 +10,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
-    *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "loss", "cross_entropy",
-    "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "lane_order", "stats_tiles",
+    *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "gradient_tiles", "loss",
+    "cross_entropy", "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "lane_order",
+    "stats_tiles",
     "doubles", "selection", "filters", "philox", "sampling", "filter_ranks", "filter_tiles", "sampling_tiles",
 )  # fmt: skip
 KERNEL = "(Task* task, Work* work, Py_ssize_t start, Py_ssize_t stop)"

@@ -151,8 +151,7 @@ def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_s
 
 def gradient_of(g, p, out, task, threads):
     unit = unit_for(g)
-    plan, way = unit.plan, unit.plan.way_of(task.rows, task.classes, task.inner, threads)
-    way = plan.ROWS_WAY if way == plan.SHORT_WAY else way
+    plan, way = unit.plan, unit.plan.gradient_way_of(task.rows, task.classes, task.inner, threads)
     task.y, task.z = address(p), address(out)
     if task.z not in (task.x, task.y):
         task.past = plan.past_caches(way, 3 * g.nbytes, LAST_CACHE, unit.halves)
