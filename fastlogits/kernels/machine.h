@@ -220,14 +220,14 @@ INLINE double double_two_to(double shifted)
 
 INLINE double double_exponent(double u)
 {
-    int64_t biased = (bits_of(u) + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd)) >> 52;
-    return double_of(biased + 0x4330000000000000) - (0x1p52 + 1023);
+    uint64_t biased = ((uint64_t)bits_of(u) + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd)) >> 52;
+    return double_of((int64_t)(biased + 0x4330000000000000)) - (0x1p52 + 1023);
 }
 
 INLINE double double_mantissa(double u)
 {
-    int64_t within = (bits_of(u) + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd)) & 0x000fffffffffffff;
-    return double_of(within + 0x3fe6a09e667f3bcd);
+    uint64_t within = ((uint64_t)bits_of(u) + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd)) & 0x000fffffffffffff;
+    return double_of((int64_t)(within + 0x3fe6a09e667f3bcd));
 }
 
 /* a0 a2 ... b0 b2 ..., a1 a3 ... b1 b3 ..., and back */
