@@ -107,7 +107,7 @@ def extensions():
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             depends=["build/text/task.pxi", "build/text/plan.pxi", str(TEXT / "machine.h")],
         )
-        for name in ("_calls", "_calls_filters", "_calls_stats")
+        for name in ("_calls", "_calls_filters", "_calls_stats", "_plain")
     ]
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(

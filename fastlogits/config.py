@@ -13,6 +13,7 @@ import numpy as np
 
 from fastlogits import _checks, backends
 from fastlogits.backends import threads as backend_threads
+from fastlogits.backends.threads import SERIAL_BELOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", *backends.NAMES)
 
-# Fewer logits than this stay on the caller's thread.
-SERIAL_BELOW = 32768
-
 _backend = contextvars.ContextVar("fastlogits_backend", default=None)
 _num_threads = contextvars.ContextVar("fastlogits_num_threads", default=None)
+
+# What `_backend` may be -> the plain calls of that backend, once it has been loaded.
+_plain_calls = {None: {}}
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def settings(*, backend: Backend | None = None, num_threads: int | None = None) 
     tokens = []
     if backend is not None:
         _environment_isa()
-        chosen = backends.load(_checks.one_of("backend", backend, BACKENDS))
+        chosen = _loaded(_checks.one_of("backend", backend, BACKENDS))
         tokens.append((_backend, _backend.set(chosen)))
     try:
         if num_threads is not None:
@@ -103,6 +104,14 @@ def backend():
     return _backend.get() or _default_backend()
 
 
+def plain_call(name):
+    """What answers small and simple calls of the public function `name`; None where the backend in force has nothing.
+
+    It takes (args, kwargs), and returns NotImplemented for what is not as simple.
+    """
+    return _plain_calls[_backend.get()].get(name)
+
+
 def chosen():
     """What `settings` has set in this context, by the names of its parameters."""
     module, number = _backend.get(), _num_threads.get()
@@ -122,7 +131,15 @@ def threads(work):
 def _default_backend():
     _environment_isa()
     environment_threads()
-    return backends.load(_environment("FASTLOGITS_BACKEND", BACKENDS))
+    module = _loaded(_environment("FASTLOGITS_BACKEND", BACKENDS))
+    _plain_calls[None] = _plain_calls[module]
+    return module
+
+
+def _loaded(name):
+    module = backends.load(name)
+    _plain_calls[module] = getattr(module, "PLAIN", {})
+    return module
 
 
 def _environment_isa():

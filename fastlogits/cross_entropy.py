@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastlogits import _checks, _layout, config, dispatch
-from fastlogits._typing import Array
+from fastlogits._results import CrossEntropy
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Lists, Reduction
+    from fastlogits._typing import Array, Lists, Reduction
 
 
 class Unasked(int):
@@ -22,13 +22,6 @@ class Unasked(int):
 
 IGNORE_INDEX = Unasked(-100)
 NOTHING = Unasked(-_checks.INT64_MAX)  # for frameworks whose losses ignore no label
-
-
-class CrossEntropy(NamedTuple, Generic[Array]):
-    """What `cross_entropy_with_grad` returns."""
-
-    loss: Any
-    grad_logits: Array
 
 
 @dispatch.by_array

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from fastlogits import _checks
+from fastlogits import _checks, config
 
 # JAX defines its concrete arrays in jaxlib. fastlogits.numpy serves what holds an array and names its axes.
 FRAMEWORKS = {
@@ -48,8 +48,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def by_array(function: Function) -> Function:
-    """Let the adapter of the first argument's library answer in place of `function`."""
-    first = function.__code__.co_varnames[0]
+    """Let the adapter of the first argument's library answer in place of `function`, or the backend by itself."""
+    first, name = function.__code__.co_varnames[0], function.__name__
 
     @functools.wraps(function)
     def dispatched(*args, **kwargs):
@@ -57,8 +57,12 @@ def by_array(function: Function) -> Function:
         if type(array) is not np.ndarray:
             uniform = adapter(array)
             if uniform is not None:
-                own = getattr(uniform, function.__name__, None)
+                own = getattr(uniform, name, None)
                 return own(*args, **kwargs) if own else uniform.by_memory(function, *args, **kwargs)
+        elif (plain := config.plain_call(name)) is not None:
+            result = plain(args, kwargs)
+            if result is not NotImplemented:
+                return result
         return function(*args, **kwargs)
 
     return cast(Function, dispatched)

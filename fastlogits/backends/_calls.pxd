@@ -53,3 +53,24 @@ cdef Py_ssize_t room_of(Py_ssize_t classes) noexcept nogil
 cdef Py_ssize_t field_of(Py_ssize_t room) noexcept nogil
 cdef Py_ssize_t few_lanes(Py_ssize_t classes) noexcept nogil
 cdef Py_ssize_t few_items(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner) noexcept nogil
+
+# The operations that plain calls take, too: see _plain.pyx
+cpdef softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+              Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads)
+cpdef log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+                  Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads)
+cpdef logsumexp(cnp.ndarray x, cnp.ndarray lse, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+                Py_ssize_t x_stride, int threads)
+cpdef argmax(cnp.ndarray x, cnp.ndarray indices, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+             Py_ssize_t x_stride, int threads)
+cpdef softmax_backward(cnp.ndarray g, cnp.ndarray p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
+                       Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t p_stride, Py_ssize_t out_stride, int threads)
+cpdef log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
+                           Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t log_p_stride, Py_ssize_t out_stride,
+                           int threads)
+cpdef cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, grad_loss, cnp.ndarray losses,
+                    Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
+                    Py_ssize_t grad_stride, Py_ssize_t target_stride, int64_t ignore_index, double label_smoothing,
+                    double z_loss, double softcap, double logit_scale, double grad_scale, int threads)
+cdef Py_ssize_t counted(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index,
+                        double* total) except -2

@@ -274,29 +274,29 @@ cdef int softmax_of(cnp.ndarray x, cnp.ndarray y, Task* task, Py_ssize_t y_strid
     return run_way(&unit.softmax, way, unit, task, threads)
 
 
-def softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-            Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads):
+cpdef softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+              Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     softmax_of(x, y, &task, y_stride, scale, threads)
 
 
-def log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-                Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads):
+cpdef log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+                  Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     task.log = True
     softmax_of(x, y, &task, y_stride, scale, threads)
 
 
-def logsumexp(cnp.ndarray x, cnp.ndarray lse, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-              Py_ssize_t x_stride, int threads):
+cpdef logsumexp(cnp.ndarray x, cnp.ndarray lse, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+                Py_ssize_t x_stride, int threads):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     cdef Unit unit = unit_of(x)
     task.lse = <real*>data(lse)
     run_way(&unit.logsumexp, way_of(outer, classes, inner, threads), unit, &task, threads)
 
 
-def argmax(cnp.ndarray x, cnp.ndarray indices, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-           Py_ssize_t x_stride, int threads):
+cpdef argmax(cnp.ndarray x, cnp.ndarray indices, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
+             Py_ssize_t x_stride, int threads):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     cdef Unit unit = unit_of(x)
     task.indices = <Py_ssize_t*>data(indices)
@@ -358,15 +358,15 @@ cdef int gradient_of(cnp.ndarray g, cnp.ndarray p, cnp.ndarray out, Task* task, 
     return run_way(&unit.gradient, way, unit, task, threads)
 
 
-def softmax_backward(cnp.ndarray g, cnp.ndarray p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
-                     Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t p_stride, Py_ssize_t out_stride, int threads):
+cpdef softmax_backward(cnp.ndarray g, cnp.ndarray p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
+                       Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t p_stride, Py_ssize_t out_stride, int threads):
     cdef Task task = new_task(g, g_stride, outer, classes, inner)
     gradient_of(g, p, out, &task, p_stride, out_stride, threads)
 
 
-def log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
-                         Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t log_p_stride, Py_ssize_t out_stride,
-                         int threads):
+cpdef log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
+                           Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t log_p_stride, Py_ssize_t out_stride,
+                           int threads):
     cdef Task task = new_task(g, g_stride, outer, classes, inner)
     task.log = True
     gradient_of(g, log_p, out, &task, log_p_stride, out_stride, threads)
@@ -374,10 +374,10 @@ def log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_s
 
 # The loss
 
-def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, grad_loss, cnp.ndarray losses,
-                  Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
-                  Py_ssize_t grad_stride, Py_ssize_t target_stride, int64_t ignore_index, double label_smoothing,
-                  double z_loss, double softcap, double logit_scale, double grad_scale, int threads):
+cpdef cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, grad_loss, cnp.ndarray losses,
+                    Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
+                    Py_ssize_t grad_stride, Py_ssize_t target_stride, int64_t ignore_index, double label_smoothing,
+                    double z_loss, double softcap, double logit_scale, double grad_scale, int threads):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     cdef Unit unit = unit_of(x)
     cdef Loss* loss = &task.loss
@@ -414,9 +414,15 @@ def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, g
 
 def count_labels(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index):
     """The first row with a label that is no class, or -1; what a mean divides by."""
+    cdef double total
+    bad = counted(labels, weight, sample_weight, classes, ignore_index, &total)
+    return bad, total
+
+
+cdef Py_ssize_t counted(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index,
+                        double* total) except -2:
     cdef Task task = new_task(labels, 0, cnp.PyArray_SIZE(labels), classes, 1)
     cdef Unit unit = unit_for(cnp.NPY_FLOAT if weight is None else cnp.PyArray_TYPE(<cnp.ndarray>weight))
-    cdef double total
     cdef Py_ssize_t bad
     task.labels = <int64_t*>data(labels)
     task.weight = <real*>data(weight)
@@ -424,8 +430,8 @@ def count_labels(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, 
     task.loss.ignore_index = ignore_index
     task.loss.weighted = weight is not None
     task.loss.sampled = sample_weight is not None
-    task.losses = &total
+    task.losses = total
     task.indices = &bad
     with nogil:
         unit.count.rows(&task, NULL, 0, task.rows)
-    return bad, total
+    return bad

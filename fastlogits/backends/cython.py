@@ -20,6 +20,7 @@ from fastlogits.backends._calls import (
 )
 from fastlogits.backends._calls_filters import COLUMNS, filter_logits, sample
 from fastlogits.backends._calls_stats import columns_pay, moments, row_stats
+from fastlogits.backends._plain import CALLS as PLAIN  # noqa: F401
 
 LEVELS = ("generic", "v2", "v3", "v4")
 UNITS = Path(__file__).parent / "units"

@@ -11,6 +11,9 @@ try:
 except ImportError:  # not compiled: there is no team either
     _team = None
 
+# Fewer logits than this stay on the caller's thread.
+SERIAL_BELOW = 32768
+
 _found = set()
 
 
