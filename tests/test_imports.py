@@ -55,6 +55,8 @@ ALLOWED = {
     "backends/_numpy_filters.py": {"backends"},
     "filters.py": {"_checks", "_checks_filters", "_layout", "backends", "config", "dispatch"},
     "sampling.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
+    "_checks_likelihood.py": {"_checks"},
+    "likelihood.py": {"_checks", "_checks_likelihood", "_layout", "_typing", "dispatch", "cross_entropy", "states"},
     "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
 }
 
