@@ -254,6 +254,7 @@ AFTERWARDS = {
     "entropy": (fastlogits.entropy, {"axis": 1}),
     "perplexity": (fastlogits.perplexity, OF_ROWS),
     "accuracy": (fastlogits.accuracy, OF_ROWS | {"top_k": 2}),
+    "loglikelihood": (fastlogits.loglikelihood, OF_ROWS | {"groups": LABELS}),
     "row_stats": (fastlogits.row_stats, OF_ROWS | {"top_k": 2}),
     "selective_log_softmax": (fastlogits.selective_log_softmax, {"ids": IDS, "axis": 1}),
     "filter_logits": (fastlogits.filter_logits, {"temperature": COLD, "top_k": 3, "axis": 1}),

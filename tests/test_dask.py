@@ -31,6 +31,10 @@ CALLS = CALLS | {
     "entropy": (fastlogits.entropy, (CALLS["softmax"][1][0],), {"axis": 1}),
     "perplexity": (fastlogits.perplexity, CALLS["cross_entropy"][1], {"axis": 1}),
     "accuracy": (fastlogits.accuracy, CALLS["cross_entropy"][1], {"axis": 1, "top_k": 2}),
+    "loglikelihood": (fastlogits.loglikelihood, CALLS["cross_entropy"][1], {"axis": 1, "ignore_index": 3}),
+    "loglikelihood of documents": (
+        fastlogits.loglikelihood, CALLS["cross_entropy"][1], {"axis": 1, "lengths": [5, 0, 7]},
+    ),
     "row_stats": (fastlogits.row_stats, CALLS["cross_entropy"][1], {"axis": 1, "top_k": 2}),
     "filter_logits": (
         fastlogits.filter_logits, (CALLS["softmax"][1][0],),

@@ -49,6 +49,8 @@ from fastlogits.dask.calibration import (
 )
 from fastlogits.dask.cross_entropy import cross_entropy, cross_entropy_with_grad, perplexity
 from fastlogits.dask.filters import filter_logits, sample
+from fastlogits.dask.likelihood import bits_per_byte as bits_per_byte
+from fastlogits.dask.likelihood import loglikelihood
 from fastlogits.dask.row_stats import accuracy, argmax, entropy, row_stats, topk
 from fastlogits.dask.selective import selective_log_softmax, selective_log_softmax_backward
 from fastlogits.dask.softmax import log_softmax, log_softmax_backward, logsumexp, softmax, softmax_backward
@@ -67,6 +69,7 @@ __all__ = [
     "fit_temperature",
     "log_softmax",
     "log_softmax_backward",
+    "loglikelihood",
     "logsumexp",
     "maximum_calibration_error",
     "negative_log_likelihood",
