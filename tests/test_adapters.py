@@ -293,6 +293,15 @@ def parts(result):
     return list(vars(result).values()) if isinstance(result, fastlogits.RowStats) else flat(result)
 
 
+def test_bits_per_byte(framework):
+    found = fastlogits.loglikelihood(framework.tensor(X), framework.tensor(LABELS), axis=1)
+    exact = fastlogits.loglikelihood(X, LABELS, axis=1)
+    for n_bytes in (7, [1, 2, 3, 4], np.arange(1, 5)):
+        np.testing.assert_array_equal(framework.array(found.bits_per_byte(n_bytes)), exact.bits_per_byte(n_bytes))
+    counts = framework.tensor(np.arange(1, 5))
+    np.testing.assert_array_equal(framework.array(found.bits_per_byte(counts)), exact.bits_per_byte(np.arange(1, 5)))
+
+
 def test_by_memory_has_no_gradient(framework):
     with pytest.raises(RuntimeError, match=r"logits: .*topk has no gradient; pass "):
         framework.value_and_gradient(lambda x: fastlogits.topk(x, 2).values, framework.tensor(X))

@@ -13,6 +13,7 @@ FAMILIES = {
     "softmax": "Probabilities",
     "cross_entropy": "The loss",
     "row_stats": "Statistics of rows",
+    "likelihood": "Likelihoods of documents",
     "selective": "Log-probabilities of chosen classes",
     "filters": "Filters",
     "sampling": "Draws",
