@@ -17,10 +17,13 @@ import numpy as np
 import fastlogits
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
-DOCUMENTS = ("this.py", "keyword.py", "bisect.py", "textwrap.py")  # not trained on
+DOCUMENTS = ("this", "keyword", "bisect", "textwrap")  # not trained on
 REQUESTS = (
-    (b"a list of re", b"quests"), (b"a list of req", b"u"), (b"import", b" the"), (b"import", b" this"),
-)  # fmt: skip
+    (b"a list of re", b"quests"),
+    (b"a list of req", b"u"),
+    (b"import", b" the"),
+    (b"import", b" this"),
+)
 WINDOW = 512
 IGNORED = -100
 
@@ -29,7 +32,7 @@ def train():
     """Logits of the next byte, one row for each byte before it: logarithms of counts, in half precision."""
     counts = np.full((256, 256), 0.5)
     for path in sorted(LIBRARY.glob("*.py")):
-        if path.name not in DOCUMENTS:
+        if path.stem not in DOCUMENTS:
             text = as_tokens(path.read_bytes())
             counts += np.bincount(256 * text[:-1] + text[1:], minlength=256 * 256).reshape(256, 256)
     return np.log(counts).astype(np.float16)
@@ -57,7 +60,7 @@ def save_documents(path, model):
     """Labels, and the document of each row: windows of documents, the longest first, as a model is fed with them."""
     windows = []
     for number, name in enumerate(DOCUMENTS):
-        tokens = as_tokens(b"\n" + (LIBRARY / name).read_bytes())
+        tokens = as_tokens(b"\n" + (LIBRARY / f"{name}.py").read_bytes())
         for start in range(0, len(tokens) - 1, WINDOW):
             windows.append((number, tokens[start : start + WINDOW + 1]))
     windows.sort(key=lambda window: -len(window[1]))
@@ -93,7 +96,7 @@ def main():
     print("log-probability  greedy  continuation")
     for (context, continuation), log_prob, greedy in zip(REQUESTS, requests.log_prob, requests.greedy, strict=True):
         print(f"{log_prob:15.3f}  {greedy!s:6}  {context.decode()}[{continuation.decode()}]")
-    bits = documents.bits_per_byte([(LIBRARY / name).stat().st_size for name in DOCUMENTS])
+    bits = documents.bits_per_byte([(LIBRARY / f"{name}.py").stat().st_size for name in DOCUMENTS])
     print("\ntokens  perplexity  bits per byte  document")
     for tokens, perplexity, each, name in zip(documents.tokens, documents.perplexity, bits, DOCUMENTS, strict=True):
         print(f"{tokens:6}  {perplexity:10.2f}  {each:13.3f}  {name}")

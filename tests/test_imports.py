@@ -41,6 +41,8 @@ ALLOWED = {
     "softmax.py": {"_checks", "_layout", "config", "dispatch", "backends"},
     "cross_entropy.py": {"_checks", "_layout", "config", "dispatch", "backends"},
     "states.py": {"_checks", "_layout", "config"},
+    "_checks_likelihood.py": {"_checks"},
+    "likelihood.py": {"_typing", "_checks", "_checks_likelihood", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_calibration.py": {"_checks"},
     "calibration/__init__.py": {"_checks_calibration", "calibration"},
     "calibration/_rows.py": {"_checks", "_checks_calibration", "_layout", "config", "cross_entropy"},
@@ -55,8 +57,6 @@ ALLOWED = {
     "backends/_numpy_filters.py": {"backends"},
     "filters.py": {"_checks", "_checks_filters", "_layout", "backends", "config", "dispatch"},
     "sampling.py": {"_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
-    "_checks_likelihood.py": {"_checks"},
-    "likelihood.py": {"_checks", "_checks_likelihood", "_layout", "_typing", "dispatch", "cross_entropy", "states"},
     "selective.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
 }
 
