@@ -14,9 +14,9 @@ that hold whole rows. Draws and filtered logits have the bits of the NumPy funct
 
 Arguments are checked when a function is called, values when the result is computed: a label that is out of range is an
 IndexError then, which names its place in the whole array (in its chunk, where chunk sizes are unknown). Sizes may be
-unknown along rows; along classes only where none is named: for logsumexp, entropy and the backward functions, for lse,
-entropy, max_prob and margin of row_stats, and for softmax and log_softmax of rows in one chunk. Arrays beside the
-logits are dask or NumPy arrays, and get the logits' chunks.
+unknown along rows, but for loglikelihood; along classes only where none is named: for logsumexp, entropy and the
+backward functions, for lse, entropy, max_prob and margin of row_stats, and for softmax and log_softmax of rows in one
+chunk. Arrays beside the logits are dask or NumPy arrays, and get the logits' chunks.
 
 dask runs as many tasks at a time as a machine has processors, so each of them uses one thread, unless
 `fastlogits.settings(num_threads=...)` is in force where the function is called, or FASTLOGITS_NUM_THREADS is set where
