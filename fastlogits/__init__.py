@@ -4,6 +4,7 @@ from fastlogits._memory import empty_cache
 from fastlogits.config import settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
 from fastlogits.filters import filter_logits
+from fastlogits.likelihood import LogLikelihood, loglikelihood
 from fastlogits.row_stats import TopK, accuracy, entropy, perplexity, row_stats, topk
 from fastlogits.sampling import Sample, sample
 from fastlogits.selective import selective_log_softmax, selective_log_softmax_backward
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CrossEntropy",
+    "LogLikelihood",
     "RowState",
     "RowStats",
     "Sample",
@@ -34,6 +36,7 @@ __all__ = [
     "filter_logits",
     "log_softmax",
     "log_softmax_backward",
+    "loglikelihood",
     "logsumexp",
     "perplexity",
     "row_stats",

@@ -254,6 +254,7 @@ AFTERWARDS = {
     "entropy": (fastlogits.entropy, {"axis": 1}),
     "perplexity": (fastlogits.perplexity, OF_ROWS),
     "accuracy": (fastlogits.accuracy, OF_ROWS | {"top_k": 2}),
+    "loglikelihood": (fastlogits.loglikelihood, OF_ROWS | {"groups": LABELS}),
     "row_stats": (fastlogits.row_stats, OF_ROWS | {"top_k": 2}),
     "selective_log_softmax": (fastlogits.selective_log_softmax, {"ids": IDS, "axis": 1}),
     "filter_logits": (fastlogits.filter_logits, {"temperature": COLD, "top_k": 3, "axis": 1}),
@@ -290,6 +291,15 @@ def test_after_the_model(framework, dtype, function, options):
 
 def parts(result):
     return list(vars(result).values()) if isinstance(result, fastlogits.RowStats) else flat(result)
+
+
+def test_bits_per_byte(framework):
+    found = fastlogits.loglikelihood(framework.tensor(X), framework.tensor(LABELS), axis=1)
+    exact = fastlogits.loglikelihood(X, LABELS, axis=1)
+    for n_bytes in (7, [1, 2, 3, 4], np.arange(1, 5)):
+        np.testing.assert_array_equal(framework.array(found.bits_per_byte(n_bytes)), exact.bits_per_byte(n_bytes))
+    counts = framework.tensor(np.arange(1, 5))
+    np.testing.assert_array_equal(framework.array(found.bits_per_byte(counts)), exact.bits_per_byte(np.arange(1, 5)))
 
 
 def test_by_memory_has_no_gradient(framework):

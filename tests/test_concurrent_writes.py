@@ -30,6 +30,7 @@ AFTER_THE_CHECK = """
         ),
         "with_grad": lambda x, y, axis: fastlogits.cross_entropy_with_grad(x, y, axis=axis).grad_logits,
         "perplexity": lambda x, y, axis: fastlogits.perplexity(x, y, axis=axis),
+        "loglikelihood": lambda x, y, axis: fastlogits.loglikelihood(x, y, axis=axis).log_prob,
         "selective": lambda x, y, axis: fastlogits.selective_log_softmax(x, y, axis),
         "selective_backward": lambda x, y, axis: fastlogits.selective_log_softmax_backward(
             np.ones(y.shape, x.dtype), x, y, axis
@@ -103,6 +104,8 @@ LABELS = """
             lambda: fastlogits.cross_entropy_with_grad(x, labels, softcap=30.0),
             lambda: fastlogits.perplexity(x, labels),
             lambda: fastlogits.row_stats(x, labels),
+            lambda: fastlogits.loglikelihood(x, labels),
+            lambda: fastlogits.loglikelihood(x, np.zeros(rows, int), groups=labels),
             lambda: fastlogits.accuracy(x, labels, top_k=2),
             lambda: fastlogits.selective_log_softmax(x, labels),
             lambda: fastlogits.selective_log_softmax_backward(np.ones(rows, np.float32), x, labels),

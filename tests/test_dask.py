@@ -31,6 +31,10 @@ CALLS = CALLS | {
     "entropy": (fastlogits.entropy, (CALLS["softmax"][1][0],), {"axis": 1}),
     "perplexity": (fastlogits.perplexity, CALLS["cross_entropy"][1], {"axis": 1}),
     "accuracy": (fastlogits.accuracy, CALLS["cross_entropy"][1], {"axis": 1, "top_k": 2}),
+    "loglikelihood": (fastlogits.loglikelihood, CALLS["cross_entropy"][1], {"axis": 1, "ignore_index": 3}),
+    "loglikelihood of documents": (
+        fastlogits.loglikelihood, CALLS["cross_entropy"][1], {"axis": 1, "lengths": [5, 0, 7]},
+    ),
     "row_stats": (fastlogits.row_stats, CALLS["cross_entropy"][1], {"axis": 1, "top_k": 2}),
     "filter_logits": (
         fastlogits.filter_logits, (CALLS["softmax"][1][0],),
@@ -212,6 +216,8 @@ def test_nothing_is_computed_when_called():
 
 def test_equal_calls_have_equal_keys():
     x = da.ones((4, 6), chunks=(2, 3))
+    labels = np.zeros(4, int)
+    assert fastlogits.loglikelihood(x, labels).mean.name == fastlogits.loglikelihood(x, labels).mean.name
     for function in (fastlogits.softmax, fastlogits.entropy, fastlogits.argmax):
         assert function(x).name == function(x).name
     assert fastlogits.softmax(x).name != fastlogits.softmax(x, temperature=2.0).name
@@ -256,6 +262,14 @@ REFUSED = {
     ),
     "rows": (lambda: fastlogits.sample(X, rows=-1), ValueError, ["rows", "-1"]),
     "rows' shape": (lambda: fastlogits.sample(X, rows=LABELS[1:]), ValueError, ["rows", r"\(6,\)", r"\(5,\)"]),
+    "lengths": (lambda: fastlogits.loglikelihood(X, LABELS, lengths=[5]), ValueError, ["lengths", "6", "5"]),
+    "groups": (
+        lambda: fastlogits.loglikelihood(X, LABELS, groups=da.arange(6)), TypeError, ["groups", "lazy", "compute()"],
+    ),
+    "n_bytes": (
+        lambda: fastlogits.loglikelihood(X[None], LABELS[None]).bits_per_byte([1, 2]), ValueError,
+        ["n_bytes", r"\(1,\)", r"\(2,\)"],
+    ),
     "seed": (lambda: fastlogits.sample(X, seed="x"), TypeError, ["seed", "x"]),
     "bins": (lambda: calibration.expected_calibration_error(X, LABELS, bins=0), ValueError, ["bins", "0"]),
     "calibration's temperature": (
@@ -289,6 +303,7 @@ def test_a_bad_label_is_named_when_computed(classes):
         fastlogits.cross_entropy_with_grad(x, labels).grad_logits.sum() + fastlogits.cross_entropy(x, labels),
         fastlogits.row_stats(x, labels).nll,
         fastlogits.accuracy(x, labels),
+        fastlogits.loglikelihood(x, labels, lengths=[4, 2]).tokens,
         fastlogits.selective_log_softmax(x, labels),
         calibration.expected_calibration_error(x, labels),
         calibration.risk_coverage_curve(x, labels).risk,

@@ -42,6 +42,8 @@ def test_unknown_numbers_of_rows(chunks):
         fastlogits.softmax(lazy, 0)
     with refused(ValueError, "rows", "nan", "compute_chunk_sizes"):
         fastlogits.sample(lazy)
+    with refused(ValueError, "rows", "nan", "compute_chunk_sizes"):
+        fastlogits.loglikelihood(lazy, marks)
     numbers = unknown(np.arange(12) + 4, chunks=3)
     np.testing.assert_array_equal(
         fastlogits.sample(lazy, seed=0, rows=numbers).ids, fastlogits.sample(x, seed=0, rows=4).ids

@@ -39,6 +39,20 @@ def test_xarray(chunks):
         assert (ours.crop == logits.crop).all()
 
 
+def test_loglikelihood(tmp_path, capsys):
+    recipe = example("loglikelihood")
+    requests, documents, *gathered = recipe.evaluate(tmp_path)
+    for found, exact in zip((requests, documents), gathered, strict=True):
+        np.testing.assert_allclose(found.log_prob, exact, rtol=1e-6)
+    assert requests.tokens.tolist() == [len(continuation) for _, continuation in recipe.REQUESTS]
+    assert {*requests.greedy} == {True, False}
+    sizes = [(recipe.LIBRARY / f"{name}.py").stat().st_size for name in recipe.DOCUMENTS]
+    assert documents.tokens.tolist() == sizes
+    np.testing.assert_allclose(documents.bits_per_byte(sizes), np.log2(documents.perplexity), rtol=1e-6)
+    recipe.main()
+    assert "textwrap" in capsys.readouterr().out
+
+
 def test_ray_data():
     """A batch is a dict of arrays; whatever the batches, the rows get the same."""
     recipe = example("ray_data")

@@ -43,6 +43,8 @@ ALLOWED = {
     "softmax.py": {"_typing", "_checks", "_layout", "config", "dispatch", "backends"},
     "cross_entropy.py": {"_results", "_typing", "_checks", "_layout", "config", "dispatch", "backends"},
     "states.py": {"_checks", "_layout", "config"},
+    "_checks_likelihood.py": {"_checks"},
+    "likelihood.py": {"_typing", "_checks", "_checks_likelihood", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_calibration.py": {"_checks"},
     "calibration/__init__.py": {"_checks_calibration", "calibration"},
     "calibration/_rows.py": {"_checks", "_checks_calibration", "_layout", "config", "cross_entropy"},

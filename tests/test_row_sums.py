@@ -91,6 +91,16 @@ def test_perplexity(fl, rows):
     within(np.log(fl.perplexity(rows["x"], rows["labels"])), losses, [ROWS])
 
 
+def test_loglikelihood(fl, rows):
+    losses = fl.cross_entropy(rows["x"], rows["labels"], reduction="none")
+    within(-fl.loglikelihood(rows["x"], rows["labels"]).log_prob, losses)
+    odd = np.arange(ROWS) % 2
+    found = fl.loglikelihood(rows["x"], rows["labels"], groups=odd)
+    for number in (0, 1):
+        within(-found.log_prob[number], losses[odd == number])
+        within(-found.mean[number], losses[odd == number], [ROWS / 2])
+
+
 def test_calibration(backend, rows):
     x, labels = 3 * rows["x"], rows["labels"]
     losses = fastlogits.cross_entropy(x, labels, reduction="none")

@@ -95,6 +95,7 @@ UNTRACKED = {
     "filter_logits": lambda x: fastlogits.filter_logits(x, top_k=2),
     "sample": lambda x: fastlogits.sample(x, seed=3).ids,
     "perplexity": lambda x: fastlogits.perplexity(x, LABELS),
+    "loglikelihood": lambda x: tuple(fastlogits.loglikelihood(x, LABELS)),
 }
 
 

@@ -92,6 +92,22 @@ def test_records_and_tuples():
     np.testing.assert_array_equal(by_y, fastlogits.filter_logits(X, axis=1, top_k=np.arange(1, 5)[:, None]))
 
 
+def test_documents():
+    x, labels = held(X), held(LABELS, turned=True)
+    found, exact = fastlogits.loglikelihood(x, labels, axis="class"), fastlogits.loglikelihood(X, LABELS, axis=1)
+    for ours, expected in zip(found, exact, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+        assert ours.dims == ("y",)
+        assert {*ours.coords} == {"y", "time"}
+    bits = found.bits_per_byte(xr.DataArray([1, 2, 3, 4], dims="y"))
+    np.testing.assert_array_equal(bits, exact.bits_per_byte([1, 2, 3, 4]))
+    assert {*bits.coords} == {"y", "time"}
+    for groups in (labels, LABELS):  # as many documents as y has places, but no places of it
+        in_groups = fastlogits.loglikelihood(x, labels, axis="class", groups=groups % 4)
+        assert all(type(part) is np.ndarray for part in in_groups)
+        np.testing.assert_array_equal(in_groups, fastlogits.loglikelihood(X, LABELS, axis=1, groups=LABELS % 4))
+
+
 def test_measures_of_all_rows():
     x, labels = held(X), held(LABELS, turned=True)
     assert fastlogits.accuracy(x, labels, axis="class") == fastlogits.accuracy(X, LABELS, axis=1)

@@ -14,9 +14,9 @@ that hold whole rows. Draws and filtered logits have the bits of the NumPy funct
 
 Arguments are checked when a function is called, values when the result is computed: a label that is out of range is an
 IndexError then, which names its place in the whole array (in its chunk, where chunk sizes are unknown). Sizes may be
-unknown along rows; along classes only where none is named: for logsumexp, entropy and the backward functions, for lse,
-entropy, max_prob and margin of row_stats, and for softmax and log_softmax of rows in one chunk. Arrays beside the
-logits are dask or NumPy arrays, and get the logits' chunks.
+unknown along rows, but for loglikelihood; along classes only where none is named: for logsumexp, entropy and the
+backward functions, for lse, entropy, max_prob and margin of row_stats, and for softmax and log_softmax of rows in one
+chunk. Arrays beside the logits are dask or NumPy arrays, and get the logits' chunks.
 
 dask runs as many tasks at a time as a machine has processors, so each of them uses one thread, unless
 `fastlogits.settings(num_threads=...)` is in force where the function is called, or FASTLOGITS_NUM_THREADS is set where
@@ -49,6 +49,8 @@ from fastlogits.dask.calibration import (
 )
 from fastlogits.dask.cross_entropy import cross_entropy, cross_entropy_with_grad, perplexity
 from fastlogits.dask.filters import filter_logits, sample
+from fastlogits.dask.likelihood import bits_per_byte as bits_per_byte
+from fastlogits.dask.likelihood import loglikelihood
 from fastlogits.dask.row_stats import accuracy, argmax, entropy, row_stats, topk
 from fastlogits.dask.selective import selective_log_softmax, selective_log_softmax_backward
 from fastlogits.dask.softmax import log_softmax, log_softmax_backward, logsumexp, softmax, softmax_backward
@@ -67,6 +69,7 @@ __all__ = [
     "fit_temperature",
     "log_softmax",
     "log_softmax_backward",
+    "loglikelihood",
     "logsumexp",
     "maximum_calibration_error",
     "negative_log_likelihood",

@@ -34,6 +34,15 @@ def unknown_rows(chunks, expected):
     )
 
 
+def known_rows(shape):
+    """The shape of the rows, if it is known."""
+    if any(map(math.isnan, shape)):
+        raise ValueError(
+            f"logits: expected known numbers of rows, got {shape}; call logits.compute_chunk_sizes() first"
+        )
+    return shape
+
+
 def not_lazy(function):
     return TypeError(f"fastlogits.{function} has no lazy form: hand it the result of .compute()")
 

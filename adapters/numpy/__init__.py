@@ -2,9 +2,10 @@
 
 A DataArray of xarray comes back as a DataArray, a Variable as a Variable: with the dimensions, coordinates and name of
 the logits where the result has their shape, and without the class axis where it has one number a row. `topk` and the
-like have the class dimension without its coordinates. What has no dimensions is a NumPy scalar. `axis` may be the name
-of a dimension. Arrays beside the logits are matched by the names of their dimensions, whatever their order; coordinates
-that differ are refused. What holds a dask array is served lazily, by `fastlogits.dask`.
+like have the class dimension without its coordinates. What has no dimensions is a NumPy scalar; documents of lengths,
+offsets or groups are no dimension, and have NumPy arrays. `axis` may be the name of a dimension. Arrays beside the
+logits are matched by the names of their dimensions, whatever their order; coordinates that differ are refused. What
+holds a dask array is served lazily, by `fastlogits.dask`.
 
 Examples
 --------

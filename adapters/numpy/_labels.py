@@ -15,9 +15,11 @@ LIBRARIES = {"xarray": "_xarray"}
 LOGITS = ("logits", "a", "probs", "log_probs")
 # Functions whose results of the logits' shape have the same classes in the same places.
 SAME_CLASSES = {
-    "cross_entropy_with_grad", "filter_logits", "log_softmax", "log_softmax_backward", "selective_log_softmax_backward",
-    "softmax", "softmax_backward",
+    "bits_per_byte", "cross_entropy_with_grad", "filter_logits", "log_softmax", "log_softmax_backward",
+    "selective_log_softmax_backward", "softmax", "softmax_backward",
 }  # fmt: skip
+# Arguments that make documents of rows, in which the logits' axes end.
+DOCUMENTS = ("lengths", "offsets", "groups")
 
 
 def by_memory(function, *args, **kwargs):
@@ -33,7 +35,9 @@ def by_memory(function, *args, **kwargs):
     arrays = {main: logits.array} | {name: logits.match(name, each, axes) for name, each in held.items()}
     result = dispatch.by_array(function)(**arguments | arrays)
     name, out = function.__name__, arguments.get("out")
-    if not hasattr(fastlogits, name):  # measures of many rows together
+    if any(arguments.get(each) is not None for each in DOCUMENTS):
+        return result
+    if not hasattr(fastlogits, name) and name not in SAME_CLASSES:  # measures of many rows together
         return result
     attach = functools.partial(labelled, logits, axes, name in SAME_CLASSES, out)
     return dispatch.converted(result, attach, (np.ndarray, np.generic, *map(type, arrays.values())))
@@ -45,7 +49,8 @@ def labelled(logits, axes, same_classes, out, values):
         return values
     if values.ndim == logits.ndim:
         return logits.like(values, tuple(range(logits.ndim)), () if same_classes else axes)
-    return logits.like(values, tuple(i for i in range(logits.ndim) if i not in axes), ())
+    rows = tuple(i for i in range(logits.ndim) if i not in axes)
+    return logits.like(values, rows[: values.ndim], ())  # the last of them may have been summed over
 
 
 def library(value):

@@ -30,6 +30,10 @@ CALLS = {
         lambda lib, x, labels: lib.entropy(x),
         lambda x, labels: entropy(x),
     ),
+    "loglikelihood of rows": (
+        lambda lib, x, labels: lib.loglikelihood(x, labels, lengths=np.ones(len(x), int)).log_prob,
+        lambda x, labels: -nll(x, labels),
+    ),
     "row_stats of lse, argmax, nll": (
         lambda lib, x, labels: lib.row_stats(x, labels, want=("lse", "argmax", "nll")).nll,
         nll,

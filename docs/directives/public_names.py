@@ -13,6 +13,7 @@ FAMILIES = {
     "softmax": "Probabilities",
     "cross_entropy": "The loss",
     "row_stats": "Statistics of rows",
+    "likelihood": "Likelihoods of documents",
     "selective": "Log-probabilities of chosen classes",
     "filters": "Filters",
     "sampling": "Draws",
@@ -78,9 +79,12 @@ def text(module):
 def _entry(name, value):
     if not inspect.isclass(value):
         return [f".. autofunction:: {name}", ""]
-    # The fields of a named tuple say no more than its signature.
-    members = [] if issubclass(value, tuple) else ["   :members:"]
-    return [f".. autoclass:: {name}", *members, ""]
+    members = "   :members:"
+    if issubclass(value, tuple):
+        # The fields of a named tuple say no more than its signature.
+        methods = [each for each, member in vars(value).items() if inspect.isfunction(member) and each[0] != "_"]
+        members = f"   :members: {', '.join(methods)}" if methods else ""
+    return [f".. autoclass:: {name}", members, ""]
 
 
 class PublicNames(SphinxDirective):
