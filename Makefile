@@ -52,7 +52,7 @@ test-all: built $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs ## with the tests
 # The compiled backend once more, built with AddressSanitizer and UBSan: the first fault ends the run. What is left out
 # are the other backends and the frameworks, whose own memory would be watched too.
 SANITIZED := build/sanitized
-LEFT_OUT := adapters build cancellation_adapters cli dask docs examples imports jax keras memory numba packaging places portable pressure scipy \
+LEFT_OUT := adapters benchmarks build cancellation_adapters cli dask docs examples imports jax keras memory numba packaging places portable pressure scipy \
     side streaming team tensorflow thread_counts torch xarray
 test-sanitized: $(VENV)/.installed $(VENV)/.dev ## the compiled backend's tests under AddressSanitizer and UBSan
 	FASTLOGITS_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib

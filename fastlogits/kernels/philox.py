@@ -1,20 +1,20 @@
 """Philox4x32-10, a random function of a key and a counter (Salmon, Moraes, Dror, Shaw 2011, Parallel random numbers:
 as easy as 1, 2, 3; it passes TestU01's BigCrush).
 
-Words have 32 bits and stand in 64. Products wrap around: their bits are right, and no other step leaves the
-non-negative numbers, on which C, Numba and Python agree.
+Words have 32 bits and stand in 64. A multiplier less 2^32 keeps its products within 64 bits with a sign: m w is
+(m - 2^32) w + 2^32 w.
 """
 
 from fastlogits.kernels.sizes import SIEVE
 
 WORD = 0xFFFFFFFF
-MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53 - 2**32, 0xCD9E8D57 - 2**32
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 
 
-def high_word(product):
-    return (product >> 32) & WORD
+def high_word(product, word):
+    return ((product >> 32) + word) & WORD
 
 
 def low_word(product):
@@ -35,8 +35,10 @@ def uniform(key_0, key_1, row):
     for _ in range(ROUNDS):
         product_0 = MULTIPLIER_0 * word_0
         product_1 = MULTIPLIER_1 * word_2
-        word_0 = high_word(product_1) ^ word_1 ^ key_0
-        word_2 = high_word(product_0) ^ word_3 ^ key_1
+        word_0, word_2 = (
+            high_word(product_1, word_2) ^ word_1 ^ key_0,
+            high_word(product_0, word_0) ^ word_3 ^ key_1,
+        )
         word_1 = low_word(product_1)
         word_3 = low_word(product_0)
         key_0 = (key_0 + WEYL_0) & WORD
@@ -55,10 +57,12 @@ def lane_uniforms(task, row, n, work):
     key_1 = task.key_1
     for _ in range(ROUNDS):
         for j in range(n):
-            product_0 = MULTIPLIER_0 * work.words[j]
-            product_1 = MULTIPLIER_1 * work.words[2 * SIEVE + j]
-            work.words[j] = high_word(product_1) ^ work.words[SIEVE + j] ^ key_0
-            work.words[2 * SIEVE + j] = high_word(product_0) ^ work.words[3 * SIEVE + j] ^ key_1
+            word_0 = work.words[j]
+            word_2 = work.words[2 * SIEVE + j]
+            product_0 = MULTIPLIER_0 * word_0
+            product_1 = MULTIPLIER_1 * word_2
+            work.words[j] = high_word(product_1, word_2) ^ work.words[SIEVE + j] ^ key_0
+            work.words[2 * SIEVE + j] = high_word(product_0, word_0) ^ work.words[3 * SIEVE + j] ^ key_1
             work.words[SIEVE + j] = low_word(product_1)
             work.words[3 * SIEVE + j] = low_word(product_0)
         key_0 = (key_0 + WEYL_0) & WORD
