@@ -138,7 +138,7 @@ def _default_backend():
 
 def _loaded(name):
     module = backends.load(name)
-    _plain_calls[module] = getattr(module, "PLAIN", {})
+    _plain_calls[module] = getattr(module, "plain_calls", {})
     return module
 
 

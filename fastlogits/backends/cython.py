@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fastlogits import _checks
-from fastlogits.backends import _calls, _cpu
+from fastlogits.backends import _calls, _cpu, _plain
 from fastlogits.backends._calls import (
     argmax,
     count_labels,
@@ -20,7 +20,6 @@ from fastlogits.backends._calls import (
 )
 from fastlogits.backends._calls_filters import COLUMNS, filter_logits, sample
 from fastlogits.backends._calls_stats import columns_pay, moments, row_stats
-from fastlogits.backends._plain import CALLS as PLAIN  # noqa: F401
 
 LEVELS = ("generic", "v2", "v3", "v4")
 UNITS = Path(__file__).parent / "units"
@@ -41,6 +40,8 @@ def _choose():
 
 isa = _choose()
 _calls.use(UNITS, isa)
+
+plain_calls = _plain.CALLS
 
 __all__ = [
     "COLUMNS",
