@@ -138,7 +138,8 @@ def loglikelihood(
     ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
     documents = Documents.of(layout.batch_shape, lengths, offsets, groups)
     indices = int64(labels, ignore_index)
-    count_labels(labels, indices, layout, ignore_index)
+    if layout.rows:
+        count_labels(labels, indices, layout, ignore_index)
     rows = of_rows(sweep(x, layout, PARTS, labels=indices), indices, ignore_index)
     return of_documents(*rows, documents, _layout.COMPUTE[x.dtype])
 
