@@ -1,6 +1,7 @@
 """Conformal prediction: by its definitions, to the bit where sets and scores must agree, and at every corner."""
 
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_random_numbers():
     assert not np.isin(u, conformal.scores(logits, labels, method="aps", seed=0, rows=4000)).any()
     backwards = conformal.scores(logits, labels, method="aps", seed=0, rows=np.arange(4000)[::-1])
     np.testing.assert_array_equal(backwards, u[::-1])
+
+
+@every_method
+def test_nothing_of_the_size_of_the_logits(options):
+    x, labels = np.zeros((2000, 1500), np.float32), np.zeros(2000, int)
+    x[:, :10] = 8
+    conformal.scores(x, labels, **options)
+    tracemalloc.start()
+    try:
+        conformal.scores(x, labels, **options)
+        conformal.prediction_sets(x, 0.9, as_ids=True, **options)
+        assert tracemalloc.get_traced_memory()[1] < x.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 # Rows that are not numbers, and no rows

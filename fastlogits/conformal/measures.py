@@ -174,4 +174,5 @@ def _mean(values):
 
 
 def _least(values):
-    return float(np.min(values, initial=math.inf, where=~np.isnan(values))) if not np.isnan(values).all() else math.nan
+    known = [value for value in np.asarray(values).tolist() if value == value]
+    return min(known, default=math.nan)

@@ -59,11 +59,12 @@ def plot_coverage(
 def draw_coverage(report: CoverageReport, *, alpha: float | None = None, ax: Axes | None = None) -> Axes:
     """`plot_coverage` of a `CoverageReport`."""
     asked = None if alpha is None else 1 - _checks.fraction("alpha", alpha)
+    report = CoverageReport(*map(np.asarray, report))
     ax = _axes(ax)
     at = np.arange(len(report.strata))
     bars = {"width": 0.9, "linewidth": 0.5, "edgecolor": "white"}
     ax.bar(at, report.stratum_coverage, color="tab:blue", **bars)
-    ax.axhline(report.coverage, color="tab:blue", linestyle=":", linewidth=1, label="all sets")
+    ax.axhline(report.coverage, color="tab:red", linestyle=":", linewidth=1, label="all sets")
     if asked is not None:
         ax.axhline(asked, color="black", linestyle="--", linewidth=1, label="asked for")
     ax.set(ylim=(0, 1), xlabel="Size of the set", ylabel="Coverage")
