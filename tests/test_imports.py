@@ -57,7 +57,7 @@ ALLOWED = {
     "conformal/quantiles.py": {"_checks", "_checks_conformal", "dispatch"},
     "conformal/sets.py": {"_checks_conformal", "dispatch", "conformal", "row_stats"},
     "conformal/measures.py": {"_checks", "_checks_conformal", "dispatch", "conformal"},
-    "conformal/plots.py": {"_checks", "_checks_calibration", "dispatch", "conformal"},
+    "conformal/plots.py": {"_checks", "calibration", "dispatch", "conformal"},
     "conformal/estimator.py": {"_checks", "_checks_calibration", "calibration", "conformal", "softmax"},
     "row_stats.py": {"_checks", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_filters.py": {"_checks"},

@@ -71,7 +71,7 @@ def scores(
     the lower index), r how many these are, and u uniform in [0, 1), or 1 without a seed:
 
     ======  =====================================================================
-    lac     1 - p
+    lac     1 - p; also known as THR and LABEL
     aps     above + u p
     raps    above + u p + penalty max(0, r + 1 - k_reg)
     saps    u p where r = 0, and elsewhere max_prob + (r - 1 + u) penalty

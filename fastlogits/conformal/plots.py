@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastlogits import _checks, _checks_calibration, dispatch
+from fastlogits import _checks, dispatch
+from fastlogits.calibration.plots import axes, draw_share
 from fastlogits.conformal.measures import STRATA, CoverageReport, coverage_report
 from fastlogits.conformal.sets import PredictionSets
 
@@ -60,7 +61,7 @@ def draw_coverage(report: CoverageReport, *, alpha: float | None = None, ax: Axe
     """`plot_coverage` of a `CoverageReport`."""
     asked = None if alpha is None else 1 - _checks.fraction("alpha", alpha)
     report = CoverageReport(*map(np.asarray, report))
-    ax = _axes(ax)
+    ax = axes(ax)
     at = np.arange(len(report.strata))
     bars = {"width": 0.9, "linewidth": 0.5, "edgecolor": "white"}
     ax.bar(at, report.stratum_coverage, color="tab:blue", **bars)
@@ -70,12 +71,7 @@ def draw_coverage(report: CoverageReport, *, alpha: float | None = None, ax: Axe
     ax.set(ylim=(0, 1), xlabel="Size of the set", ylabel="Coverage")
     ax.set_xticks(at, _names(report.strata))
     ax.legend(loc="lower left", title=f"mean size {report.mean_size:.2f}")
-    share = ax.inset_axes([0, 1.03, 1, 0.15], sharex=ax)
-    share.bar(at, report.stratum_count / max(1, report.stratum_count.sum()), color="tab:gray", **bars)
-    share.tick_params(labelbottom=False, bottom=False)
-    share.locator_params(axis="y", nbins=2, prune="lower")
-    share.set_ylabel("Share")
-    share.spines[["top", "right"]].set_visible(False)
+    draw_share(ax, at, report.stratum_count, **bars)
     return ax
 
 
@@ -84,13 +80,3 @@ def _names(bounds):
     lasts = bounds[1:] - 1
     closed = [f"{first}" if first == last else f"{first}-{last}" for first, last in zip(bounds, lasts, strict=False)]
     return [*closed, f"{bounds[-1]}+"]
-
-
-def _axes(ax):
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise _checks_calibration.missing_library("matplotlib", "draw", "plot") from error
-    return pyplot.subplots(figsize=(5, 5), layout="constrained")[1]
