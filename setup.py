@@ -13,7 +13,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-PARTS = ("backends", "backends.numba", "backends.numpy", "calibration", "cli", "cli.formats", "kernels")
+PARTS = ("backends", "backends.numba", "backends.numpy", "calibration", "cli", "cli.formats", "conformal", "kernels")
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 TEAM = Path("fastlogits/backends/team")

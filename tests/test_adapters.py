@@ -10,7 +10,7 @@ import pytest
 from tensors import ADAPTERS
 
 import fastlogits
-from fastlogits import calibration
+from fastlogits import calibration, conformal
 
 X = np.random.default_rng(0).standard_normal((4, 5, 3))
 G = np.random.default_rng(1).standard_normal((4, 5, 3))
@@ -267,6 +267,9 @@ AFTERWARDS = {
             "risk_coverage_curve",
         )
     },
+    "scores": (conformal.scores, OF_ROWS | {"method": "raps", "seed": 3, "rows": FIRST}),
+    "prediction_sets": (conformal.prediction_sets, {"threshold": 0.6, "method": "aps", "axis": 1}),
+    "prediction_sets of ids": (conformal.prediction_sets, {"threshold": 0.6, "axis": 1, "as_ids": True}),
     "fit_temperature": (calibration.fit_temperature, OF_ROWS | {"sample_weight": ROWS}),
     "fit_vector_scaling": (calibration.fit_vector_scaling, OF_ROWS),
 }  # fmt: skip

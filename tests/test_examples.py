@@ -70,6 +70,18 @@ def test_ray_data():
     np.testing.assert_array_equal(whole["nll"], fastlogits.row_stats(x, labels).nll)
 
 
+def test_conformal_digits():
+    """Each method has the coverage that was asked for, within what 999 rows tell."""
+    need("sklearn"), need("matplotlib")
+    recipe = example("conformal_digits")
+    for alpha in (0.1, 0.3):
+        results = recipe.compare(*recipe.load(), alpha)
+        assert {*results} == {*recipe.METHODS}
+        for sets, report in results.values():
+            assert len(sets) == 999
+            assert abs(report.coverage - (1 - alpha)) < 0.05
+
+
 def test_spark_pandas_udf():
     """Series as Spark makes them of Arrow's lists."""
     pa = need("pyarrow")

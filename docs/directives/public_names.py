@@ -22,6 +22,9 @@ FAMILIES = {
     "temperature": "Temperature scaling",
     "vector": "Vector scaling",
     "estimator": "As a scikit-learn estimator",
+    "methods": "Nonconformity scores",
+    "quantiles": "Thresholds",
+    "sets": "Prediction sets",
     "measures": "Measures",
     "plots": "Diagrams",
     "state": "Partial results",
@@ -64,7 +67,7 @@ def text(module):
     """The page in reStructuredText: a table of all names, and then each with its docstring."""
     lines = [f".. currentmodule:: {module.__name__}", ""]
     groups = families(module)
-    if len(groups) == 1 or module.__name__ not in ("fastlogits", "fastlogits.calibration"):
+    if len(groups) == 1 or module.__name__ not in ("fastlogits", "fastlogits.calibration", "fastlogits.conformal"):
         groups = [(None, [name for _, names in groups for name in names])]
     for heading, names in groups:
         lines += [f"**{heading}**", ""] if heading else []

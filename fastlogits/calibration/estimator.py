@@ -80,7 +80,7 @@ class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin,
         _checks.one_of("method", self.method, ("temperature", "vector"))
         X, y = validate_data(self, X, y, **VALID)
         _checks_calibration.below_infinity("X", X)
-        self.classes_, labels = _encoded(column_or_1d(y, warn=True), self.classes, X.shape[1])
+        self.classes_, labels = encoded(column_or_1d(y, warn=True), self.classes, X.shape[1])
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight, np.float64)
         if self.method == "vector":
@@ -136,7 +136,7 @@ class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin,
         return tags
 
 
-def _encoded(y, classes, columns):
+def encoded(y, classes, columns):
     """(the label of each column, the column of each row's label)"""
     check_classification_targets(y)
     found, labels = np.unique(y, return_inverse=True)

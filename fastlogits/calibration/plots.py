@@ -83,7 +83,7 @@ def plot_risk_coverage(
 
 def draw_reliability(curve: ReliabilityCurve, ax: Axes | None = None) -> Axes:
     """`plot_reliability` of a curve that is there, such as that of a merged `CalibrationState`."""
-    ax = _axes(ax)
+    ax = axes(ax)
     bins, rows = len(curve.count), curve.count.sum()
     at, width = edges(bins)[:-1], 1 / bins
     filled = curve.count > 0
@@ -98,25 +98,31 @@ def draw_reliability(curve: ReliabilityCurve, ax: Axes | None = None) -> Axes:
     ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="calibrated")
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="Confidence", ylabel="Accuracy")
     ax.legend(loc="upper left", title=f"ECE {error:.4f}", frameon=False)
-    share = ax.inset_axes([0, 1.03, 1, 0.15], sharex=ax)
-    share.bar(at, curve.count / max(1, rows), color="tab:gray", edgecolor="white", **bars)
-    share.tick_params(labelbottom=False, bottom=False)
-    share.locator_params(axis="y", nbins=2, prune="lower")
-    share.set_ylabel("Share")
-    share.spines[["top", "right"]].set_visible(False)
+    draw_share(ax, at, curve.count, edgecolor="white", **bars)
     return ax
 
 
 def draw_risk_coverage(curve: RiskCoverageCurve, ax: Axes | None = None) -> Axes:
     """`plot_risk_coverage` of a curve that is there."""
-    ax = _axes(ax)
+    ax = axes(ax)
     ax.step(curve.coverage, curve.risk, where="post", color="tab:blue")
     ax.set(xlim=(0, 1), xlabel="Coverage", ylabel="Risk")
     ax.set_ylim(bottom=0)
     return ax
 
 
-def _axes(ax):
+def draw_share(ax, at, count, **bars):
+    """How the rows are shared out among the bars of a diagram, above it."""
+    share = ax.inset_axes([0, 1.03, 1, 0.15], sharex=ax)
+    share.bar(at, count / max(1, count.sum()), color="tab:gray", **bars)
+    share.tick_params(labelbottom=False, bottom=False)
+    share.locator_params(axis="y", nbins=2, prune="lower")
+    share.set_ylabel("Share")
+    share.spines[["top", "right"]].set_visible(False)
+
+
+def axes(ax):
+    """Where to draw: `ax`, or those of a new figure."""
     if ax is not None:
         return ax
     try:
