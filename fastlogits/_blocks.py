@@ -11,9 +11,9 @@ def quiet(function):
     """Infinities and NaN are results here, not accidents."""
 
     @functools.wraps(function)
-    def quietly(*args):
+    def quietly(*args, **options):
         with np.errstate(all="ignore"):
-            return function(*args)
+            return function(*args, **options)
 
     return quietly
 
@@ -46,9 +46,14 @@ def store(rows, block, values):
     rows[block] = np.where(np.abs(values) < tiny, 0, values)
 
 
+def scales_of(scale, scales, outer, inner, block):
+    """What the rows of a block are multiplied by: `scale`, or if that is 0 each by its own, as a column."""
+    return scale if scales is None else scales.reshape(outer, inner)[block][..., None]
+
+
 def scaled_difference(z, m, scale):
     """scale (z - m), of halves: z - m may be too large where the result is not."""
-    return z - m if scale == 1.0 else (z / 2 - m / 2) * np.float64(2 * scale)
+    return z - m if np.ndim(scale) == 0 and scale == 1.0 else (z / 2 - m / 2) * np.float64(2 * scale)
 
 
 def normalizer(z, scale=1.0):

@@ -256,6 +256,21 @@ def loss_options(label_smoothing, z_loss, softcap, logit_scale):
     )
 
 
+def class_bias(values, shape, axes):
+    """A number of each class, none of them NaN or +inf."""
+    if len(axes) != 1:
+        raise ValueError(f"bias: expected one class axis beside it, got {axes}")
+    values = weights("bias", values, (shape[axes[0]],), np.float64)
+    if not (values < np.inf).all():
+        raise ValueError("bias: expected numbers, or -inf for a class that is left out, got NaN or inf")
+    return values
+
+
+def fitted_classes(classes, expected):
+    if classes != expected:
+        raise ValueError(f"logits: expected the {expected} classes of the fit, got {classes}")
+
+
 def class_indices(labels, batch_shape):
     labels = as_array("labels", labels)
     if labels.shape != batch_shape:
@@ -336,7 +351,7 @@ def same_questions(state, other, *more):
         if getattr(state, name) != getattr(other, name):
             raise ValueError(f"states: expected one {name}, got {getattr(state, name)} and {getattr(other, name)}")
     if state.parts.keys() != other.parts.keys():
-        raise ValueError("states: expected label_logits in all or none of them")
+        raise ValueError("states: expected label_logits, ties and a temperature alike in all of them")
 
 
 def neighbours(state, other):
@@ -350,7 +365,9 @@ def neighbours(state, other):
         state.parts.get("label", 0), other.parts.get("label", 0)
     ):
         raise ValueError("states: expected pieces of the same rows, with the same labels")
-    if "above" in state.parts and "threshold" not in state.parts:
+    if not np.array_equal(state.scale, other.scale):
+        raise ValueError("states: expected one temperature for all pieces of a row, got others")
+    if state.parts.keys() & {"ahead", "above"} and "threshold" not in state.parts:
         raise ValueError("states: the rank of a label across pieces needs label_logits, see RowState.of")
 
 

@@ -136,7 +136,7 @@ class Layout(NamedTuple):
 
     def _copied_parts(self, arrays, reads, columns):
         """Blocks of rows, or of columns where the classes lie so, which gives the bits of what is not copied."""
-        views = {i: self._by_rows(array) for i, array in enumerate(arrays) if array is not None}
+        views = {i: self.by_rows(array) for i, array in enumerate(arrays) if array is not None}
         batch = views[0].shape[: len(self.batch_shape)]
         most = max(COLUMNS if self.inner > 1 else 1, BLOCK // max(1, len(views) * self.classes))
         copies = {i: np.empty(min(most, self.rows) * self.classes, view.dtype) for i, view in views.items()}
@@ -163,7 +163,7 @@ class Layout(NamedTuple):
         for rows, _, _, arrays, strides in self.parts((x, y), (self.stride_of(x), y_stride), side_by_side=True):
             yield rows, arrays[0], strides[0], arrays[1], strides[1]
 
-    def _by_rows(self, array):
+    def by_rows(self, array):
         """A view with the batch axes first, in row order, and then the class axes."""
         order = range(len(self.shape)) if self.order is None else self.order
         classes = [i for i in order if i in self.axes]

@@ -11,13 +11,21 @@ if TYPE_CHECKING:
     import numpy as np
     import typing_extensions
 
+    from fastlogits.calibration.temperature import TemperatureFit
+
     class _Array(Protocol):
         @property
         def shape(self) -> Any: ...
 
+    class Calibration(Protocol):
+        """What makes other logits of logits."""
+
+        def apply(self, logits: Any, axis: int = -1, /) -> Any: ...
+
     Array = typing_extensions.TypeVar("Array", bound=_Array, default=np.ndarray[Any, Any])
     Lists = Sequence[Any] | float
     Axis = int | tuple[int, ...] | None
+    Fit = TemperatureFit | Calibration
 else:
     Array = TypeVar("Array")
 

@@ -79,7 +79,7 @@ def cross_entropy(
     Returns
     -------
     scalar, or ndarray of shape (...) for "none"
-        Of the dtype of `logits`; a mean or sum over half-precision logits is float32. The mean of no rows
+        Of the dtype of `logits`, or float32 if that is smaller. The mean of no rows
         is NaN.
 
     Raises
@@ -168,7 +168,7 @@ def cross_entropy_with_grad(
 def _rounded(loss, dtype):
     if type(loss) is float:
         return _layout.scalar(loss, _layout.COMPUTE[dtype])
-    return _layout.rounded(loss, dtype)[()]
+    return _layout.rounded(loss, _layout.COMPUTE[dtype])[()]
 
 
 def evaluate(

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout, config, dispatch
+from fastlogits._scaling import PLAIN, Scaling, is_number, number
 from fastlogits.backends.numpy import NEAR
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Array, Lists
+    from fastlogits._typing import Array, Fit, Lists
 
 
 @dispatch.by_array
 def filter_logits(
     logits: Array | Lists,
     *,
-    temperature: ArrayLike = 1.0,
+    temperature: ArrayLike | Fit = 1.0,
     top_k: ArrayLike | None = None,
     top_p: ArrayLike | None = None,
     min_p: ArrayLike | None = None,
@@ -27,10 +28,12 @@ def filter_logits(
     epsilon_cutoff: ArrayLike | None = None,
     eta_cutoff: ArrayLike | None = None,
     min_keep: ArrayLike = 1,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
     axis: int = -1,
     out: Array | None = None,
 ) -> Array:
-    """Logits divided by the temperature, and -inf for the classes that the filters drop.
+    """``logits / temperature + bias``, and -inf for the classes that the filters drop.
 
     The filters and their order are those of Hugging Face transformers. Each looks at what the ones before it
     have left, as probabilities that sum to 1 again. None is off, as is the value in brackets.
@@ -39,8 +42,9 @@ def filter_logits(
     ----------
     logits : array_like of float32, float64, float16 or bfloat16, shape (..., C)
         Unnormalised log-probabilities. Integers become float64. Not written to, unless it is `out`.
-    temperature : float or array_like, default 1.0
-        Above 0. As all parameters of the filters one number, or an array that broadcasts to shape (...).
+    temperature : float, array_like or fit, default 1.0
+        Above 0. As all parameters of the filters one number, or an array that broadcasts to shape (...); or a fit, as
+        of `row_stats`.
     top_k : int or array_like, optional
         Keeps the `top_k` largest logits, and those equal to the last of them. At least 1. [C or more]
     top_p : float or array_like, optional
@@ -59,6 +63,10 @@ def filter_logits(
         No filter leaves fewer classes, if it found as many: the largest logits stay, or for `typical_p` the
         nearest. Of equals those with the highest index stay for `top_p`, those with the lowest for `min_p` and
         `typical_p`, all of them for the others.
+    bias : array_like of float, shape (C,), optional
+        Added to the logits of each class, after the division and before the filters; -inf leaves the class out.
+    where : array_like of bool, optional
+        Classes that take part; broadcasts to `logits`. The others are not read, and are dropped before the filters.
     axis : int, default -1
         The class axis.
     out : ndarray, optional
@@ -100,12 +108,20 @@ def filter_logits(
     x = _layout.floats(logits, "logits")
     axis = _checks.one_axis(axis)
     layout = _layout.of(x, axis)
+    dtype = x.dtype
     if out is not None:
-        _checks.out(out, x.shape, x.dtype, over={"logits": x}, apart={})
+        _checks.out(out, x.shape, dtype, over={"logits": x}, apart={"bias": bias, "where": where})
+    x, layout, scaling, temperature = scaled(x, layout, temperature, bias, where)
     parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
     per_row = rules(layout, parameters)
-    y, y_stride = layout.destination(out, x.dtype)
-    if x.size:
+    y, y_stride = layout.destination(out, dtype)
+    if scaling.shifts or x.dtype != dtype:
+        for rows, z in scaling.blocks(x, layout, y):
+            n, classes = z.shape
+            config.backend().filter_logits(
+                z, z, of_rows(per_row, rows), n, classes, 1, classes, classes, config.threads(z.size)
+            )
+    elif x.size:
         backend = config.backend()
         copied = not layout.few_columns(backend.COLUMNS)
         parts = layout.parts((x, y), (layout.stride_of(x), y_stride), side_by_side=copied)
@@ -115,6 +131,24 @@ def filter_logits(
                 config.threads(block.size),
             )  # fmt: skip
     return _layout.deliver(y, out)
+
+
+def scaled(x, layout, temperature, bias, where):
+    """(x, layout, scaling, temperature): what of these is done before the filters, and the temperature that is left to
+    them. At temperature 0 the bias is added to the logits as they are.
+    """
+    fitted = hasattr(temperature, "temperature") or hasattr(temperature, "apply")
+    if bias is None and where is None and not fitted:
+        return x, layout, PLAIN, temperature
+    left = 1.0
+    if not fitted:
+        values = _checks_filters.filter_parameter("temperature", temperature, layout.batch_shape, zero=True)
+        left = np.where(values == 0, 0.0, 1.0)
+        temperature = np.where(values == 0, 1.0, values)
+    x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
+    if fitted and not scaling.shifts and is_number(temperature):
+        return x, layout, PLAIN, number(temperature)
+    return x, layout, scaling, left
 
 
 def rules(layout, parameters, greedy=False):

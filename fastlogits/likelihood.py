@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _checks_likelihood, _layout, dispatch
+from fastlogits._scaling import PLAIN, Scaling
 from fastlogits._typing import Array
 from fastlogits.cross_entropy import int64
 from fastlogits.states import count_labels, sweep
@@ -15,7 +16,7 @@ from fastlogits.states import count_labels, sweep
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Lists
+    from fastlogits._typing import Fit, Lists
 
 
 class LogLikelihood(NamedTuple, Generic[Array]):
@@ -59,6 +60,9 @@ def loglikelihood(
     groups: ArrayLike | None = None,
     axis: int = -1,
     ignore_index: int = -100,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
 ) -> LogLikelihood[Array]:
     """Log-probability, perplexity and greediness of documents, from a single read of the logits.
 
@@ -85,6 +89,8 @@ def loglikelihood(
         The class axis.
     ignore_index : int, default -100
         Rows with this label, such as a prompt or padding, do not count, whatever their logits.
+    temperature, bias, where
+        As of `row_stats`.
 
     Returns
     -------
@@ -137,21 +143,27 @@ def loglikelihood(
     labels = _checks.class_indices(labels, layout.batch_shape)
     ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
     documents = Documents.of(layout.batch_shape, lengths, offsets, groups)
+    dtype = _layout.COMPUTE[x.dtype]
+    x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
+    return of_documents(*likelihoods(x, layout, labels, ignore_index, scaling), documents, dtype)
+
+
+def likelihoods(x, layout, labels, ignore_index, scaling=PLAIN):
+    """What `of_rows` has of each row, from one sweep."""
     indices = int64(labels, ignore_index)
     if layout.rows:
         count_labels(labels, indices, layout, ignore_index)
-    rows = of_rows(sweep(x, layout, PARTS, labels=indices), indices, ignore_index)
-    return of_documents(*rows, documents, _layout.COMPUTE[x.dtype])
+    return of_rows(sweep(x, layout, PARTS, labels=indices, scaling=scaling), indices, ignore_index, scaling.rest(layout))
 
 
 PARTS = {"peak", "rest", "label_logit", "argmax"}
 
 
 @np.errstate(all="ignore")
-def of_rows(parts, labels, ignore_index):
+def of_rows(parts, labels, ignore_index, scale=1.0):
     """(-log p(label) in double, whether the row counts, whether nothing speaks against greedy) of each row."""
     counted = labels != ignore_index
-    losses = np.log1p(parts["rest"]) + (parts["peak"] - parts["label_logit"])
+    losses = np.log1p(parts["rest"]) + scale * (parts["peak"] - parts["label_logit"])
     return np.where(counted, losses, 0), counted, (parts["argmax"] == labels) | ~counted
 
 

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
+from fastlogits._scaling import Scaling
 from fastlogits._typing import Array
 from fastlogits.cross_entropy import IGNORE_INDEX, evaluate, int64
-from fastlogits.states import AHEAD, RowState, RowStats, asked, count_labels, sweep, whole
+from fastlogits.likelihood import likelihoods
+from fastlogits.states import TIES, RowState, RowStats, asked, count_labels, sweep, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Lists
+    from fastlogits._typing import Fit, Lists
+    from fastlogits.states import Ties
 
 
 class TopK(NamedTuple, Generic[Array]):
@@ -35,6 +38,10 @@ def row_stats(
     top_k: int | None = None,
     axis: int = -1,
     ignore_index: int = -100,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    ties: Ties = "first",
 ) -> RowStats:
     """Any of ten answers about each row of logits, from a single sweep over them.
 
@@ -52,11 +59,23 @@ def row_stats(
         The class axis.
     ignore_index : int, default -100
         Rows with this label have nll 0, correct False and rank -1, whatever their logits.
+    temperature : float, array_like or fit, default 1.0
+        What the logits are divided by: a number above 0; or an array of them that broadcasts to shape (...); or what
+        `fastlogits.calibration.fit_temperature` found. A fit of another kind makes new logits of them by its method
+        ``apply(logits, axis)``, as that of `fastlogits.calibration.fit_vector_scaling` does.
+    bias : array_like of float, shape (C,), optional
+        Added to the logits of each class, after the division; -inf leaves the class out.
+    where : array_like of bool, optional
+        Classes that take part; broadcasts to `logits`. The others are not read, and count as logits of -inf.
+    ties : {"first", "min"}, default "first"
+        What becomes of the label's equals in `rank`: "first" counts those with a lower index, so that ``rank < k``
+        says whether the label is among ``topk(logits, k)``; "min" counts none.
 
     Returns
     -------
     RowStats
-        With the wanted fields as attributes, of shape (...) and, if not noted otherwise, the dtype of `logits`:
+        With the wanted fields as attributes, of shape (...) and, if not noted otherwise, the dtype of `logits`, or
+        float32 if that is smaller. They are those of ``logits / temperature + bias``:
 
         lse
             log of the sum of exp(logits)
@@ -71,7 +90,7 @@ def row_stats(
         max_prob
             the largest probability
         rank : intp
-            how many classes have a larger logit than the label: 0 is best
+            how many classes come before the label in the order of `topk`: 0 is best
         margin
             the largest logit minus the second largest; inf where there is one class
         topk_ids : intp, topk_log_probs
@@ -101,8 +120,9 @@ def row_stats(
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
     if not x.size:
-        return RowState.of(x, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index).results()
-    want, _ = asked(want, labels is not None, top_k is not None)
+        Scaling.of(x, layout, temperature, bias, where)  # which checks them
+        return RowState.of(x, labels, want=want, top_k=top_k, axis=axis, ignore_index=ignore_index, ties=ties).results()
+    want, _ = asked(want, labels is not None, top_k is not None, ties)
     top_k = 0 if top_k is None else _checks.top_k("top_k", top_k, layout.classes)
     if labels is not None:
         labels = _checks.class_indices(labels, layout.batch_shape)
@@ -111,7 +131,8 @@ def row_stats(
     if labels is not None:
         indices = int64(labels, ignore_index)
         count_labels(labels, indices, layout, ignore_index)
-    return whole(x, layout, want, top_k, indices, ignore_index)
+    x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
+    return whole(x, layout, want, top_k, indices, ignore_index, scaling, ties)
 
 
 @dispatch.by_array
@@ -161,11 +182,18 @@ def topk(logits: Array | Lists, k: int, axis: int = -1, *, sorted: bool = True) 
 
 
 @dispatch.by_array
-def entropy(logits: Array | Lists, axis: int = -1) -> Array:
+def entropy(
+    logits: Array | Lists,
+    axis: int = -1,
+    *,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """Entropy of ``softmax(logits)`` in nats: ``-sum(p * log(p))`` without forming either.
 
-    Parameters and results as of `logsumexp`. Twice 0 times log 0 is 0. A row with NaN or +inf, or of nothing but -inf,
-    gives NaN.
+    Parameters as of `row_stats`, the result as of `logsumexp`. 0 times log 0 is 0. A row with NaN or +inf, or of
+    nothing but -inf, gives NaN.
 
     Examples
     --------
@@ -173,17 +201,29 @@ def entropy(logits: Array | Lists, axis: int = -1) -> Array:
     >>> fastlogits.entropy([[0.0, 0.0], [0.0, float("-inf")]])
     array([0.69314718, 0.        ])
     """
-    return row_stats(logits, want=("entropy",), axis=axis).entropy
+    options = {"temperature": temperature, "bias": bias, "where": where}
+    return row_stats(logits, want=("entropy",), axis=axis, **options).entropy
 
 
 @dispatch.by_array
-def perplexity(logits: Array | Lists, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX) -> Any:
+def perplexity(
+    logits: Array | Lists,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    ignore_index: int = IGNORE_INDEX,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Any:
     """exp of the mean negative log-likelihood of the labels.
 
     Parameters
     ----------
     logits, labels, axis, ignore_index
-        As of `cross_entropy`, with labels that are class indices. Ignored rows are not read, and do not count.
+        As of `cross_entropy`, with labels that are class indices. Ignored rows do not count.
+    temperature, bias, where
+        As of `row_stats`.
 
     Returns
     -------
@@ -197,16 +237,33 @@ def perplexity(logits: Array | Lists, labels: ArrayLike, *, axis: int = -1, igno
     2.0
     """
     x = _layout.floats(logits, "logits")
-    labels = _checks.class_indices(labels, _layout.of(x, _checks.one_axis(axis)).batch_shape)
-    options = _checks.loss_options(0.0, 0.0, None, 1.0)
-    mean, _ = evaluate(x, labels, axis, None, None, ignore_index, options, "mean", None)
+    layout = _layout.of(x, _checks.one_axis(axis))
+    labels = _checks.class_indices(labels, layout.batch_shape)
+    dtype = _layout.COMPUTE[x.dtype]
+    x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
+    if scaling.is_plain:
+        options = _checks.loss_options(0.0, 0.0, None, 1.0)
+        mean, _ = evaluate(x, labels, axis, None, None, ignore_index, options, "mean", None)
+    else:
+        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+        losses, counted, _ = likelihoods(x, layout, labels, ignore_index, scaling)
+        mean = np.divide(losses.sum(), np.count_nonzero(counted))
     with np.errstate(over="ignore"):
-        return _layout.rounded(np.exp(np.float64(mean)), _layout.COMPUTE[x.dtype])
+        return _layout.rounded(np.exp(np.float64(mean)), dtype)
 
 
 @dispatch.by_array
 def accuracy(
-    logits: Array | Lists, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100
+    logits: Array | Lists,
+    labels: ArrayLike,
+    *,
+    top_k: int = 1,
+    axis: int = -1,
+    ignore_index: int = -100,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    ties: Ties = "first",
 ) -> Any:
     """Share of the rows whose label is among the `top_k` most probable classes.
 
@@ -215,9 +272,14 @@ def accuracy(
     logits, labels, axis
         As of `row_stats`.
     top_k : int, default 1
-        From 0 to the number of classes. Of equal logits those with the lowest index come first, as in `topk`.
+        From 0 to the number of classes.
     ignore_index : int, default -100
         Rows with this label do not count.
+    temperature, bias, where
+        As of `row_stats`. A temperature changes no order; a bias, a mask and other fits do.
+    ties : {"first", "min"}, default "first"
+        As of `row_stats`: of equal logits those with the lowest index come first, as in `topk`; or with "min" the label
+        does.
 
     Returns
     -------
@@ -234,25 +296,33 @@ def accuracy(
     """
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
+    _checks.one_of("ties", ties, TIES)
     if x.size:
         top_k = _checks.top_k("top_k", top_k, layout.classes)
         labels = _checks.class_indices(labels, layout.batch_shape)
         ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
         indices = int64(labels, ignore_index)
         rows = count_labels(labels, indices, layout, ignore_index)
-        ahead = sweep(x, layout, {AHEAD}, labels=indices)[AHEAD]
+        x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
+        ahead = sweep(x, layout, {TIES[ties]}, labels=indices, scaling=scaling)[TIES[ties]]
         hit = np.count_nonzero((ahead < top_k) & (indices != ignore_index))
     else:
-        hit, rows = hits(RowState.of(x, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index))
+        Scaling.of(x, layout, temperature, bias, where)  # which checks them
+        state = RowState.of(x, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index)
+        hit, rows = hits(state, top_k)
     return np.float64(hit / rows if rows else np.nan)
 
 
 HITS = ("correct", "topk_ids")  # the first for its check of the labels
 
 
-def hits(state):
-    """How many rows have their label among the top classes, and how many have one, by a state asked for HITS."""
+def hits(state, top_k):
+    """How many rows have their label among the top classes, and how many have one, by a state asked for HITS or rank."""
     labels = state.parts["label"]
     counted = labels != state.ignore_index
-    among = (state.results().topk_ids == np.expand_dims(labels, state.axis)).any(state.axis)
+    stats = state.results()
+    if state.want == HITS:
+        among = (stats.topk_ids == np.expand_dims(labels, state.axis)).any(state.axis)
+    else:
+        among = stats.rank < top_k
     return np.count_nonzero(among & counted), np.count_nonzero(counted)

@@ -8,12 +8,12 @@ import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout, config, dispatch
 from fastlogits._typing import Array
-from fastlogits.filters import of_rows, rules
+from fastlogits.filters import of_rows, rules, scaled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Lists
+    from fastlogits._typing import Fit, Lists
 
 
 class Sample(NamedTuple, Generic[Array]):
@@ -29,7 +29,7 @@ def sample(
     *,
     seed: int | np.random.Generator | None = None,
     rows: ArrayLike | None = None,
-    temperature: ArrayLike = 1.0,
+    temperature: ArrayLike | Fit = 1.0,
     top_k: ArrayLike | None = None,
     top_p: ArrayLike | None = None,
     min_p: ArrayLike | None = None,
@@ -37,6 +37,8 @@ def sample(
     epsilon_cutoff: ArrayLike | None = None,
     eta_cutoff: ArrayLike | None = None,
     min_keep: ArrayLike = 1,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
     axis: int = -1,
 ) -> Sample[Array]:
     """One class of each row, drawn with the probabilities that the filters leave.
@@ -51,9 +53,10 @@ def sample(
         The number of each row, or of the first of them, from 0 to 2**63 - 1; counted from 0 by default. What is
         drawn depends on the row's logits and parameters, on `seed` and on this number alone: a part of an
         array, given the numbers that its rows have in the whole, draws what the whole would.
-    temperature : float or array_like, default 1.0
-        As of `filter_logits`; or 0, which takes the largest logit, the first of equals, with probability 1.
-    top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep, axis
+    temperature : float, array_like or fit, default 1.0
+        As of `filter_logits`; or 0, which takes the largest of ``logits + bias``, the first of equals, with
+        probability 1.
+    top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep, bias, where, axis
         As of `filter_logits`: drawn is one of the classes that it keeps.
 
     Returns
@@ -91,20 +94,27 @@ def sample(
     array([1, 1])
     """
     parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
-    return drawn(logits, _checks_filters.seed(seed), rows, parameters, axis)
+    return drawn(logits, _checks_filters.seed(seed), rows, parameters, axis, bias, where)
 
 
-def drawn(logits, key, rows, parameters, axis):
+def drawn(logits, key, rows, parameters, axis, bias=None, where=None):
     """The `Sample` under a generator's key, with the parameters in the order of `sample`."""
     x = _layout.floats(logits, "logits")
     axis = _checks.one_axis(axis)
     _checks.some_classes(x.shape, axis)
-    layout = _layout.of(x, axis)
-    per_row = rules(layout, parameters, greedy=True)
+    dtype = _layout.COMPUTE[x.dtype]
+    x, layout, scaling, temperature = scaled(x, _layout.of(x, axis), parameters[0], bias, where)
+    per_row = rules(layout, (temperature, *parameters[1:]), greedy=True)
     numbers = layout.flatten(_checks_filters.row_numbers(rows, layout.batch_shape))
     ids = np.empty(layout.rows, np.intp)
     log_probs = np.empty(layout.rows)
-    if x.size:
+    if scaling.shifts:
+        for place, z in scaling.blocks(x, layout):
+            config.backend().sample(
+                z, of_rows(per_row, place), numbers[place], *key, ids[place], log_probs[place], len(z), layout.classes,
+                1, layout.classes, config.threads(z.size),
+            )  # fmt: skip
+    elif x.size:
         backend = config.backend()
         copied = not layout.few_columns(backend.COLUMNS)
         parts = layout.parts((x,), (layout.stride_of(x),), side_by_side=copied)
@@ -116,5 +126,5 @@ def drawn(logits, key, rows, parameters, axis):
     ids = layout.unflatten(ids)
     if (ids < 0).any():
         raise _checks_filters.not_to_be_sampled(ids)
-    log_probs = layout.unflatten(_layout.rounded(log_probs, _layout.COMPUTE[x.dtype]))
+    log_probs = layout.unflatten(_layout.rounded(log_probs, dtype))
     return Sample(ids[()], log_probs[()])

@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
+from fastlogits._scaling import Scaling
 from fastlogits.cross_entropy import evaluate
 from fastlogits.states import sweep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Array, Lists
+    from fastlogits._typing import Array, Fit, Lists
 
 NO_OPTIONS = _checks.loss_options(0.0, 0.0, None, 1.0)
 NOTHING_IGNORED = -1  # an id that has passed its check is none
 
 
 @dispatch.by_array
-def selective_log_softmax(logits: Array | Lists, ids: ArrayLike, axis: int = -1) -> Array:
+def selective_log_softmax(
+    logits: Array | Lists,
+    ids: ArrayLike,
+    axis: int = -1,
+    *,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
     """``log_softmax(logits)`` at `ids` alone, without forming the rest of it.
 
     Parameters
@@ -35,11 +44,13 @@ def selective_log_softmax(logits: Array | Lists, ids: ArrayLike, axis: int = -1)
         Class indices: one a row, shape (...); or several, shape (..., K), with `axis` as in `logits`. They may repeat.
     axis : int, default -1
         The class axis.
+    temperature, bias, where
+        As of `row_stats`: the log-probabilities are those of ``logits / temperature + bias``.
 
     Returns
     -------
     ndarray
-        Of the shape of `ids` and the dtype of `logits`.
+        Of the shape of `ids` and the dtype of `logits`, or float32 if that is smaller.
 
     Raises
     ------
@@ -58,15 +69,17 @@ def selective_log_softmax(logits: Array | Lists, ids: ArrayLike, axis: int = -1)
     >>> fastlogits.selective_log_softmax([[1000.0, 0.0]], [[1, 0, 1]])
     array([[-1000.,     0., -1000.]])
     """
-    return log_probs_at(logits, ids, axis)
+    return log_probs_at(logits, ids, axis, temperature=temperature, bias=bias, where=where)
 
 
-def log_probs_at(logits, ids, axis, ids_name="ids"):
+def log_probs_at(logits, ids, axis, ids_name="ids", **options):
     """`selective_log_softmax`, whose errors call the ids by the name that they have for the caller."""
     x = _layout.floats(logits, "logits")
     shape, many, axis = _class_ids(ids, x, axis, ids_name)
-    log_probs = _log_probs(x, many, axis) if many.size else np.empty(many.shape)
-    return _layout.rounded(log_probs.reshape(shape), x.dtype)[()]
+    dtype = _layout.COMPUTE[x.dtype]
+    x, layout, scaling = Scaling.of(x, _layout.of(x, axis), **options)
+    log_probs = _log_probs(x, layout, many, axis, scaling) if many.size else np.empty(many.shape)
+    return _layout.rounded(log_probs.reshape(shape), dtype)[()]
 
 
 @dispatch.by_array
@@ -78,8 +91,8 @@ def selective_log_softmax_backward(
     Parameters
     ----------
     grad : array_like
-        Gradient arriving at the log-probabilities: of the shape of `ids` and the dtype of `logits`. What arrives at an
-        id that repeats adds up.
+        Gradient arriving at the log-probabilities: of the shape of `ids`, and of the dtype of `logits` or of the
+        log-probabilities. What arrives at an id that repeats adds up.
     logits, ids, axis
         As of `selective_log_softmax`.
     out : ndarray, optional
@@ -100,7 +113,8 @@ def selective_log_softmax_backward(
     ids = _checks.as_array("ids", ids)
     _, many, axis = _class_ids(ids, x, axis)
     _checks.same_shape("grad", g, "ids", ids)
-    _checks.same_dtype("grad", g, "logits", x)
+    if g.dtype != _layout.COMPUTE[x.dtype]:
+        _checks.same_dtype("grad", g, "logits", x)
     if out is not None:
         _checks.out(out, x.shape, x.dtype, over={"logits": x}, apart={"grad": g, "ids": ids})
     if not many.size:
@@ -127,14 +141,16 @@ def _class_ids(ids, x, axis, name="ids"):
 
 
 @np.errstate(invalid="ignore")
-def _log_probs(x, ids, axis):
+def _log_probs(x, layout, ids, axis, scaling):
     """x_id - lse as (x_id - m) - log(1 + rest), two terms of one sign."""
-    layout = _layout.of(x, axis)
     if ids.shape[axis] == 1:
-        return 0 - sweep(x, layout, {"nll"}, labels=ids.squeeze(axis), ignore_index=NOTHING_IGNORED)["nll"]
-    row = sweep(x, layout, {"peak", "rest"})
+        options = {"labels": ids.squeeze(axis), "ignore_index": NOTHING_IGNORED, "scaling": scaling}
+        return 0 - sweep(x, layout, {"nll"}, **options)["nll"]
+    row = sweep(x, layout, {"peak", "rest"}, scaling=scaling)
     peak, rest = (np.expand_dims(row[name], axis) for name in ("peak", "rest"))
-    return (np.take_along_axis(x, ids, axis) - peak) - np.log1p(rest)
+    scale = scaling.rest(layout)
+    scale = scale if np.ndim(scale) == 0 else np.expand_dims(scale, axis)
+    return scale * (scaling.at(x, layout, ids, axis) - peak) - np.log1p(rest)
 
 
 @np.errstate(invalid="ignore")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, _layout, config, dispatch
+from fastlogits._scaling import Scaling
 from fastlogits.backends import numpy as reference
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Array, Axis, Lists
+    from fastlogits._typing import Array, Axis, Fit, Lists
 
 
 @dispatch.by_array
@@ -20,11 +21,12 @@ def softmax(
     logits: Array | Lists,
     axis: Axis = -1,
     *,
-    temperature: float = 1.0,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Probabilities: ``exp(logits / temperature)``, scaled so that each row sums to 1.
+    """Probabilities: ``exp(logits / temperature + bias)``, scaled so that each row sums to 1.
 
     Parameters
     ----------
@@ -32,8 +34,11 @@ def softmax(
         Unnormalised log-probabilities. Integers become float64. Not written to, unless it is `out`.
     axis : int, tuple of ints or None, default -1
         The class axis or axes; None takes them all. No choice costs a copy of packed arrays.
-    temperature : float, default 1.0
-        Above 0.
+    temperature : float, array_like or fit, default 1.0
+        What the logits are divided by: a number above 0; or an array of them that broadcasts to the shape of the rows,
+        that of `logits` without `axis`; or a fit, as of `row_stats`.
+    bias : array_like of float, shape (C,), optional
+        Added to the logits of each class, after the division; -inf leaves the class out. It goes with one class axis.
     where : array_like of bool, optional
         Classes that take part; broadcasts to `logits`. The others are not read, and get probability 0.
     out : ndarray, optional
@@ -60,7 +65,7 @@ def softmax(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    return _normalized("softmax", logits, axis, temperature, where, 0.0, out)
+    return _normalized("softmax", logits, axis, (temperature, bias, where), 0.0, out)
 
 
 @dispatch.by_array
@@ -68,11 +73,12 @@ def log_softmax(
     logits: Array | Lists,
     axis: Axis = -1,
     *,
-    temperature: float = 1.0,
+    temperature: ArrayLike | Fit = 1.0,
+    bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Log-probabilities: ``logits / temperature - logsumexp(logits / temperature)``.
+    """Log-probabilities: ``z - logsumexp(z)`` of ``z = logits / temperature + bias``.
 
     Parameters and results as of `softmax`; classes that `where` leaves out get -inf. More accurate than
     ``log(softmax(logits))``, which loses small probabilities.
@@ -83,15 +89,18 @@ def log_softmax(
     >>> fastlogits.log_softmax([1000.0, 0.0])
     array([    0., -1000.])
     """
-    return _normalized("log_softmax", logits, axis, temperature, where, -np.inf, out)
+    return _normalized("log_softmax", logits, axis, (temperature, bias, where), -np.inf, out)
 
 
-def _normalized(kernel, logits, axis, temperature, where, excluded, out):
+def _normalized(kernel, logits, axis, options, excluded, out):
     x = _layout.floats(logits, "logits")
-    scale = 1.0 / _checks.scale("temperature", temperature)
+    temperature, bias, where = options
     layout = _layout.of(x, axis)
     if out is not None:
-        _checks.out(out, x.shape, x.dtype, over={"logits": x}, apart={"where": where})
+        _checks.out(out, x.shape, x.dtype, over={"logits": x}, apart={"where": where, "bias": bias})
+    if bias is not None or type(temperature) not in (float, int):
+        return _scaled(kernel, x, layout, options, excluded, out)
+    scale = 1.0 / _checks.scale("temperature", temperature)
     if where is not None:
         x, where = _layout.selected(x, where)
         layout = _layout.of(x, axis)
@@ -107,6 +116,26 @@ def _normalized(kernel, logits, axis, temperature, where, excluded, out):
                 run(*arrays, outer, layout.classes, inner, *strides, scale, threads)
     if where is not None:
         np.copyto(y, excluded, where=~where)
+    return _layout.deliver(y, out)
+
+
+def _scaled(kernel, x, layout, options, excluded, out):
+    """As `_normalized`, with what more than one number is done to the logits."""
+    temperature, bias, where = options
+    dtype = x.dtype
+    x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
+    y, y_stride = layout.destination(out, dtype)
+    run = getattr(config.backend(), kernel)
+    if scaling.shifts or x.dtype != dtype:
+        for _, z in scaling.blocks(x, layout, y):
+            run(z, z, len(z), layout.classes, 1, layout.classes, layout.classes, 1.0, config.threads(z.size))
+    elif x.size:
+        for rows, outer, inner, arrays, strides in layout.parts((x, y), (layout.stride_of(x), y_stride)):
+            numbers = scaling.rows(rows)
+            threads = config.threads(arrays[0].size)
+            run(*arrays, outer, layout.classes, inner, *strides, scaling.scale, threads, numbers["scales"])
+    if scaling.shifts:
+        np.copyto(y, excluded, where=~scaling.taken(layout))
     return _layout.deliver(y, out)
 
 
@@ -140,7 +169,7 @@ def logsumexp(
     Returns
     -------
     ndarray or scalar
-        Of the dtype of `a` (and `b`); a NumPy scalar where all axes are summed over. -inf where there is
+        Of the dtype of `a` (and `b`), or float32 if that is smaller; a NumPy scalar where all axes are summed over. -inf where there is
         nothing to sum. A negative sum is NaN without `return_sign`.
 
     Examples
@@ -163,7 +192,7 @@ def logsumexp(
         _per_row(config.backend().logsumexp, x, lse, layout)
     else:
         lse = np.full(layout.rows, -np.inf)
-    values = layout.unflatten(_layout.rounded(lse, x.dtype))
+    values = layout.unflatten(_layout.rounded(lse, _layout.COMPUTE[x.dtype]))
     if keepdims:
         values = values.reshape(layout.kept_shape)
     if return_sign:
@@ -184,7 +213,7 @@ def _weighted_logsumexp(a, b, axis, keepdims, where):
     axes = _checks.axes(_checks.axis(axis), a.ndim)
     compute = _layout.COMPUTE[dtype]
     values, sign = reference.weighted_logsumexp(a.astype(compute), b.astype(compute), axes, keepdims)
-    return _layout.rounded(values, dtype)[()], _layout.rounded(sign, dtype)[()]
+    return _layout.rounded(values, compute)[()], _layout.rounded(sign, compute)[()]
 
 
 @dispatch.by_array

@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _layout, config
+from fastlogits._scaling import PLAIN, Scaling, inverse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Literal
 
     from numpy.typing import ArrayLike
+
+    from fastlogits.calibration.temperature import TemperatureFit
+
+    Ties = Literal["first", "min"]
 
 
 # Classes in a block of the kernels: kernels/sizes.py.
@@ -33,24 +39,27 @@ class Field(NamedTuple):
     formula: Callable
 
 
-# With m the largest logit: log_sum = lse - m, norm = exp(log_sum); so is nothing subtracted that nearly cancels.
+# With m the largest logit and s what logits are multiplied by: log_sum = lse - s m, norm = exp(log_sum); so is nothing
+# subtracted that nearly cancels.
 FIELDS = {
-    "lse": Field(("rest",), lambda row: np.where(np.isinf(row.peak), row.peak, row.peak + row.log_sum)),
+    "lse": Field(("rest",), lambda row: np.where(np.isinf(row.peak), row.peak, row.scale * row.peak + row.log_sum)),
     "nll": Field(
-        ("rest", "label_logit"), lambda row: np.where(row.ignored, 0, row.log_sum + (row.peak - row.label_logit))
+        ("rest", "label_logit"),
+        lambda row: np.where(row.ignored, 0, row.log_sum + row.scale * (row.peak - row.label_logit)),
     ),
     "argmax": Field(("argmax",), lambda row: row.argmax),
     "correct": Field(("argmax", "label_logit"), lambda row: (row.argmax == row.label) & ~row.ignored),
     "entropy": Field(("rest", "moment"), lambda row: row.log_sum - row.moment / row.norm),
     "max_prob": Field(("rest",), lambda row: 1 / row.norm),
     "rank": Field(
-        ("above", "label_logit"),
-        lambda row: np.where(row.ignored, -1, row.above) if row.ignored.any() else row.above,
+        ("ahead", "label_logit"),
+        lambda row: np.where(row.ignored, -1, row.before) if row.ignored.any() else row.before,
     ),
-    "margin": Field(("second",), lambda row: row.peak - row.second),
+    "margin": Field(("second",), lambda row: row.scale * (row.peak - row.second)),
     "topk_ids": Field(("top_ids",), lambda row: row.top_ids),
     "topk_log_probs": Field(
-        ("top_ids", "rest"), lambda row: (row.top_values - row.peak[..., None]) - row.log_sum[..., None]
+        ("top_ids", "rest"),
+        lambda row: np.expand_dims(row.scale, -1) * (row.top_values - row.peak[..., None]) - row.log_sum[..., None],
     ),
 }
 # What a part is.
@@ -61,12 +70,13 @@ KINDS = {
     "moment": np.float64,
     "argmax": np.intp,
     "second": np.float64,
+    "ahead": np.intp,
     "above": np.intp,
 }
-# Fields that the kernels finish themselves where they have whole rows, in the computing dtype; and how many classes
-# come before the label in the order of `topk`.
+# Fields that the kernels finish themselves where they have whole rows, in the computing dtype.
 FINISHED = ("lse", "nll", "entropy", "max_prob", "margin")
-AHEAD = "ahead"
+# Which classes have a better rank than the label: those before it in the order of `topk`, or those with larger logits.
+TIES = {"first": "ahead", "min": "above"}
 
 
 class RowStats(types.SimpleNamespace):
@@ -87,8 +97,9 @@ class RowState:
     want, top_k, axis, dtype, ignore_index
         What was asked for, of which logits.
     parts : dict of ndarray
-        Some numbers a row, of the shape of the logits without `axis`. With m the largest logit, `peak` is m, `rest`
-        is the sum of exp(x - m) over all classes but one maximum, and `moment` that of (x - m) exp(x - m).
+        Some numbers a row, of the shape of the logits without `axis`. With m the largest logit and s the inverse of the
+        temperature, `peak` is m, `rest` is the sum of exp(s (x - m)) over all classes but one maximum, and `moment`
+        that of s (x - m) exp(s (x - m)); `scale` is s, where that is not 1.
 
     Examples
     --------
@@ -122,6 +133,8 @@ class RowState:
         top_k: int | None = None,
         axis: int = -1,
         ignore_index: int = -100,
+        temperature: ArrayLike | TemperatureFit = 1.0,
+        ties: Ties = "first",
         first_class: int = 0,
         label_logits: np.ndarray | None = None,
     ) -> RowState:
@@ -129,8 +142,9 @@ class RowState:
 
         Parameters
         ----------
-        logits, labels, want, top_k, axis, ignore_index
-            As of `row_stats`. Labels count the classes of the whole, and may lie in other pieces.
+        logits, labels, want, top_k, axis, ignore_index, temperature, ties
+            As of `row_stats`. Labels count the classes of the whole, and may lie in other pieces. What has a fit for
+            each class, a bias or a mask is made of the pieces before.
         first_class : int, default 0
             Which class of the whole the first of this piece is.
         label_logits : ndarray of float64, optional
@@ -139,9 +153,12 @@ class RowState:
         """
         x = _layout.floats(logits, "logits")
         layout = _layout.of(x, _checks.one_axis(axis))
-        want, needed = asked(want, labels is not None, top_k is not None)
+        want, needed = asked(want, labels is not None, top_k is not None, ties)
         top_k = 0 if top_k is None else _checks.top_k("top_k", top_k)
+        scaling = Scaling(*inverse(temperature, layout))
         parts, at = {}, None
+        if scaling.scale != 1.0:
+            parts["scale"] = np.broadcast_to(scaling.rest(layout), layout.batch_shape).astype(np.float64)
         if labels is not None:
             # A copy: the state stays what it is, whoever writes to the labels later.
             parts["label"] = labels = _checks.class_indices(labels, layout.batch_shape).copy()
@@ -149,7 +166,7 @@ class RowState:
         if label_logits is not None:
             shape = layout.batch_shape
             parts["threshold"] = _checks.weights("label_logits", label_logits, shape, np.float64)
-        parts |= sweep(x, layout, needed, min(top_k, layout.classes), at, parts.get("threshold"))
+        parts |= sweep(x, layout, needed, min(top_k, layout.classes), at, parts.get("threshold"), scaling=scaling)
         for name in parts.keys() & {"argmax", "top_ids"}:
             parts[name] += first_class
         ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False, labelled=labels is not None)
@@ -180,7 +197,7 @@ class RowState:
 
     @property
     def log_sum(self) -> np.ndarray:
-        """lse - m of each row, accurate also where it is nearly 0."""
+        """lse - s m of each row, accurate also where it is nearly 0."""
         return np.log1p(self.parts["rest"])
 
     def softmax(self, logits: ArrayLike) -> np.ndarray:
@@ -198,11 +215,28 @@ class RowState:
         x = _layout.floats(logits, "logits")
         peak = self.parts["peak"]
         _checks.piece(x.shape, peak.shape, self.axis)
+        if "scale" in self.parts:
+            return self._of_scaled_piece(x, log)
         return normalized(x, self.axis, peak, self.parts["rest"], 1.0, log)
 
     @np.errstate(all="ignore")
+    def _of_scaled_piece(self, x, log):
+        peak, scale, log_sum = (np.expand_dims(v, self.axis) for v in (self.parts["peak"], self.scale, self.log_sum))
+        # Of halves: x - peak may be too large where the result is not.
+        values = 2 * scale * (x * 0.5 - peak * 0.5) - log_sum
+        if not log:
+            values = np.exp(values)
+            values[values < np.finfo(_layout.COMPUTE[x.dtype]).tiny] = 0
+        return _layout.rounded(values, x.dtype)
+
+    @property
+    def scale(self):
+        """What the logits of each row are multiplied by."""
+        return self.parts.get("scale", 1.0)
+
+    @np.errstate(all="ignore")
     def results(self) -> RowStats:
-        """What was wanted, floats in the dtype of the logits.
+        """What was wanted, floats in the dtype of the logits, or float32 if that is smaller.
 
         Raises
         ------
@@ -215,7 +249,8 @@ class RowState:
         _checks.top_k("top_k", self.top_k, classes)
         if "argmax" in self.parts:
             _checks.some_classes((classes,), 0)
-        row = types.SimpleNamespace(**self.parts)
+        row = types.SimpleNamespace(**{"scale": 1.0} | self.parts)
+        row.before = before(self.parts)
         if "label" in self.parts:
             row.ignored = row.label == self.ignore_index
             inside = (row.label >= self.first_class) & (row.label < self.stop_class)
@@ -225,7 +260,13 @@ class RowState:
             row.norm, row.log_sum = 1 + row.rest, self.log_sum
         ndim = self.parts["peak"].ndim
         found = {name: FIELDS[name].formula(row) for name in self.want}
-        return RowStats(**{name: delivered(values, ndim, self.axis, self.dtype) for name, values in found.items()})
+        dtype = _layout.COMPUTE[self.dtype]
+        return RowStats(**{name: delivered(values, ndim, self.axis, dtype) for name, values in found.items()})
+
+
+def before(parts):
+    """How many classes have a better rank than the label, whatever becomes of ties."""
+    return next((parts[name] for name in TIES.values() if name in parts), None)
 
 
 class SoftmaxState(NamedTuple):
@@ -304,38 +345,47 @@ def count_labels(labels, indices, layout, ignore_index):
     return counted
 
 
-def asked(want, labelled, ranked):
+def asked(want, labelled, ranked, ties="first"):
     """The wanted fields, and the parts that they are made of."""
     if want is not None:
         want = (want,) if isinstance(want, str) else tuple(want)
-    return _asked(want, labelled, ranked)
+    _checks.one_of("ties", ties, TIES)
+    want = _wanted(want, labelled, ranked)
+    return want, parts_of(want, ties)
 
 
 @functools.lru_cache
-def _asked(want, labelled, ranked):
-    want = _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, labelled, ranked)
-    return want, {"peak"}.union(*(FIELDS[name].parts for name in want))
+def _wanted(want, labelled, ranked):
+    return _checks.fields(want, {name: field.parts for name, field in FIELDS.items()}, labelled, ranked)
+
+
+@functools.lru_cache
+def parts_of(want, ties):
+    parts = {"peak"}.union(*(FIELDS[name].parts for name in want))
+    return frozenset(TIES[ties] if name == "ahead" else name for name in parts)
 
 
 @np.errstate(all="ignore")
-def whole(x, layout, want, top_k, labels, ignore_index):
+def whole(x, layout, want, top_k, labels, ignore_index, scaling=PLAIN, ties="first"):
     """The wanted fields of rows that are here as a whole, some of them: what `RowState.results` has."""
     # Not in double, where the kernel's logarithm and NumPy's, which pieces take, differ in the last bit.
     finished = () if x.dtype == np.float64 else FINISHED
-    needed = set().union(*((name,) if name in finished else FIELDS[name].parts for name in want))
+    unfinished = tuple(name for name in want if name not in finished)
+    needed = {*finished} & {*want} | parts_of(unfinished, ties) - {"peak"}
     if finished:
         needed.discard("label_logit")
     if not finished or "topk_log_probs" in want:
         needed.add("peak")
-    parts = sweep(x, layout, needed, top_k, labels, ignore_index=ignore_index)
-    row = types.SimpleNamespace(**parts)
+    parts = sweep(x, layout, needed, top_k, labels, ignore_index=ignore_index, scaling=scaling)
+    row = types.SimpleNamespace(**parts, scale=scaling.rest(layout), before=before(parts))
     if labels is not None:
         row.label, row.ignored = labels, labels == ignore_index
     if "rest" in parts:
         row.norm, row.log_sum = 1 + row.rest, np.log1p(row.rest)
     found = {name: getattr(row, name) if name in finished else FIELDS[name].formula(row) for name in want}
     ndim, axis = len(layout.batch_shape), layout.axes[0]
-    return RowStats(**{name: delivered(values, ndim, axis, x.dtype) for name, values in found.items()})
+    dtype = _layout.COMPUTE[x.dtype]
+    return RowStats(**{name: delivered(values, ndim, axis, dtype) for name, values in found.items()})
 
 
 def delivered(values, ndim, axis, dtype):
@@ -345,13 +395,11 @@ def delivered(values, ndim, axis, dtype):
     return (_layout.rounded(values, dtype) if values.dtype.kind == "f" else values)[()]
 
 
-def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=True, ignore_index=-1):
+def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=True, ignore_index=-1, scaling=PLAIN):
     """The needed parts of each row, see `fastlogits.backends.numpy._row_stats`, in the batch's shape."""
     rows = layout.rows
     parts = {name: np.empty(rows, kind) for name, kind in KINDS.items() if name in needed}
     parts |= {name: np.empty(rows, _layout.COMPUTE[x.dtype]) for name in FINISHED if name in needed}
-    if AHEAD in needed:
-        parts[AHEAD] = np.empty(rows, np.intp)
     if "top_ids" in needed:
         parts["top_values"] = np.empty((rows, top_k), _layout.COMPUTE[x.dtype])
         parts["top_ids"] = np.empty((rows, top_k), np.intp)
@@ -361,21 +409,31 @@ def sweep(x, layout, needed, top_k=0, labels=None, threshold=None, *, ordered=Tr
         if threshold is not None:
             threshold = layout.flatten(threshold)
         backend = config.backend()
-        for rows, logits, shape in _pieces(x, layout, backend.columns_pay(layout.classes, top_k)):
+        for rows, logits, shape, scales in _pieces(x, layout, backend, needed, top_k, scaling):
             own = (array if array is None else array[rows] for array in (labels, threshold))
             results = {name: values[rows] for name, values in parts.items()}
-            backend.row_stats(logits, *own, results, *shape, ordered, ignore_index, config.threads(logits.size))
+            threads = config.threads(logits.size)
+            backend.row_stats(logits, *own, results, *shape, ordered, ignore_index, threads, **scales)
     else:
         for name, values in parts.items():
             values.fill(0 if values.dtype.kind == "i" else -np.inf if name in ("peak", "second") else np.nan)
     return {name: layout.unflatten(values) for name, values in parts.items()}
 
 
-def _pieces(x, layout, as_it_lies):
-    """(rows, their logits, (outer, classes, inner, stride)): as they lie, or with the classes of a row side by side."""
-    parts = layout.parts((x,), (layout.stride_of(x),), side_by_side=not as_it_lies)
+def _pieces(x, layout, backend, needed, top_k, scaling):
+    """(rows, their logits, (outer, classes, inner, stride), what is to be done to them): as they lie, with the classes
+    of a row side by side, or scaled and shifted already.
+    """
+    classes = layout.classes
+    swept = needed != {"label_logit"}
+    if scaling.where is not None or (scaling.shifts and not (swept and backend.takes_bias(classes, top_k))):
+        for rows, logits in scaling.blocks(x, layout):
+            yield rows, logits, (len(logits), classes, 1, classes), {}
+        return
+    apart = scaling.shifts or not backend.columns_pay(classes, top_k)
+    parts = layout.parts((x,), (layout.stride_of(x),), side_by_side=apart)
     for rows, outer, inner, (logits,), (stride,) in parts:
-        yield rows, logits, (outer, layout.classes, inner, stride)
+        yield rows, logits, (outer, classes, inner, stride), scaling.rows(rows)
 
 
 @np.errstate(all="ignore")
@@ -383,7 +441,7 @@ def _joined(left, right):
     """The state of two neighbouring pieces of the class axis, `left` the one with the lower classes."""
     a, b = left.parts, right.parts
     leads = (a["peak"] >= b["peak"]) | np.isnan(a["peak"])
-    gap = np.where(a["peak"] == b["peak"], 0, -np.abs(a["peak"] - b["peak"]))
+    gap = np.where(a["peak"] == b["peak"], 0, -np.abs(a["peak"] - b["peak"])) * left.scale
 
     def lead_and_other(name):
         return np.where(leads, a[name], b[name]), np.where(leads, b[name], a[name])
@@ -407,8 +465,8 @@ def _joined(left, right):
     if "second" in a:
         seconds = np.fmax(a["second"], b["second"])
         parts["second"] = np.fmax(seconds, np.fmin(a["peak"], b["peak"]))
-    if "above" in a:
-        parts["above"] = a["above"] + b["above"]
+    for name in a.keys() & {*TIES.values()}:
+        parts[name] = a[name] + b[name]
     if "top_ids" in a:
         values = np.concatenate([a["top_values"], b["top_values"]], -1)
         ids = np.concatenate([a["top_ids"], b["top_ids"]], -1)

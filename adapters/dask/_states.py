@@ -9,24 +9,27 @@ from fastlogits.dask._blocks import lazily, merged
 from fastlogits.states import RowState, label_logits
 
 
-def row_states(x, labels=None, *, want, **options):
+def row_states(x, labels=None, *, want, temperature=None, **options):
     """For `lazily`: the `RowState` of each block of rows, with the axes of the logits `x`.
 
-    Where sizes along the classes are unknown, only what names no class may be wanted.
+    Where sizes along the classes are unknown, only what names no class may be wanted. `temperature` is a number, or
+    those of the rows as of `lazily`.
     """
     arrays, known = (x.blocks, labels, x.location), None
+    if not isinstance(temperature, tuple):
+        options["number"], temperature = temperature, None
     if "rank" in want and x.in_pieces:
         picked = lazily(_label_logits, x.all, *arrays, axis=x.axes[0], dtype=np.float64, chunks=x.one_class)
         known = merged(largest, picked, x.axes), x.all
     states = lazily(
-        _state, x.all, *arrays, known, axes=x.axes, sizes=x.shape(x.axes), want=want, dtype=object,
+        _state, x.all, *arrays, known, temperature, axes=x.axes, sizes=x.shape(x.axes), want=want, dtype=object,
         chunks=x.one_class, **options,
     )  # fmt: skip
     known = all(map(math.isfinite, x.shape(x.axes)))
     return merged(_merged if known else _merged_in_order, states, x.axes), x.all
 
 
-def _state(x, labels, location, label_logits, *, axes, sizes, **options):
+def _state(x, labels, location, label_logits, temperature, *, axes, sizes, number=None, **options):
     spans = [location[axis] for axis in axes]
     # Classes along several axes are counted block after block.
     first_class = sum(
@@ -38,7 +41,11 @@ def _state(x, labels, location, label_logits, *, axes, sizes, **options):
     x, axis = one_axis(x, axes)
     if math.isnan(first_class):
         first_class = 0
-    return RowState.of(x, labels, axis=axis, first_class=first_class, label_logits=label_logits, **options)
+    if temperature is None:
+        temperature = 1.0 if number is None else number
+    return RowState.of(
+        x, labels, axis=axis, first_class=first_class, label_logits=label_logits, temperature=temperature, **options
+    )
 
 
 def one_axis(x, axes):

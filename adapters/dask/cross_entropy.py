@@ -4,10 +4,12 @@ import dask.array as da
 import numpy as np
 
 from fastlogits import CrossEntropy, _checks, _layout
+from fastlogits._scaling import is_number, number
 from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
 from fastlogits.dask._blocks import chunked, lazily, pick
 from fastlogits.dask._checks import stand_in
 from fastlogits.dask._losses import Formula, gradient, loss_states, losses
+from fastlogits.dask.row_stats import row_stats
 
 
 def cross_entropy(
@@ -32,8 +34,16 @@ def cross_entropy_with_grad(
     )
 
 
-def perplexity(logits, labels, *, axis=-1, ignore_index=IGNORE_INDEX):
+def perplexity(
+    logits, labels, *, axis=-1, ignore_index=IGNORE_INDEX, temperature=1.0, bias=None, where=None
+):
     """As `fastlogits.perplexity`."""
+    if bias is not None or where is not None or not is_number(temperature) or number(temperature) != 1:
+        options = {"temperature": temperature, "bias": bias, "where": where}
+        rows = row_stats(logits, labels, want=("nll", "rank"), axis=axis, ignore_index=int(ignore_index), **options)
+        total, count = rows.nll.sum(dtype=np.float64), (rows.rank >= 0).sum()
+        kind = rows.nll.dtype
+        return lazily(_reduced, (), (total, ()), (count, ()), given=False, then=np.exp, kind=kind, dtype=kind)
     labels = da.asanyarray(labels)
     x = chunked("logits", logits, _checks.one_axis(axis))
     _checks.class_indices(stand_in(labels, x.shape(x.batch)), x.seen(x.batch))
@@ -74,7 +84,7 @@ def _evaluate(
         arriving = lazily(_quotient, (), arriving, divisor, dtype=np.float64), ()
 
     arrays = labels, weight, sample_weight
-    kind, sizes = (x.dtype, {}) if formula.each else (np.float64, {"chunks": x.one_row})
+    kind, sizes = (compute, {}) if formula.each else (np.float64, {"chunks": x.one_row})
     if x.in_pieces:
         known = loss_states(x, labels, weight, formula)
         loss = lazily(

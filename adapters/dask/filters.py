@@ -11,27 +11,30 @@ import fastlogits
 from fastlogits import Sample, _checks, _checks_filters, _layout
 from fastlogits.dask._blocks import chunked, lazily, pick
 from fastlogits.dask._checks import stand_in, unnumbered_rows
+from fastlogits.dask._scaling import scaled
 from fastlogits.sampling import drawn
 
 
 def filter_logits(
     logits, *, temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None, epsilon_cutoff=None,
-    eta_cutoff=None, min_keep=1, axis=-1,
+    eta_cutoff=None, min_keep=1, bias=None, where=None, axis=-1,
 ):  # fmt: skip
-    """As `fastlogits.filter_logits`; parameters of each row may be dask arrays."""
+    """As `fastlogits.filter_logits`; parameters of each row, bias and mask may be dask arrays."""
     x = chunked("logits", logits, _checks.one_axis(axis))
+    kind = x.dtype
+    x, temperature = _scaled(x, temperature, bias, where)
     parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
     whole = x.in_whole_rows()
     arrays, numbers = _parameters(parameters, whole)
     filtered = lazily(
         _filtered, whole.all, whole.blocks, *arrays, numbers=numbers, axis=x.axis, dtype=x.dtype, rows=whole.rows
     )
-    return x.aligned(filtered, x.all)[0]
+    return x.aligned(filtered, x.all)[0].astype(kind)
 
 
 def sample(
     logits, *, seed=None, rows=None, temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None,
-    epsilon_cutoff=None, eta_cutoff=None, min_keep=1, axis=-1,
+    epsilon_cutoff=None, eta_cutoff=None, min_keep=1, bias=None, where=None, axis=-1,
 ):  # fmt: skip
     """As `fastlogits.sample`, to the same draws: a chunk knows the numbers of its rows.
 
@@ -39,6 +42,7 @@ def sample(
     """
     x = chunked("logits", logits, _checks.one_axis(axis))
     _checks.some_classes(x.array.shape, x.axis)
+    x, temperature = _scaled(x, temperature, bias, where)
     parameters = (temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, min_keep)
     whole = x.in_whole_rows()
     first, rows = _numbered(rows, whole)
@@ -49,6 +53,16 @@ def sample(
     ), whole.batch  # fmt: skip
     kinds = np.dtype(np.intp), _layout.COMPUTE[x.dtype]
     return Sample(*(x.aligned(pick(draws, i, x.batch, kind), x.batch)[0] for i, kind in enumerate(kinds)))
+
+
+def _scaled(x, temperature, bias, where):
+    """(x, temperature) with bias and mask in the logits, where there are any."""
+    fitted = hasattr(temperature, "temperature") or hasattr(temperature, "apply")
+    if bias is None and where is None and not fitted:
+        return x, temperature
+    if np.ndim(temperature) == 0 and not fitted and temperature == 0:
+        return scaled(x, 1.0, bias, where)[0], 0.0
+    return scaled(x, temperature, bias, where)
 
 
 def _parameters(parameters, x, greedy=False):

@@ -6,9 +6,10 @@ import dask.array as da
 import numpy as np
 
 import fastlogits
-from fastlogits import RowStats, TopK, _checks
+from fastlogits import RowStats, TopK, _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, merged, pick
 from fastlogits.dask._checks import stand_in
+from fastlogits.dask._scaling import scaled
 from fastlogits.dask._states import row_states
 from fastlogits.row_stats import HITS, hits
 from fastlogits.states import asked
@@ -17,16 +18,21 @@ WITHOUT_CLASSES = {"lse", "entropy", "max_prob", "margin"}  # name none, so that
 KINDS = {"argmax": np.intp, "rank": np.intp, "topk_ids": np.intp, "correct": bool}
 
 
-def row_stats(logits, labels=None, *, want=None, top_k=None, axis=-1, ignore_index=-100):
-    """As `fastlogits.row_stats`."""
-    want, _ = asked(want, labels is not None, top_k is not None)
+def row_stats(
+    logits, labels=None, *, want=None, top_k=None, axis=-1, ignore_index=-100, temperature=1.0, bias=None, where=None,
+    ties="first",
+):  # fmt: skip
+    """As `fastlogits.row_stats`; temperatures, bias and mask may be dask arrays."""
+    want, _ = asked(want, labels is not None, top_k is not None, ties)
     x = chunked("logits", logits, _checks.one_axis(axis), known=not WITHOUT_CLASSES.issuperset(want))
     if {"argmax", "correct"} & {*want}:
         _checks.some_classes(x.array.shape, x.axis)
     if top_k is not None:
         _checks.top_k("top_k", top_k, x.classes)
     ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
-    states = row_states(x, class_indices(labels, x), want=want, top_k=top_k, ignore_index=ignore_index)
+    x, temperature = scaled(x, temperature, bias, where)
+    options = {"top_k": top_k, "ignore_index": ignore_index, "temperature": temperature, "ties": ties}
+    states = row_states(x, class_indices(labels, x), want=want, **options)
     stats = lazily(_results, x.all, states, dtype=object, rows=x.rows), x.all
     fields = {}
     for name in want:
@@ -45,7 +51,7 @@ def class_indices(labels, x):
 
 
 def _field(x, stats, name, axes, **chunks):
-    return lazily(_attribute, axes, stats, name=name, dtype=KINDS.get(name, x.dtype), **chunks)
+    return lazily(_attribute, axes, stats, name=name, dtype=KINDS.get(name, _layout.COMPUTE[x.dtype]), **chunks)
 
 
 def _results(state):
@@ -100,24 +106,30 @@ def _top_of_pieces(*pieces, k, axis):
     return TopK(best.values, np.take_along_axis(indices, best.indices, axis))
 
 
-def entropy(logits, axis=-1):
+def entropy(logits, axis=-1, *, temperature=1.0, bias=None, where=None):
     """As `fastlogits.entropy`."""
-    return row_stats(logits, want=("entropy",), axis=axis).entropy
+    options = {"temperature": temperature, "bias": bias, "where": where}
+    return row_stats(logits, want=("entropy",), axis=axis, **options).entropy
 
 
-def accuracy(logits, labels, *, top_k=1, axis=-1, ignore_index=-100):
+def accuracy(
+    logits, labels, *, top_k=1, axis=-1, ignore_index=-100, temperature=1.0, bias=None, where=None, ties="first"
+):
     """As `fastlogits.accuracy`."""
     x = chunked("logits", logits, _checks.one_axis(axis))
     top_k = _checks.top_k("top_k", top_k, x.classes)
     ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
-    states = row_states(x, class_indices(labels, x), want=HITS, top_k=top_k, ignore_index=ignore_index)
-    counts = lazily(_hits, x.batch, states, dtype=object, chunks=x.one_row, rows=x.rows), x.batch
+    x, _ = scaled(x, temperature, bias, where)
+    # Of equals the first are known without the label's logit, which may lie in another piece.
+    want = {"want": HITS, "top_k": top_k} if ties == "first" else {"want": ("rank",), "ties": ties}
+    states = row_states(x, class_indices(labels, x), ignore_index=ignore_index, **want)
+    counts = lazily(_hits, x.batch, states, top_k=top_k, dtype=object, chunks=x.one_row, rows=x.rows), x.batch
     hits, rows = ((pick(counts, i, x.batch, np.int64).sum(), ()) for i in (0, 1))
     return lazily(_share, (), hits, rows, dtype=np.float64)
 
 
-def _hits(state):
-    return tuple(np.full((1,) * state.parts["peak"].ndim, count) for count in hits(state))
+def _hits(state, *, top_k):
+    return tuple(np.full((1,) * state.parts["peak"].ndim, count) for count in hits(state, top_k))
 
 
 @np.errstate(invalid="ignore")

@@ -8,20 +8,23 @@ from fastlogits import _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, location, merged
 from fastlogits.dask._checks import stand_in
 from fastlogits.dask._pieces import by_rows, probabilities, softmax_gradient, store
+from fastlogits.dask._scaling import scaled
 from fastlogits.dask._states import largest, row_states
 
 
-def selective_log_softmax(logits, ids, axis=-1):
+def selective_log_softmax(logits, ids, axis=-1, *, temperature=1.0, bias=None, where=None):
     """As `fastlogits.selective_log_softmax`."""
     x = chunked("logits", logits, _checks.one_axis(axis))
+    kind = _layout.COMPUTE[x.dtype]
+    x, temperature = scaled(x, temperature, bias, where)
     ids, several = _class_ids(ids, x)
-    options = {"axis": x.axis, "dtype": x.dtype, "chunks": several, "rows": location(ids)}
-    if not x.in_pieces:
+    options = {"axis": x.axis, "dtype": kind, "chunks": several, "rows": location(ids)}
+    if not x.in_pieces and temperature == 1:
         return lazily(_whole, ids[1], x.blocks, ids, **options)
     picked = lazily(_picked, x.all, x.blocks, ids, x.location, axis=x.axis, dtype=np.float64, chunks=x.one_class)
     picked = merged(largest, picked, x.axes), x.all
-    states = row_states(x, want=("max_prob",))
-    return lazily(_log_probs, ids[1], states, picked, ids, kind=x.dtype, shape=x.seen(x.all), **options)
+    states = row_states(x, want=("max_prob",), temperature=temperature)
+    return lazily(_log_probs, ids[1], states, picked, ids, kind=kind, shape=x.seen(x.all), **options)
 
 
 def _class_ids(ids, x):
@@ -57,7 +60,7 @@ def _places(ids, x, location, axis):
 def _log_probs(state, picked, ids, *, axis, kind, shape):
     peak = np.expand_dims(state.parts["peak"], axis)
     _checks.class_ids(ids, tuple(shape[i] if i == axis else n for i, n in enumerate(peak.shape)), axis)
-    gaps = np.where(picked == peak, 0, picked - peak)
+    gaps = np.where(picked == peak, 0, picked - peak) * np.expand_dims(state.scale, axis if np.ndim(state.scale) else ())
     return _layout.rounded((gaps - np.expand_dims(state.log_sum, axis)).reshape(ids.shape), kind)
 
 
@@ -67,7 +70,8 @@ def selective_log_softmax_backward(grad, logits, ids, axis=-1):
     ids, _ = _class_ids(ids, x)
     _checks.same_shape("grad", stand_in(g, ids[0].shape), "ids", stand_in(ids[0]))
     empty = _layout.floats(g._meta, "grad"), np.empty(0, x.dtype)
-    _checks.same_dtype("grad", empty[0], "logits", empty[1])
+    if empty[0].dtype != _layout.COMPUTE[x.dtype]:
+        _checks.same_dtype("grad", empty[0], "logits", empty[1])
     g = x.aligned(g, ids[1], whole=x.axes)
     options = {"axis": x.axis, "dtype": x.dtype, "rows": location(ids)}
     if not x.in_pieces:

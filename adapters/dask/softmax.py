@@ -9,27 +9,61 @@ import numpy as np
 
 import fastlogits
 from fastlogits import _checks, _layout
+from fastlogits._scaling import is_number, number
 from fastlogits.dask._blocks import chunked, lazily, merged
 from fastlogits.dask._checks import stand_in
+from fastlogits.dask._scaling import broadcast, scaled
 from fastlogits.dask._states import row_states
 from fastlogits.states import SoftmaxState, normalized
 
 
-def softmax(logits, axis=-1, *, temperature=1.0, where=None):
+def softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None):
     """As `fastlogits.softmax`."""
-    return _normalized("softmax", logits, axis, temperature, where)
+    return _normalized("softmax", logits, axis, temperature, bias, where)
 
 
-def log_softmax(logits, axis=-1, *, temperature=1.0, where=None):
+def log_softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None):
     """As `fastlogits.log_softmax`."""
-    return _normalized("log_softmax", logits, axis, temperature, where)
+    return _normalized("log_softmax", logits, axis, temperature, bias, where)
 
 
-def _normalized(name, logits, axis, temperature, where):
+def _normalized(name, logits, axis, temperature, bias, where):
     x = chunked("logits", logits, axis, known=False)
-    scale = 1.0 / _checks.scale("temperature", temperature)
+    if bias is not None or not is_number(temperature):
+        return _scaled(name, x, temperature, bias, where)
+    return _of_rows(name, x, number(temperature), where)
+
+
+def _scaled(name, x, temperature, bias, where):
+    """As `_normalized`, with what more than one number is done to the logits."""
+    kind = x.dtype
+    taken = None if where is None else broadcast(where, x, _checks.where)
+    if bias is not None:
+        there = x.replaced(_there, x.aligned(da.asanyarray(bias), x.axes), taken, axis=x.axis, dtype=np.dtype(bool))
+        taken = there.blocks
+    z, left = scaled(x, temperature, bias, where)
+    if isinstance(left, tuple):
+        # In double, so that nothing is rounded on the way.
+        z = z.replaced(_divided, left, axes=x.axes, dtype=np.dtype(np.float64))
+        left = 1.0
+    result = _of_rows(name, z, left, taken and taken[0]).astype(kind)
+    return x.aligned(result, x.all)[0]
+
+
+def _there(x, bias, where, *, axis):
+    there = (bias > -np.inf).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    return np.broadcast_to(there if where is None else there & where, x.shape)
+
+
+def _divided(x, temperature, *, axes):
+    batch = [n for i, n in enumerate(x.shape) if i not in axes]
+    return x.astype(np.float64) / np.expand_dims(np.broadcast_to(temperature, batch), axes)
+
+
+def _of_rows(name, x, temperature, where):
+    scale = 1.0 / temperature
     cut = x.of_known_classes("logits").in_blocks() if x.in_pieces else x
-    where = _broadcast(where, cut, _checks.where)
+    where = broadcast(where, cut, _checks.where)
     options = {"name": name, "axes": x.axes, "dtype": x.dtype}
     if cut.in_pieces:
         states = lazily(_state, cut.all, cut.blocks, where, scale=scale, dtype=object, chunks=cut.one_class)
@@ -39,15 +73,6 @@ def _normalized(name, logits, axis, temperature, where):
     else:
         result = lazily(_whole, cut.all, cut.blocks, where, temperature=temperature, **options)
     return x.aligned(result, x.all)[0]
-
-
-def _broadcast(values, x, check):
-    if values is None:
-        return None
-    values = da.asanyarray(values)
-    axes = x.all[max(0, x.array.ndim - values.ndim) :]
-    check(stand_in(values, x.shape(axes)), x.seen(x.all))
-    return x.aligned(values, axes)
 
 
 def _masked(x, where):
@@ -94,13 +119,13 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
         if shape != shapes[0]:
             a = da.broadcast_to(a, shape)
     x = chunked("a", a, axis, known=False)
-    where = _broadcast(where, x, _checks.where)
-    kind = x.dtype if b is None else np.result_type(x.dtype, _layout.floats(b._meta, "b").dtype)
+    where = broadcast(where, x, _checks.where)
+    kind = _layout.COMPUTE[x.dtype if b is None else np.result_type(x.dtype, _layout.floats(b._meta, "b").dtype)]
     if b is None and x.in_pieces:
         states = row_states(_masked(x, where), want=("lse",))
         pairs = lazily(_logsumexp_of_state, x.all, states, axes=x.axes, dtype=object)
     else:
-        b = _broadcast(b, x, np.broadcast_to)
+        b = broadcast(b, x, np.broadcast_to)
         function = _wide_logsumexp if x.in_pieces else _logsumexp
         pairs = lazily(function, x.all, x.blocks, b, where, axes=x.axes, dtype=object, chunks=x.one_class)
         pairs = merged(_added, pairs, x.axes)

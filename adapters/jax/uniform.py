@@ -10,31 +10,76 @@ import jax.numpy as jnp
 import numpy as np
 
 import fastlogits
-from fastlogits import CrossEntropy, _checks
+from fastlogits import CrossEntropy, _checks, _checks_filters
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.jax import _checks as _jax_checks
 from fastlogits.jax import _kernels, functional
 
 
-def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
-    return _normalized(_kernels.softmax, logits, axis, temperature, where, 0, out)
+def softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
+    return _normalized(_kernels.softmax, logits, axis, (temperature, bias, where), 0, out)
 
 
-def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
-    return _normalized(_kernels.log_softmax, logits, axis, temperature, where, -jnp.inf, out)
+def log_softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
+    return _normalized(_kernels.log_softmax, logits, axis, (temperature, bias, where), -jnp.inf, out)
 
 
-def _normalized(kernel, logits, axis, temperature, where, excluded, out):
+def _normalized(kernel, logits, axis, options, excluded, out):
     _jax_checks.no_out(out)
     logits = _jax_checks.floats("logits", logits)
-    temperature = _checks.scale("temperature", temperature)
-    z = logits if temperature == 1 else logits.astype(_kernels.wide(logits.dtype)) / temperature
+    z, where = _scaled(logits, axis, *options)
     return functional.normalized(kernel, z, axis, where, excluded).astype(logits.dtype)
 
 
+def _scaled(logits, axis, temperature, bias, where):
+    """(logits / temperature + bias, the classes that take part or None)."""
+    if bias is None and _is_number(temperature) and _checks.scale("temperature", temperature) == 1:
+        return logits, where
+    z = logits.astype(_kernels.wide(logits.dtype))
+    axes = _checks.axes(_checks.axis(axis), logits.ndim)
+    if hasattr(temperature, "scale") and hasattr(temperature, "bias"):
+        z = z * _by_class(temperature.scale, z, axes) + _by_class(temperature.bias, z, axes)
+        z = jnp.where(jnp.isneginf(logits), -jnp.inf, z)
+    elif hasattr(temperature, "temperature"):
+        lowest, highest = _checks.SCALE_RANGE
+        z = z / min(max(temperature.temperature, lowest), highest)
+    elif hasattr(temperature, "apply"):
+        _jax_checks.concrete("apply", "logits", logits)
+        z = jnp.asarray(temperature.apply(np.asarray(logits), axis))
+    else:
+        batch = tuple(n for i, n in enumerate(z.shape) if i not in axes)
+        if not isinstance(temperature, jax.core.Tracer):
+            _checks_filters.filter_parameter("temperature", np.asarray(temperature), batch)
+        temperature = jnp.asarray(temperature, z.dtype)
+        if temperature.ndim:
+            temperature = jnp.expand_dims(jnp.broadcast_to(temperature, batch), axes)
+        z = z / temperature
+    if bias is not None:
+        bias = _by_class(bias, z, axes)
+        where = bias > -jnp.inf if where is None else where & (bias > -jnp.inf)
+        z = z + jnp.where(bias > -jnp.inf, bias, 0)
+    return z, where
+
+
+def _by_class(values, z, axes):
+    values = jnp.asarray(values, z.dtype)
+    (axis,) = axes
+    return values.reshape([-1 if i == axis else 1 for i in range(z.ndim)])
+
+
+def _is_number(temperature):
+    return not hasattr(temperature, "apply") and not isinstance(temperature, jax.Array) and np.ndim(temperature) == 0
+
+
 def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
+    a = _wide(_jax_checks.floats("a", a))
+    b = None if b is None else _wide(_jax_checks.floats("b", b))
     return functional.logsumexp(a, axis, b, keepdims, return_sign, where)
+
+
+def _wide(values):
+    return values.astype(_kernels.wide(values.dtype))
 
 
 def argmax(logits, axis=-1):
@@ -62,8 +107,12 @@ def _backward(kernel, named_grad, named_result, axis, out):
     return back(kernel(functional.merged(g, axis)[0], p, class_axis))
 
 
-def selective_log_softmax(logits, ids, axis=-1):
-    return _kernels.selective_log_softmax(*_with_ids(logits, ids, axis))
+def selective_log_softmax(logits, ids, axis=-1, *, temperature=1.0, bias=None, where=None):
+    logits, ids, axis = _with_ids(logits, ids, axis)
+    logits, where = _scaled(_wide(logits), axis, temperature, bias, where)
+    if where is not None:
+        logits = jnp.where(_jax_checks.where(where, logits.shape), logits, -jnp.inf)
+    return _kernels.selective_log_softmax(logits, ids, axis)
 
 
 def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
@@ -71,8 +120,9 @@ def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
     logits, ids, axis = _with_ids(logits, ids, axis)
     grad = _jax_checks.floats("grad", grad)
     _checks.same_shape("grad", grad, "ids", ids)
-    _checks.same_dtype("grad", grad, "logits", logits)
-    return _kernels.selective_log_softmax_backward(grad, logits, ids, axis)
+    if grad.dtype != _kernels.wide(logits.dtype):
+        _checks.same_dtype("grad", grad, "logits", logits)
+    return _kernels.selective_log_softmax_backward(grad.astype(logits.dtype), logits, ids, axis)
 
 
 def _with_ids(logits, ids, axis):
@@ -92,7 +142,7 @@ def cross_entropy(
         logits, labels, axis, weight, sample_weight, ignore_index,
         (label_smoothing, z_loss, softcap, logit_scale), reduction, normalizer,
     )  # fmt: skip
-    return loss_of(logits).astype(logits.dtype)
+    return loss_of(logits).astype(_kernels.wide(logits.dtype))
 
 
 def cross_entropy_with_grad(
@@ -108,7 +158,7 @@ def cross_entropy_with_grad(
     )  # fmt: skip
     loss, backward = jax.vjp(loss_of, logits)
     (grad,) = backward(_jax_checks.grad_loss(1 if grad_loss is None else grad_loss, loss, reduction))
-    return CrossEntropy(loss.astype(logits.dtype), grad)
+    return CrossEntropy(loss.astype(_kernels.wide(logits.dtype)), grad)
 
 
 def _loss(logits, labels, axis, weight, sample_weight, ignore_index, numbers, reduction, normalizer):

@@ -291,18 +291,20 @@ def _backward(name, grad, result, axis):
     return differentiable(forward, gradient, gradient, [grad, result], other)
 
 
-def logsumexp(logits, axis, keepdims=False):
+def logsumexp(logits, axis, keepdims=False, dtype=None):
+    """In `dtype`, or that of the logits."""
+    dtype = dtype or logits.dtype
     if _calls.must_be_plain(logits):
-        return _formula.logsumexp(logits, axis, keepdims)
+        return _formula.logsumexp(tf.cast(logits, dtype), axis, keepdims)
     if not keepdims:
-        return _formula.squeeze(logsumexp(logits, axis, keepdims=True), axis)
+        return _formula.squeeze(logsumexp(logits, axis, True, dtype), axis)
 
     def compute(x):
-        return (np.asarray(fastlogits.logsumexp(x, axis, keepdims=True)),)
+        return (as_dtype(fastlogits.logsumexp(x, axis, keepdims=True), dtype),)
 
     def compute_gradient(upstream, lse, x):
         probs = fastlogits.softmax(x, axis, out=_arrays.empty(x.shape, x.dtype))
-        probs *= upstream
+        probs *= upstream.astype(probs.dtype)
         nothing = lse == -math.inf
         if nothing.any():
             np.copyto(probs, 0, where=nothing)
@@ -310,7 +312,7 @@ def logsumexp(logits, axis, keepdims=False):
 
     def forward(x):
         axes = range(x.shape.rank or 0) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        (lse,) = run(compute, [x], [x.dtype], [changed(x.shape, dict.fromkeys(axes, 1))])
+        (lse,) = run(compute, [x], [dtype], [changed(x.shape, dict.fromkeys(axes, 1))])
         return lse, lse
 
     def backward(upstream, lse, x):
@@ -318,20 +320,20 @@ def logsumexp(logits, axis, keepdims=False):
 
     def formula(upstream, x):
         nothing, zero = tf.reduce_all(x == -math.inf, axis, keepdims=True), tf.zeros((), x.dtype)
-        return tf.where(nothing, zero, softmax(tf.where(nothing, zero, x), axis) * upstream)
+        return tf.where(nothing, zero, softmax(tf.where(nothing, zero, x), axis) * tf.cast(upstream, x.dtype))
 
     return differentiable(forward, backward, formula, [logits])
 
 
-def selective_log_softmax(logits, ids, axis):
+def selective_log_softmax(logits, ids, axis, dtype):
     if _calls.must_be_plain(logits):
-        return _formula.selective_log_softmax(logits, ids, axis)
+        return _formula.selective_log_softmax(tf.cast(logits, dtype), ids, axis)
 
     def compute(x, ids):
-        return (np.asarray(fastlogits.selective_log_softmax(x, ids, axis)),)
+        return (as_dtype(fastlogits.selective_log_softmax(x, ids, axis), dtype),)
 
     def forward(x, ids):
-        return run(compute, [x, ids], [x.dtype], [ids.shape])
+        return run(compute, [x, ids], [dtype], [ids.shape])
 
     def backward(upstream, x, ids):
         return selective_log_softmax_backward(upstream, x, ids, axis)
@@ -341,7 +343,7 @@ def selective_log_softmax(logits, ids, axis):
 
 def selective_log_softmax_backward(grad, logits, ids, axis):
     def gather(x, ids):
-        return _formula.selective_log_softmax(x, ids, axis, log_softmax)
+        return tf.cast(_formula.selective_log_softmax(x, ids, axis, log_softmax), grad.dtype)
 
     def formula(grad, x, ids):
         return differentiate(gather, (x, ids), grad)[0]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.autograph.experimental import do_not_convert
 
 import fastlogits
-from fastlogits import CrossEntropy, _checks
+from fastlogits import CrossEntropy, _checks, _checks_filters
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.tensorflow import _calls, _formula, _gradients
@@ -21,20 +21,26 @@ from fastlogits.tensorflow._gradients import Options
 
 
 @do_not_convert
-def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
-    return _normalized("softmax", logits, axis, temperature, where, 0.0, out)
+def softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
+    return _normalized("softmax", logits, axis, (temperature, bias, where), 0.0, out)
 
 
 @do_not_convert
-def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
-    return _normalized("log_softmax", logits, axis, temperature, where, -math.inf, out)
+def log_softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
+    return _normalized("log_softmax", logits, axis, (temperature, bias, where), -math.inf, out)
 
 
-def _normalized(name, logits, axis, temperature, where, excluded, out):
+def _normalized(name, logits, axis, options, excluded, out):
     _tensor_checks.no_out(out)
     logits = _floats("logits", logits)
-    scale = _checks.scale("temperature", temperature)
+    temperature, bias, where = options
     axis = _axes(axis, logits)
+    if bias is not None or not _is_number(temperature):
+        if not _differentiable():
+            return _numpy(getattr(fastlogits, name), logits, axis, temperature=temperature, bias=bias, where=where)
+        z, where = _scaled(logits, axis, *options)
+        return tf.cast(_normalized(name, z, axis, (1.0, None, where), excluded, out), logits.dtype)
+    scale = _checks.scale("temperature", temperature)
     if where is None:
         return getattr(_gradients, name)(logits, axis, scale)
     if not _differentiable():
@@ -42,6 +48,53 @@ def _normalized(name, logits, axis, temperature, where, excluded, out):
     where = tf.broadcast_to(_tensor_checks.boolean("where", where), tf.shape(logits))
     result = getattr(_gradients, name)(_filled(logits, where, -math.inf), axis, scale)
     return _filled(result, where, excluded)
+
+
+def _scaled(logits, axis, temperature, bias, where):
+    """(logits / temperature + bias in operators that can be differentiated, the classes that take part or None)."""
+    z = tf.cast(logits, _wide(logits))
+    axes = range(z.shape.rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if hasattr(temperature, "scale") and hasattr(temperature, "bias"):
+        z = z * _by_class(temperature.scale, z, axes) + _by_class(temperature.bias, z, axes)
+    elif hasattr(temperature, "temperature"):
+        lowest, highest = _checks.SCALE_RANGE
+        z = z / min(max(temperature.temperature, lowest), highest)
+    elif hasattr(temperature, "apply"):
+        raise _tensor_checks.no_gradient("apply", "temperature")
+    else:
+        if tf.executing_eagerly() or not tf.is_tensor(temperature):
+            batch = tuple(n for i, n in enumerate(z.shape) if i not in axes)
+            _checks_filters.filter_parameter("temperature", np.asarray(temperature), batch)
+        temperature = tf.cast(temperature, z.dtype)
+        if temperature.shape.rank:
+            sizes = tf.shape(z)
+            temperature = tf.broadcast_to(temperature, tf.stack([sizes[i] for i in range(z.shape.rank) if i not in axes]))
+            for i in sorted(axes):
+                temperature = tf.expand_dims(temperature, i)
+        z = z / temperature
+    if hasattr(temperature, "scale"):
+        z = _filled(z, tf.not_equal(logits, -math.inf), -math.inf)
+    if bias is not None:
+        bias = _by_class(bias, z, axes)
+        there = tf.broadcast_to(bias > -math.inf, tf.shape(z))
+        where = there if where is None else there & _tensor_checks.boolean("where", where)
+        z = z + _filled(bias, bias > -math.inf, 0)
+    return z, where
+
+
+def _by_class(values, z, axes):
+    values = tf.cast(values, z.dtype)
+    (axis,) = axes
+    return tf.reshape(values, [-1 if i == axis else 1 for i in range(z.shape.rank)])
+
+
+def _is_number(temperature):
+    return not hasattr(temperature, "apply") and not tf.is_tensor(temperature) and np.ndim(temperature) == 0
+
+
+def _wide(tensor):
+    """What numbers of rows have: float32 for half types."""
+    return tf.float32 if tensor.dtype.size == 2 else tensor.dtype
 
 
 @do_not_convert
@@ -56,7 +109,7 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
     if b is None:
         if where is not None:
             a = _filled(a, tf.broadcast_to(where, tf.shape(a)), -math.inf)
-        values = _gradients.logsumexp(a, axis, keepdims)
+        values = _gradients.logsumexp(a, axis, keepdims, _wide(a))
         sign = tf.where(tf.math.is_nan(values), values, tf.cast(values > -math.inf, values.dtype))
     else:
         b = _floats("b", b)
@@ -68,7 +121,7 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
 
 def _weighted_logsumexp(a, b, axis, keepdims):
     dtype = tf.as_dtype(np.result_type(a.dtype.as_numpy_dtype, b.dtype.as_numpy_dtype))
-    wide = dtype if dtype.size > 2 else tf.float32
+    wide = dtype = dtype if dtype.size > 2 else tf.float32
     _tensor_checks.common_shape(a=a, b=b)
     shape = tf.broadcast_dynamic_shape(tf.shape(a), tf.shape(b))
     a, b = (tf.broadcast_to(tf.cast(x, wide), shape) for x in (a, b))
@@ -109,8 +162,17 @@ def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
 
 
 @do_not_convert
-def selective_log_softmax(logits, ids, axis=-1):
-    return _gradients.selective_log_softmax(*_with_ids(logits, ids, axis))
+def selective_log_softmax(logits, ids, axis=-1, *, temperature=1.0, bias=None, where=None):
+    logits, ids, axis = _with_ids(logits, ids, axis)
+    if not (_is_number(temperature) and temperature == 1 and bias is None and where is None):
+        if not _differentiable():
+            options = {"temperature": temperature, "bias": bias, "where": where}
+            return _numpy(fastlogits.selective_log_softmax, logits, ids, axis, **options)
+        logits, where = _scaled(logits, axis, temperature, bias, where)
+        if where is not None:
+            where = tf.broadcast_to(_tensor_checks.boolean("where", where), tf.shape(logits))
+            logits = _filled(logits, where, -math.inf)
+    return _gradients.selective_log_softmax(logits, ids, axis, _wide(logits))
 
 
 @do_not_convert
@@ -168,7 +230,7 @@ def _options(tensors, axis, ignore_index, numbers, reduction):
     logits, labels = tensors[:2]
     axis = _axes(_checks.one_axis(axis), logits)
     ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=labels.dtype.is_floating)
-    return Options(axis, ignore_index, numbers, reduction, logits.dtype)
+    return Options(axis, ignore_index, numbers, reduction, _wide(logits))
 
 
 @do_not_convert

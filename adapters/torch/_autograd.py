@@ -11,7 +11,7 @@ from fastlogits._layout import floats
 from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
 from fastlogits.selective import log_probs_at
 from fastlogits.torch import _arrays, _checks, _formula
-from fastlogits.torch._arrays import array, tensor
+from fastlogits.torch._arrays import array, numbers, tensor
 
 
 class Options(NamedTuple):
@@ -195,8 +195,8 @@ def _divided(grad, temperature):
 
 class LogSumExp(Function):
     @staticmethod
-    def forward(ctx, logits, dim, keepdim):
-        lse = logsumexp_(logits, dim, keepdim)
+    def forward(ctx, logits, dim, keepdim, dtype):
+        lse = logsumexp_(logits, dim, keepdim, dtype)
         ctx.dim, ctx.keepdim = dim, keepdim
         ctx.save_for_backward(logits, lse)
         return lse
@@ -204,24 +204,25 @@ class LogSumExp(Function):
     @staticmethod
     def backward(ctx, grad):
         logits, lse = ctx.saved_tensors
-        return logsumexp_gradient(grad, logits, lse, ctx.dim, ctx.keepdim), None, None
+        return logsumexp_gradient(grad, logits, lse, ctx.dim, ctx.keepdim), None, None, None
 
 
 class SelectiveLogSoftmax(Function):
     @staticmethod
-    def forward(ctx, logits, ids, dim, ids_name):
+    def forward(ctx, logits, ids, dim, ids_name, dtype):
         ctx.dim = dim
         ctx.save_for_backward(logits, ids)
-        return selective_log_softmax_(logits, ids, dim, ids_name)
+        return selective_log_softmax_(logits, ids, dim, ids_name, dtype)
 
     @staticmethod
     def backward(ctx, grad):
         logits, ids = ctx.saved_tensors
         if torch.is_grad_enabled():
+            grad = grad.to(logits.dtype)
             grad = selective_log_softmax_formula(grad, logits, ids, ctx.dim, softmax(logits, ctx.dim))
         else:
             grad = selective_log_softmax_gradient(grad, logits, ids, ctx.dim)
-        return grad, None, None, None
+        return grad, None, None, None, None
 
 
 def softmax_(logits, dim, temperature=1.0, out=None):
@@ -236,12 +237,12 @@ def log_softmax_(logits, dim, temperature=1.0, out=None):
     return tensor(log_probs, logits.dtype) if out is None else out
 
 
-def logsumexp_(logits, dim, keepdim):
-    return tensor(fastlogits.logsumexp(array(logits), dim, keepdims=keepdim), logits.dtype)
+def logsumexp_(logits, dim, keepdim, dtype=None):
+    return numbers(fastlogits.logsumexp(array(logits), dim, keepdims=keepdim)).to(dtype or logits.dtype)
 
 
-def selective_log_softmax_(logits, ids, dim, ids_name):
-    return tensor(log_probs_at(array(logits), array(ids), dim, ids_name), logits.dtype)
+def selective_log_softmax_(logits, ids, dim, ids_name, dtype=None):
+    return numbers(log_probs_at(array(logits), array(ids), dim, ids_name)).to(dtype or logits.dtype)
 
 
 def selective_log_softmax_gradient(grad, logits, ids, dim, out=None):
@@ -326,13 +327,15 @@ def log_softmax(logits, dim, temperature=1.0):
     return log_softmax_(logits, dim, temperature)
 
 
-def logsumexp(logits, dim, keepdim=False):
+def logsumexp(logits, dim, keepdim=False, dtype=None):
+    """In `dtype`, or that of the logits."""
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(LogSumExp, logits, dim, keepdim)
-    return logsumexp_(logits, dim, keepdim)
+        return apply(LogSumExp, logits, dim, keepdim, dtype)
+    return logsumexp_(logits, dim, keepdim, dtype)
 
 
-def selective_log_softmax(logits, ids, dim, ids_name):
+def selective_log_softmax(logits, ids, dim, ids_name, dtype=None):
+    """In `dtype`, or that of the logits."""
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(SelectiveLogSoftmax, logits, ids, dim, ids_name)
-    return selective_log_softmax_(logits, ids, dim, ids_name)
+        return apply(SelectiveLogSoftmax, logits, ids, dim, ids_name, dtype)
+    return selective_log_softmax_(logits, ids, dim, ids_name, dtype)

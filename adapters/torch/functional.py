@@ -179,15 +179,16 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     return along_dims((dim,) if isinstance(dim, int) else tuple(dim), input, keepdim)
 
 
-def along_dims(dims, input, keepdim, name="input"):
-    """`logsumexp` of a floating-point tensor called `name`."""
+def along_dims(dims, input, keepdim, name="input", dtype=None):
+    """`logsumexp` of a floating-point tensor called `name`, in `dtype` or its own."""
     run = path(input)
     if run is _autograd:
         _checks.tensor(name, input)
     dims = _checks.dims(dims, input)
-    if run is _formula or not input.dim():
-        return _formula.logsumexp(input, dims, keepdim)
-    return run.logsumexp(input, dims, keepdim)
+    if run is _autograd and input.dim():
+        return run.logsumexp(input, dims, keepdim, dtype)
+    input = input if dtype is None else input.to(dtype)
+    return (_library if run is _library and input.dim() else _formula).logsumexp(input, dims, keepdim)
 
 
 def selective_log_softmax(input: Tensor, index: Tensor, dim: int = -1) -> Tensor:
@@ -223,14 +224,16 @@ def selective_log_softmax(input: Tensor, index: Tensor, dim: int = -1) -> Tensor
     return selected(dim, input, index, ("input", "index"))
 
 
-def selected(dim, logits, ids, names=("logits", "ids")):
-    """`selective_log_softmax` of tensors called by `names`."""
+def selected(dim, logits, ids, names=("logits", "ids"), dtype=None):
+    """`selective_log_softmax` of tensors called by `names`, in `dtype` or that of the logits."""
     run = path(logits, ids)
-    if run is _formula:
-        return _formula.selective_log_softmax(logits, ids, dim)
     if run is _autograd:
         _checks.tensor(names[0], logits)
         _checks.tensor(names[1], ids, _checks.INTEGERS)
+        return run.selective_log_softmax(logits, ids, _checks.dim(dim, logits), names[1], dtype)
+    logits = logits if dtype is None else logits.to(dtype)
+    if run is _formula:
+        return _formula.selective_log_softmax(logits, ids, dim)
     return run.selective_log_softmax(logits, ids, _checks.dim(dim, logits), names[1])
 
 

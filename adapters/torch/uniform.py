@@ -7,11 +7,12 @@ the tensors' memory.
 import functools
 import inspect
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import fastlogits
-from fastlogits import CrossEntropy, _checks
+from fastlogits import CrossEntropy, _checks, _checks_filters
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.torch import _autograd, _library, _transforms, functional
@@ -20,22 +21,26 @@ from fastlogits.torch._arrays import array, numbers
 from fastlogits.torch._autograd import Options
 
 
-def softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
-    return _normalized("softmax", logits, axis, temperature, where, 0.0, out)
+def softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
+    return _normalized("softmax", logits, axis, (temperature, bias, where), 0.0, out)
 
 
-def log_softmax(logits, axis=-1, *, temperature=1.0, where=None, out=None):
-    return _normalized("log_softmax", logits, axis, temperature, where, -torch.inf, out)
+def log_softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
+    return _normalized("log_softmax", logits, axis, (temperature, bias, where), -torch.inf, out)
 
 
-def _normalized(name, logits, axis, temperature, where, excluded, out):
+def _normalized(name, logits, axis, options, excluded, out):
     logits = _floats("logits", logits)
+    temperature, bias, where = options
     eager = functional.path(logits) is _autograd
-    if eager and not _tracked(logits, out=out):
+    if eager and not _tracked(logits, *filter(torch.is_tensor, options), out=out):
         function = getattr(fastlogits, name)
-        return _numpy(function, logits, axis, temperature=temperature, where=where, out=out)
-    scale = _checks.scale("temperature", temperature)
+        return _numpy(function, logits, axis, temperature=temperature, bias=bias, where=where, out=out)
     axes = _axes(axis, logits)
+    if bias is not None or not _is_number(temperature):
+        z, where = scaled(logits, axes, *options)
+        return _normalized(name, z, axis, (1.0, None, where), excluded, out).to(logits.dtype)
+    scale = _checks.scale("temperature", temperature)
     if where is not None:
         where = torch.as_tensor(where).expand_as(logits)
         logits = logits.masked_fill(~where, -torch.inf)
@@ -47,6 +52,45 @@ def _normalized(name, logits, axis, temperature, where, excluded, out):
         z = z - torch.logsumexp(z, axes, keepdim=True)
         result = z.exp() if name == "softmax" else z
     return result if where is None else result.masked_fill(~where, excluded)
+
+
+def scaled(logits, axes, temperature, bias, where):
+    """(logits / temperature + bias in operators that can be differentiated, the classes that take part or None)."""
+    z = logits.to(_wide(logits))
+    if hasattr(temperature, "scale") and hasattr(temperature, "bias"):
+        z = z * _by_class(temperature.scale, z, axes) + _by_class(temperature.bias, z, axes)
+    elif hasattr(temperature, "temperature"):
+        z = z / min(max(temperature.temperature, _checks.SCALE_RANGE[0]), _checks.SCALE_RANGE[1])
+    elif hasattr(temperature, "apply"):
+        raise _torch_checks.no_gradient("apply", "temperature")
+    else:
+        temperature = torch.as_tensor(temperature, dtype=z.dtype)
+        batch = tuple(n for i, n in enumerate(z.shape) if i not in axes)
+        if functional.path(temperature) is _autograd:
+            _checks_filters.filter_parameter("temperature", array(temperature), batch)
+        z = z / _autograd.kept(temperature.expand(batch), axes, z.dim()) if temperature.dim() else z / temperature
+    z = z.masked_fill(logits == -torch.inf, -torch.inf)
+    if bias is not None:
+        bias = _by_class(bias, z, axes)
+        there = (bias > -torch.inf).expand_as(z)
+        where = there if where is None else there & torch.as_tensor(where).expand_as(z)
+        z = z + torch.where(bias > -torch.inf, bias, 0)
+    return z, where
+
+
+def _by_class(values, z, axes):
+    values = torch.as_tensor(values, dtype=z.dtype)
+    if len(axes) != 1 or tuple(values.shape) != (z.shape[axes[0]],):
+        raise ValueError(f"bias: expected one number for each class of one axis, got shape {tuple(values.shape)}")
+    return values.reshape([-1 if i == axes[0] else 1 for i in range(z.dim())])
+
+
+def _is_number(temperature):
+    return not isinstance(temperature, Tensor) and not hasattr(temperature, "apply") and np.ndim(temperature) == 0
+
+
+def _wide(tensor):
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):
@@ -63,10 +107,11 @@ def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=No
         else:
             b = b * where
     if b is None:
-        values = functional.along_dims(_axes(axis, a), a, keepdims, "a")
+        values = functional.along_dims(_axes(axis, a), a, keepdims, "a", _wide(a))
         sign = torch.where(values.isnan(), values, values > -torch.inf).detach()
     else:
-        values, sign = _weighted_logsumexp(*_torch_checks.broadcast(a=a, b=b), axis, keepdims)
+        a, b = (x.to(_wide(x)) for x in _torch_checks.broadcast(a=a, b=b))
+        values, sign = _weighted_logsumexp(a, b, axis, keepdims)
         if not return_sign:
             values = torch.where(sign < 0, torch.nan, values)
     return (values, sign) if return_sign else values
@@ -100,12 +145,18 @@ def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
     return _autograd.log_softmax_formula(grad_log_probs, log_probs, _axes(axis, log_probs))
 
 
-def selective_log_softmax(logits, ids, axis=-1):
+def selective_log_softmax(logits, ids, axis=-1, *, temperature=1.0, bias=None, where=None):
     logits = _floats("logits", logits)
     axis = _axes(_checks.one_axis(axis), logits)[0]
-    if functional.path(logits) is _autograd and not _tracked(logits):
-        return _numpy(fastlogits.selective_log_softmax, logits, ids, axis)
-    return functional.selected(axis, logits, torch.as_tensor(ids))
+    options = {"temperature": temperature, "bias": bias, "where": where}
+    if functional.path(logits) is _autograd and not _tracked(logits, *filter(torch.is_tensor, options.values())):
+        return _numpy(fastlogits.selective_log_softmax, logits, ids, axis, **options)
+    dtype = _wide(logits)
+    if not (_is_number(temperature) and temperature == 1 and bias is None and where is None):
+        logits, where = scaled(logits, (axis,), temperature, bias, where)
+        if where is not None:
+            logits = logits.masked_fill(~torch.as_tensor(where).expand_as(logits), -torch.inf)
+    return functional.selected(axis, logits, torch.as_tensor(ids), dtype=dtype)
 
 
 def selective_log_softmax_backward(grad, logits, ids, axis=-1, *, out=None):
@@ -120,10 +171,16 @@ def cross_entropy(
     logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
 ):  # fmt: skip
+    tensors = _loss_tensors(logits, labels, weight, sample_weight, ignore_index)
     return functional.along(
-        _checks.one_axis(axis), *_loss_tensors(logits, labels, weight, sample_weight, ignore_index),
-        int(ignore_index), label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer,
+        _checks.one_axis(axis), *tensors, int(ignore_index), label_smoothing, z_loss, softcap, logit_scale, reduction,
+        normalizer, loss_dtype=_loss_dtype(*tensors),
     )  # fmt: skip
+
+
+def _loss_dtype(logits, labels, *weights):
+    """float32 at least."""
+    return torch.promote_types(_wide(logits), labels.dtype) if labels.is_floating_point() else _wide(logits)
 
 
 def cross_entropy_with_grad(
@@ -134,7 +191,7 @@ def cross_entropy_with_grad(
     tensors = _loss_tensors(logits, labels, weight, sample_weight, ignore_index)
     numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
     axis = _checks.one_axis(axis)
-    options = Options(axis, int(ignore_index), numbers, reduction, normalizer, tensors[0].dtype)
+    options = Options(axis, int(ignore_index), numbers, reduction, normalizer, _loss_dtype(*tensors))
     tensors = [None if t is None else t.detach() for t in tensors]
     if functional.path(*tensors) is not _autograd:
         loss = _library.cross_entropy(*tensors, *options)

@@ -56,9 +56,9 @@ cdef Py_ssize_t few_items(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner)
 
 # The operations that plain calls take, too: see _plain.pyx
 cpdef softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-              Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads)
+              Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads, scales=*)
 cpdef log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-                  Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads)
+                  Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads, scales=*)
 cpdef logsumexp(cnp.ndarray x, cnp.ndarray lse, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
                 Py_ssize_t x_stride, int threads)
 cpdef argmax(cnp.ndarray x, cnp.ndarray indices, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,

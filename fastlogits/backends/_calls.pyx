@@ -275,15 +275,17 @@ cdef int softmax_of(cnp.ndarray x, cnp.ndarray y, Task* task, Py_ssize_t y_strid
 
 
 cpdef softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-              Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads):
+              Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads, scales=None):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
+    task.scales = <double*>data(scales)
     softmax_of(x, y, &task, y_stride, scale, threads)
 
 
 cpdef log_softmax(cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-                  Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads):
+                  Py_ssize_t x_stride, Py_ssize_t y_stride, double scale, int threads, scales=None):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     task.log = True
+    task.scales = <double*>data(scales)
     softmax_of(x, y, &task, y_stride, scale, threads)
 
 

@@ -23,13 +23,18 @@ def moments(cnp.ndarray x, cnp.ndarray labels, cnp.ndarray results, Py_ssize_t o
 
 
 def row_stats(cnp.ndarray x, labels, thresholds, dict results, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
-              Py_ssize_t x_stride, bint ordered, int64_t ignore_index, int threads):
+              Py_ssize_t x_stride, bint ordered, int64_t ignore_index, int threads, double scale=1.0, scales=None,
+              bias=None):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
     cdef Unit unit = unit_of(x)
     cdef Stats* stats = &task.stats
     cdef int way = ROWS_WAY
     task.labels = <int64_t*>data(labels)
     task.loss.ignore_index = ignore_index
+    task.scale = scale
+    task.scales = <double*>data(scales)
+    task.bias = <real*>data(bias)
+    task.biased = bias is not None
     task.row_peaks = <double*>data(results.get("peak"))
     task.row_rests = <double*>data(results.get("rest"))
     task.indices = <Py_ssize_t*>data(results.get("argmax"))
@@ -80,3 +85,8 @@ def row_stats(cnp.ndarray x, labels, thresholds, dict results, Py_ssize_t outer,
 def columns_pay(Py_ssize_t classes, Py_ssize_t top_k):
     """Whether statistics of columns are taken where they lie, and not from rows that they are copied to."""
     return top_k == 0 or (top_k <= COLUMN_K and classes <= COLUMN_CLASSES) or classes <= STATS_CLASSES
+
+
+def takes_bias(Py_ssize_t classes, Py_ssize_t top_k):
+    """Whether statistics of rows come with a bias of each class; otherwise it is in the logits already."""
+    return top_k == 0 and classes > STATS_CLASSES

@@ -19,7 +19,7 @@ from fastlogits.backends._calls import (
     softmax_piece,
 )
 from fastlogits.backends._calls_filters import COLUMNS, filter_logits, sample
-from fastlogits.backends._calls_stats import columns_pay, moments, row_stats
+from fastlogits.backends._calls_stats import columns_pay, moments, row_stats, takes_bias
 
 LEVELS = ("generic", "v2", "v3", "v4")
 UNITS = Path(__file__).parent / "units"
@@ -62,4 +62,5 @@ __all__ = [
     "softmax_blocks",
     "softmax_merged",
     "softmax_piece",
+    "takes_bias",
 ]

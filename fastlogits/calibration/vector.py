@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastlogits import _blocks as blocks
-from fastlogits import _checks_calibration, dispatch
+from fastlogits import _checks, _checks_calibration, _layout, dispatch
 from fastlogits.calibration._rows import labelled_rows
 from fastlogits.calibration.temperature import temperature_of
 from fastlogits.config import settings
@@ -25,6 +25,41 @@ class VectorScalingFit(NamedTuple):
     nll: float
     iterations: int
     converged: bool
+
+    def apply(self, logits: ArrayLike, axis: int = -1) -> np.ndarray:
+        """``scale * logits + bias``.
+
+        The fit itself may be the `temperature` of `fastlogits.softmax`, `fastlogits.row_stats` and the like.
+
+        Parameters
+        ----------
+        logits : array_like
+            As those of the fit.
+        axis : int, default -1
+            The class axis.
+
+        Returns
+        -------
+        ndarray
+            Of the dtype of `logits`, or float32 if that is smaller. -inf stays.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastlogits.calibration import fit_vector_scaling
+        >>> fit = fit_vector_scaling(np.zeros((3, 2)), [0, 1, 1])
+        >>> np.exp(np.diff(fit.apply([[0.0, 0.0]]))).round(3)
+        array([[2.]])
+        """
+        x = _layout.floats(logits, "logits")
+        (axis,) = _checks.axes(_checks.one_axis(axis), x.ndim)
+        dtype = _layout.COMPUTE[x.dtype]
+        _checks.fitted_classes(x.shape[axis], len(self.scale))
+        scale, bias = (np.asarray(v, dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis)) for v in (self.scale, self.bias))
+        with np.errstate(all="ignore"):
+            z = x * scale + bias
+        z[np.isneginf(x)] = -np.inf
+        return z
 
 
 @dispatch.by_array

@@ -9,6 +9,10 @@ cdef void start_peaks(Py_ssize_t n, Work* work) noexcept nogil
 cdef void lane_maxima(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n,
                       Work* work) noexcept nogil
 cdef void start_sums(Py_ssize_t n, Work* work) noexcept nogil
+cdef void lane_scales(Task* task, Py_ssize_t row, Py_ssize_t n, Work* work) noexcept nogil
+cdef inline lanes exp_rates(double scale, Py_ssize_t j, Py_ssize_t left, Work* work) noexcept nogil
+cdef inline lanes exp_floors(double scale, Py_ssize_t j, Py_ssize_t left, Work* work) noexcept nogil
+cdef inline lanes lane_times(double scale, Py_ssize_t j, Py_ssize_t left, Work* work) noexcept nogil
 cdef void lane_exps(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t n, double scale, Kept kept,
                     Work* work) noexcept nogil
 cdef inline (lanes, lanes) vector_exps(place* x, Py_ssize_t at, Py_ssize_t step, Py_ssize_t classes, Py_ssize_t left,

@@ -103,15 +103,40 @@ def start_sums(n, work):
         work.tied[j] = -1.0
 
 
+def lane_scales(task, row, n, work):
+    """What the logits of lane j are multiplied by, where not all have the same: that of row `row + j`."""
+    if task.scale == 0.0:
+        for j in range(n):
+            scale = task.scales[row + j]
+            work.times[j] = scale
+            work.rates[j] = scale * LOG2_E
+            work.floors[j] = floor_of(scale)
+
+
+def exp_rates(scale, j, left, work):
+    """What differences become powers of 2 by, in the lanes that are left from j on."""
+    return machine.splat(scale * LOG2_E) if scale > 0.0 else load_some(work.rates, j, left)
+
+
+def exp_floors(scale, j, left, work):
+    """Where their exponentials vanish."""
+    return machine.splat(floor_of(scale)) if scale > 0.0 else load_some(work.floors, j, left)
+
+
+def lane_times(scale, j, left, work):
+    """What they are multiplied by."""
+    return machine.splat(scale) if scale > 0.0 else load_some(work.times, j, left)
+
+
 def lane_exps(x, at, step, classes, n, scale, kept, work):
     """rest_j + lost_j + tied_j += sum_c exp(scale (x_cj - shift_j)) of at most TERMS classes; tied_j counts the terms
     that are 1, which would swallow small ones. Each term stays where it is kept.
     """
     w = machine.WIDTH
-    rate = machine.splat(scale * LOG2_E)
-    floor = machine.splat(floor_of(scale))
     j = 0
     while j < n:
+        rate = exp_rates(scale, j, n - j, work)
+        floor = exp_floors(scale, j, n - j, work)
         sweep = Sweep(load_some(work.shifts, j, n - j), rate, floor, 0, kept.how, NONE)
         here = Kept(kept.exps, kept.at + j, kept.stride, kept.how)
         if j + w <= n:

@@ -15,12 +15,12 @@ probabilities.
 """
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.columns import to_lanes
-from fastlogits.kernels.numbers import LOG2_E, exp_lanes, finite_peak, floor_of, weigh
-from fastlogits.kernels.records import Kept, Tile
+from fastlogits.kernels.columns import exp_floors, exp_rates, lane_times, to_lanes
+from fastlogits.kernels.numbers import exp_lanes, finite_peak, weigh
+from fastlogits.kernels.records import Kept, Sweep, Tile
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sharing import piece_at
-from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, SHORT, TERMS, TILE, WEIGHTED
+from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, NONE, SHORT, TERMS, TILE, WEIGHTED
 from fastlogits.kernels.softmax import norm, rescale, settle_row
 from fastlogits.kernels.sums import exp_sum, load_some, maximum, sweep_from
 from fastlogits.kernels.tiles import tile_at, tile_sums
@@ -156,11 +156,17 @@ def moments_settle(task, work, start, stop):
 # Columns, and rows of few classes: see tiles.py
 
 
-def lane_exp(task, x, at, left, shift, kept, kept_at):
+def lane_sweep(task, j, left, work):
+    """How the lanes that are left from j on become exponentials."""
+    shift = load_some(work.shifts, j, left)
+    rate = exp_rates(task.scale, j, left, work)
+    return Sweep(shift, rate, exp_floors(task.scale, j, left, work), 0, DISCARD, NONE)
+
+
+def lane_exp(x, at, left, sweep, kept, kept_at):
     """exp(-z) of a class of the lanes that are left, as it was kept, or once more"""
     if kept.how == DISCARD:
-        rate = machine.splat(task.scale * LOG2_E)
-        return exp_lanes(load_some(x, at, left) - shift, rate, machine.splat(floor_of(task.scale)))
+        return exp_lanes(load_some(x, at, left) - sweep.shift, sweep.rate, sweep.floor)
     return load_some(kept.exps, kept_at, left)
 
 
@@ -169,16 +175,17 @@ def lane_means(task, x, tile, count, kept, work):
     goes to `mass`.
     """
     w = machine.WIDTH
-    rate = machine.splat(task.scale)
     nothing = machine.splat(0.0)
     j = 0
     while j < tile.n:
         left = tile.n - j
         shift = load_some(work.shifts, j, left)
+        rate = lane_times(task.scale, j, left, work)
+        sweep = lane_sweep(task, j, left, work)
         total = nothing
         for c in range(count):
             at = tile.at + c * tile.step + j
-            e = lane_exp(task, x, at, left, shift, kept, kept.at + c * kept.stride + j)
+            e = lane_exp(x, at, left, sweep, kept, kept.at + c * kept.stride + j)
             z = rate * (shift - load_some(x, at, left))
             total = total + machine.zero_where_equal(e, nothing, e * z)
         machine.add_exactly_to(work.gap, work.mass, j, total)
@@ -203,18 +210,19 @@ def lane_spreads(task, x, tile, count, kept, work):
     `lane_means`; means are in `factors`, and labels, counted from the first of these classes, in `counters`.
     """
     w = machine.WIDTH
-    rate = machine.splat(task.scale)
     nothing = machine.splat(0.0)
     j = 0
     while j < tile.n:
         left = tile.n - j
         shift = load_some(work.shifts, j, left)
+        rate = lane_times(task.scale, j, left, work)
+        sweep = lane_sweep(task, j, left, work)
         mean = load_some(work.factors, j, left)
         label = load_some(work.counters, j, left)
         spread = square = nothing
         for c in range(count):
             at = tile.at + c * tile.step + j
-            e = lane_exp(task, x, at, left, shift, kept, kept.at + c * kept.stride + j)
+            e = lane_exp(x, at, left, sweep, kept, kept.at + c * kept.stride + j)
             away = rate * (shift - load_some(x, at, left)) - mean
             spread = spread + machine.zero_where_equal(e, nothing, e * (away * away))
             square = square + machine.zero_where_equal(label, machine.splat(c), e * e)

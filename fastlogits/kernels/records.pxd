@@ -24,6 +24,7 @@ cdef struct Work:
     double gap[FIELD]       # the sum of mass (peak - z), see `gap_part` of loss.py
     double gap_lost[FIELD]  # what `gap` has rounded away
     double scale[FIELD]     # the weight of the row
+    double scales[FIELD]    # what its logits are multiplied by
     double hard[FIELD]      # the weight of the label's class, smoothing taken off
     double smooth[FIELD]    # the label's part of the smoothing
     double factor[FIELD]    # see `finish` of loss.py
@@ -48,6 +49,9 @@ cdef struct Work:
     real factors[SLOT]
     real counters[SLOT]
     real spare[SLOT]
+    real times[SLOT]        # of each lane, where they differ: scale, scale / log 2 and the floor of its exponentials
+    real rates[SLOT]
+    real floors[SLOT]
     double rules[SIEVE_RULES]   # of the lanes of a tile that is filtered, rule r of lane j at r * SIEVE + j
     double masses[SIEVE_TILE]     # exp(z - peak)
     double keys[SIEVE_TILE]

@@ -10,6 +10,11 @@ def blocks_of(classes):
     return (classes + BLOCK - 1) // BLOCK
 
 
+def row_scale(task, row):
+    """What the logits of a row are multiplied by."""
+    return task.scale if task.scale > 0.0 else task.scales[row]
+
+
 def padded(classes):
     """The distance of rows in scratch memory: whole vectors."""
     return (classes + 15) // 16 * 16

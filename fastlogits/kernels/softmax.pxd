@@ -4,6 +4,8 @@ from fastlogits.kernels.records cimport Blocks, Kept, Task, Work
 cdef Py_ssize_t group_of(Py_ssize_t classes) noexcept nogil
 cdef bint in_scratch(Py_ssize_t classes, int keep) noexcept nogil
 cdef Kept kept_in(Task* task, Work* work, Py_ssize_t row) noexcept nogil
+cdef void read_scales(Task* task, Py_ssize_t row, Py_ssize_t n, Work* work) noexcept nogil
+cdef inline double scale_at(double scale, Py_ssize_t j, Work* work) noexcept nogil
 cdef void group_sums(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n, double scale,
                      Kept kept, Work* work) noexcept nogil
 cdef void group_peaks(place* x, Py_ssize_t at, Py_ssize_t stride, Py_ssize_t classes, Py_ssize_t n,
@@ -25,6 +27,8 @@ cdef double block_sum(place* x, Py_ssize_t at, Py_ssize_t size, double peak, dou
                       Py_ssize_t start) noexcept nogil
 cdef Py_ssize_t merge(Py_ssize_t n, double scale, Blocks blocks, Work* work) noexcept nogil
 cdef void settle_row(Task* task, Py_ssize_t row, Kept kept, Work* work) noexcept nogil
+cdef void settle_sums(Task* task, Py_ssize_t row, place* x, Py_ssize_t at, double scale, Kept kept,
+                      Work* work) noexcept nogil
 cdef inline double rescale(double peak_of_row, double peak, double scale) noexcept nogil
 cdef void write_blocks(Task* task, Py_ssize_t row, Kept kept, Work* work, Py_ssize_t first,
                        Py_ssize_t last) noexcept nogil

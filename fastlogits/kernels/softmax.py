@@ -9,7 +9,7 @@ so that the processor works on several at once.
 from fastlogits.kernels import machine
 from fastlogits.kernels.numbers import beats, exp, far_peak, flush_lanes, log1p, rounded_away
 from fastlogits.kernels.records import Kept
-from fastlogits.kernels.shared import blocks_of, padded, row_blocks, row_kept
+from fastlogits.kernels.shared import blocks_of, padded, row_blocks, row_kept, row_scale
 from fastlogits.kernels.sizes import BLOCK, DISCARD, KEEP, KEEP_PADDED, NONE, ROWS
 from fastlogits.kernels.sums import (
     exp_run,
@@ -52,6 +52,18 @@ def kept_in(task, work, row):
 # Rows of one block
 
 
+def read_scales(task, row, n, work):
+    """scales_j = what the logits of row `row + j` are multiplied by, where not all have the same."""
+    if task.scale == 0.0:
+        for j in range(n):
+            work.scales[j] = task.scales[row + j]
+
+
+def scale_at(scale, j, work):
+    """The one scale of all rows of a group, or row j's own where that is 0."""
+    return scale if scale > 0.0 else work.scales[j]
+
+
 def group_sums(x, at, stride, classes, n, scale, kept, work):
     """PEAK and REST of a group of n rows."""
     group_peaks(x, at, stride, classes, n, work)
@@ -75,7 +87,7 @@ def group_rests(x, at, stride, classes, n, scale, kept, work):
     for j in range(n):
         if work.rest[j] < 0.5 and work.peak[j] > -machine.INF:
             if kept.how == DISCARD:
-                sweep = sweep_from(work.peak[j], scale, 0, KEEP_PADDED, NONE)
+                sweep = sweep_from(work.peak[j], scale_at(scale, j, work), 0, KEEP_PADDED, NONE)
                 exp_sum(x, at + j * stride, classes, sweep, work.spare, 0)
                 work.rest[j] = rest_of(work.spare, 0, classes)
             else:
@@ -92,7 +104,7 @@ def group_exps(x, at, stride, classes, n, scale, kept, work):
     while i < classes:
         size = min(run, classes - i)
         for j in range(n):
-            sweep = sweep_from(work.peak[j], scale, n * stride, kept.how, NONE)
+            sweep = sweep_from(work.peak[j], scale_at(scale, j, work), n * stride, kept.how, NONE)
             sums, _ = exp_run(x, at + j * stride + i, size, sweep, kept.exps, kept.at + j * kept.stride + i)
             parts[j] = sums
         for j in range(n):
@@ -127,12 +139,13 @@ def scale_row(exps, at, n, factor, y, y_at, past):
 
 def shift_row(task, row, first, n, peak, log_sum):
     """y_i = scale (x_i - peak) - log_sum of n classes, one by one: peak + log_sum would round large peaks."""
-    if task.scale < 1.0 and peak > far_peak():
+    scale = row_scale(task, row)
+    if scale < 1.0 and peak > far_peak():
         shift_far_row(task, row, first, n, peak, log_sum)
         return
     x_at = row * task.x_stride + first
     y_at = row * task.y_stride + first
-    rate = machine.splat(task.scale)
+    rate = machine.splat(scale)
     shift = machine.splat(peak)
     less = machine.splat(log_sum)
     w = machine.WIDTH
@@ -160,7 +173,7 @@ def shift_far_row(task, row, first, n, peak, log_sum):
     x_at = row * task.x_stride + first
     y_at = row * task.y_stride + first
     half = machine.splat(0.5)
-    rate = machine.splat(2.0 * task.scale)
+    rate = machine.splat(2.0 * row_scale(task, row))
     shift = machine.splat(0.5 * peak)
     less = machine.splat(log_sum)
     i = 0
@@ -176,12 +189,13 @@ def shift_far_row(task, row, first, n, peak, log_sum):
 def reduce_blocks(task, row, kept, work, first, last):
     """peak_b = max x_j and sum_b = sum exp(scale (x_j - peak_b)) of some blocks of a row."""
     blocks = row_blocks(task, work, row)
+    scale = row_scale(task, row)
     for block in range(first, last):
         start = block * BLOCK
         size = min(BLOCK, task.classes - start)
         at = row * task.x_stride + start
         blocks.peak[block] = maximum(task.x, at, size)
-        blocks.sum[block] = block_sum(task.x, at, size, blocks.peak[block], task.scale, kept, start)
+        blocks.sum[block] = block_sum(task.x, at, size, blocks.peak[block], scale, kept, start)
 
 
 def block_sum(x, at, size, peak, scale, kept, start):
@@ -237,13 +251,18 @@ def merge(n, scale, blocks, work):
 
 def settle_row(task, row, kept, work):
     """PEAK and REST of a row from its blocks."""
-    again = merge(blocks_of(task.classes), task.scale, row_blocks(task, work, row), work)
+    settle_sums(task, row, task.x, row * task.x_stride, row_scale(task, row), kept, work)
+
+
+def settle_sums(task, row, x, at, scale, kept, work):
+    """As settle_row, of logits that lie at `at`."""
+    again = merge(blocks_of(task.classes), scale, row_blocks(task, work, row), work)
     if again >= 0:
         start = again * BLOCK
         size = min(BLOCK, task.classes - start)
         if kept.how == DISCARD:
-            sweep = sweep_from(work.peak[0], task.scale, 0, KEEP_PADDED, NONE)
-            exp_sum(task.x, row * task.x_stride + start, size, sweep, work.spare, 0)
+            sweep = sweep_from(work.peak[0], scale, 0, KEEP_PADDED, NONE)
+            exp_sum(x, at + start, size, sweep, work.spare, 0)
             work.rest[0] += rest_of(work.spare, 0, size)
         else:
             work.rest[0] += rest_of(kept.exps, kept.at + start, size)
@@ -261,14 +280,15 @@ def write_blocks(task, row, kept, work, first, last):
         shift_row(task, row, first * BLOCK, min(last * BLOCK, task.classes) - first * BLOCK, work.peak[0], log_sum)
         return
     blocks = row_blocks(task, work, row)
+    scale = row_scale(task, row)
     inverse = 1.0 / norm(work, 0)
     for block in range(first, last):
         start = block * BLOCK
         size = min(BLOCK, task.classes - start)
         y_at = row * task.y_stride + start
-        factor = inverse * rescale(work.peak[0], blocks.peak[block], task.scale)
+        factor = inverse * rescale(work.peak[0], blocks.peak[block], scale)
         if kept.how == DISCARD:
-            sweep = sweep_from(blocks.peak[block], task.scale, 0, KEEP_PADDED, NONE)
+            sweep = sweep_from(blocks.peak[block], scale, 0, KEEP_PADDED, NONE)
             exp_sum(task.x, row * task.x_stride + start, size, sweep, work.spare, 0)
             scale_row(work.spare, 0, size, factor, task.y, y_at, task.past)
         else:
@@ -291,6 +311,7 @@ def softmax_rows(task, work, start, stop):
             write_blocks(task, row, kept, work, 0, last)
         else:
             n = min(group_of(task.classes), stop - row)
+            read_scales(task, row, n, work)
             group_sums(task.x, row * task.x_stride, task.x_stride, task.classes, n, task.scale, kept, work)
             group_write(task, row, n, kept, work)
         row += n

@@ -1,11 +1,12 @@
 """Statistics of columns and of short rows: what stats.py has, on tiles, see tiles.py."""
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.columns import lane_argmax, start_peaks, to_lanes
+from fastlogits.kernels.columns import lane_argmax, lane_scales, start_peaks, to_lanes
 from fastlogits.kernels.lane_order import lane_before, lane_seconds, lane_top
 from fastlogits.kernels.moments import tile_means
 from fastlogits.kernels.numbers import log1p
 from fastlogits.kernels.records import Kept, Tile
+from fastlogits.kernels.shared import row_scale
 from fastlogits.kernels.sizes import DISCARD, KEEP, SHORT, TERMS, TILE
 from fastlogits.kernels.stats import deliver, label_logit
 from fastlogits.kernels.sums import load_some
@@ -28,7 +29,7 @@ def lane_peaks(task, x, tile, work):
 def lane_stats(task, x, tile, kept, work):
     """rest_j, log_norm_j and, where asked, gap_j of a tile."""
     n = tile.n
-    tile_sums(x, tile.at, tile.step, task.classes, n, 1.0, kept, work)
+    tile_sums(x, tile.at, tile.step, task.classes, n, task.scale, kept, work)
     if task.stats.moment:
         tile_means(task, x, tile, kept, work)
         for j in range(n):
@@ -115,6 +116,9 @@ def lane_margins(task, x, tile, work):
 
 def stats_tile(task, x, tile, kept, work):
     """The results of a tile whose lane j is row `tile.row + j`."""
+    lane_scales(task, tile.row, tile.n, work)
+    for j in range(tile.n):
+        work.scales[j] = row_scale(task, tile.row + j)
     if task.stats.labelled:
         for j in range(tile.n):
             work.picked[j] = label_logit(task, x, tile.row + j, tile.at + j, tile.step)

@@ -68,7 +68,10 @@ cdef struct Task:
     Py_ssize_t rows
     Py_ssize_t classes
     Py_ssize_t inner
-    double scale        # what the logits are multiplied by
+    double scale        # what the logits are multiplied by; 0: those of each row by its own
+    double* scales      # these
+    real* bias          # of each class, added to its scaled logits; -inf for a class that is left out
+    bint biased
     bint log            # log_softmax, its gradient
     int keep            # where the exponentials of rows stay: DISCARD, KEEP (in y), KEEP_PADDED (in scratch memory)
     bint past           # results go past the caches, which they would not fit

@@ -4,18 +4,22 @@ memory (`*_columns`), and rows of few classes, transposed in scratch memory, SHO
 
 from fastlogits.kernels import machine
 from fastlogits.kernels.columns import (
+    exp_floors,
+    exp_rates,
     finish_sums,
     lane_argmax,
     lane_exps,
     lane_maxima,
     lane_scale,
+    lane_scales,
+    lane_times,
     scaled,
     start_peaks,
     start_sums,
     to_lanes,
     to_rows,
 )
-from fastlogits.kernels.numbers import LOG2_E, exp_lanes, far_peak, floor_of, log1p_lanes
+from fastlogits.kernels.numbers import exp_lanes, far_peak, log1p_lanes
 from fastlogits.kernels.plan import tile_lanes, tiles_in
 from fastlogits.kernels.records import Kept
 from fastlogits.kernels.sizes import DISCARD, KEEP, SHORT, TERMS, TILE
@@ -57,11 +61,11 @@ def softmax_tile(task, x, at, y, y_at, step, n, work):
     if kept.how == KEEP:
         lane_scale(kept, classes, n, work.factors, y, y_at, step, task.past)
         return
-    rate = machine.splat(task.scale * LOG2_E)
-    floor = machine.splat(floor_of(task.scale))
     for c in range(classes):
         j = 0
         while j < n:
+            rate = exp_rates(task.scale, j, n - j, work)
+            floor = exp_floors(task.scale, j, n - j, work)
             d = load_some(x, at + c * step + j, n - j) - load_some(work.shifts, j, n - j)
             e = scaled(exp_lanes(d, rate, floor), load_some(work.factors, j, n - j))
             save_some(y, y_at + c * step + j, n - j, e)
@@ -84,7 +88,7 @@ def lane_shift(task, x, at, y, y_at, step, n, work):
     if task.scale < 1.0 and maximum(work.peaks, 0, n) > far_peak():
         lane_shift_far(task, x, at, y, y_at, step, n, work)
         return
-    rate = machine.splat(task.scale)
+    scale = task.scale
     w = machine.WIDTH
     for c in range(task.classes):
         x_at = at + c * step
@@ -92,26 +96,27 @@ def lane_shift(task, x, at, y, y_at, step, n, work):
         j = 0
         if task.past:
             j = min(n, machine.until_line(y, to))
-            shifted_some(x, x_at, y, to, 0, j, task.scale, work)
+            shifted_some(x, x_at, y, to, 0, j, scale, work)
             while j + w <= n:
                 d = machine.load(x, x_at + j) - machine.load(work.peaks, j)
-                machine.save_past(y, to + j, rate * d - machine.load(work.factors, j))
+                machine.save_past(y, to + j, lane_times(scale, j, w, work) * d - machine.load(work.factors, j))
                 j += w
         while j + w <= n:
             d = machine.load(x, x_at + j) - machine.load(work.peaks, j)
-            machine.save(y, to + j, rate * d - machine.load(work.factors, j))
+            machine.save(y, to + j, lane_times(scale, j, w, work) * d - machine.load(work.factors, j))
             j += w
-        shifted_some(x, x_at, y, to, j, n, task.scale, work)
+        shifted_some(x, x_at, y, to, j, n, scale, work)
 
 
 def lane_shift_far(task, x, at, y, y_at, step, n, work):
     """As lane_shift, of halves: their difference is not too large."""
     half = machine.splat(0.5)
-    rate = machine.splat(2.0 * task.scale)
+    twice = machine.splat(2.0)
     for c in range(task.classes):
         j = 0
         while j < n:
             d = half * load_some(x, at + c * step + j, n - j) - half * load_some(work.peaks, j, n - j)
+            rate = twice * lane_times(task.scale, j, n - j, work)
             save_some(y, y_at + c * step + j, n - j, rate * d - load_some(work.factors, j, n - j))
             j += machine.WIDTH
 
@@ -123,7 +128,7 @@ def shifted_some(x, x_at, y, to, first, last, scale, work):
         left = min(machine.WIDTH, last - j)
         d = machine.load_tail(x, x_at + j, left, 0.0) - machine.load_tail(work.peaks, j, left, 0.0)
         less = machine.load_tail(work.factors, j, left, 0.0)
-        machine.save_tail(y, to + j, left, machine.splat(scale) * d - less)
+        machine.save_tail(y, to + j, left, lane_times(scale, j, left, work) * d - less)
         j += left
 
 
@@ -173,6 +178,7 @@ def softmax_columns(task, work, start, stop):
     for item in range(start, stop):
         outer, first, n = tile_at(task, item)
         at = outer * task.x_stride + first
+        lane_scales(task, outer * task.inner + first, n, work)
         softmax_tile(task, task.x, at, task.y, outer * task.y_stride + first, task.inner, n, work)
 
 
@@ -182,6 +188,7 @@ def softmax_short(task, work, start, stop):
         first = item * SHORT
         n = min(SHORT, task.rows - first)
         to_lanes(task.x, first * task.x_stride, task.x_stride, task.classes, n, work.tile)
+        lane_scales(task, first, n, work)
         softmax_tile(task, work.tile, 0, work.tile, 0, n, n, work)
         to_rows(work.tile, task.classes, n, task.y, first * task.y_stride, task.y_stride)
 

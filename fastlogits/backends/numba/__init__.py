@@ -20,6 +20,7 @@ from fastlogits.backends.numba.calls import (  # noqa: F401
     softmax_blocks,
     softmax_merged,
     softmax_piece,
+    takes_bias,
 )
 
 isa = llvmlite.binding.get_host_cpu_name()

@@ -87,12 +87,14 @@ def run_shared(operation, unit, task, threads):
                 run(f"{operation}_{step}", unit, task, items, logits, by)
 
 
-def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
-    softmax_of(x, y, new_task(x, x_stride, outer, classes, inner, scale=scale), y_stride, threads)
+def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, scales=None):
+    task = new_task(x, x_stride, outer, classes, inner, scale=scale, scales=address(scales))
+    softmax_of(x, y, task, y_stride, threads)
 
 
-def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
-    softmax_of(x, y, new_task(x, x_stride, outer, classes, inner, scale=scale, log=True), y_stride, threads)
+def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, scales=None):
+    task = new_task(x, x_stride, outer, classes, inner, scale=scale, scales=address(scales), log=True)
+    softmax_of(x, y, task, y_stride, threads)
 
 
 def softmax_of(x, y, task, y_stride, threads):
@@ -205,7 +207,10 @@ def moments(x, labels, results, outer, classes, inner, x_stride, beta, threads):
     run_way("moments", unit.plan.way_of(outer, classes, inner, threads), unit, task, threads)
 
 
-def row_stats(x, labels, thresholds, results, outer, classes, inner, x_stride, ordered, ignore_index, threads):
+def row_stats(
+    x, labels, thresholds, results, outer, classes, inner, x_stride, ordered, ignore_index, threads, scale=1.0,
+    scales=None, bias=None,
+):  # fmt: skip
     unit, plan = unit_for(x), unit_for(x).plan
     where = {name: address(array) for name, array in results.items()}
     wanted = {f"with_{name}s": f"{name}" in where for name in ("label_logit", "peak", "rest", "moment", "second")}
@@ -227,7 +232,8 @@ def row_stats(x, labels, thresholds, results, outer, classes, inner, x_stride, o
     task = new_task(
         x, x_stride, outer, classes, inner, labels=address(labels), stats=stats, row_peaks=where.get("peak"),
         row_rests=where.get("rest"), indices=where.get("argmax"), lse=where.get("lse"),
-        loss=Loss(ignore_index=ignore_index),
+        loss=Loss(ignore_index=ignore_index), scale=scale, scales=address(scales), bias=address(bias),
+        biased=bias is not None,
     )  # fmt: skip
     if inner == 1 and not stats.swept:
         run("stats_rows", unit, task, outer, 1, threads)
@@ -245,6 +251,11 @@ def columns_pay(classes, top_k):
     plan = unit_of("float32").plan
     few = top_k <= plan.COLUMN_K and classes <= plan.COLUMN_CLASSES
     return top_k == 0 or few or classes <= plan.STATS_CLASSES
+
+
+def takes_bias(classes, top_k):
+    """Whether statistics of rows come with a bias of each class; otherwise it is in the logits already."""
+    return top_k == 0 and classes > unit_of("float32").plan.STATS_CLASSES
 
 
 def filter_logits(x, y, rules, rows, classes, inner, x_stride, y_stride, threads):

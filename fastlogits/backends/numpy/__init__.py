@@ -16,27 +16,28 @@ from fastlogits._blocks import (
     normalizer,
     quiet,
     scaled_difference,
+    scales_of,
     store,
     view,
 )
 from fastlogits.backends.numpy._filters import COLUMNS, NEAR, filter_logits, sample, uniform  # noqa: F401
 from fastlogits.backends.numpy._moments import moments  # noqa: F401
-from fastlogits.backends.numpy._row_stats import columns_pay, row_stats  # noqa: F401
+from fastlogits.backends.numpy._row_stats import columns_pay, row_stats, takes_bias  # noqa: F401
 
 
 @quiet
-def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
+def softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, scales=None):
     xs, ys = view(x, outer, classes, inner, x_stride), view(y, outer, classes, inner, y_stride)
     for block in blocks(outer, classes, inner):
-        _, e, r = normalizer(load(xs, block), scale)
+        _, e, r = normalizer(load(xs, block), scales_of(scale, scales, outer, inner, block))
         store(ys, block, e / (1 + r))
 
 
 @quiet
-def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads):
+def log_softmax(x, y, outer, classes, inner, x_stride, y_stride, scale, threads, scales=None):
     xs, ys = view(x, outer, classes, inner, x_stride), view(y, outer, classes, inner, y_stride)
     for block in blocks(outer, classes, inner):
-        shifted, _, r = normalizer(load(xs, block), scale)
+        shifted, _, r = normalizer(load(xs, block), scales_of(scale, scales, outer, inner, block))
         ys[block] = shifted - np.log1p(r)
 
 

@@ -2,19 +2,23 @@
 
 import numpy as np
 
-from fastlogits._blocks import blocks, load, normalizer, quiet, view
+from fastlogits._blocks import blocks, load, normalizer, quiet, scales_of, view
 
 
 @quiet
-def row_stats(x, labels, thresholds, results, outer, classes, inner, x_stride, ordered, ignore_index, threads):
+def row_stats(
+    x, labels, thresholds, results, outer, classes, inner, x_stride, ordered, ignore_index, threads, scale=1.0,
+    scales=None, bias=None,
+):  # fmt: skip
     """Fills the arrays of `results`, {name: one entry a row}.
 
-    NaN counts as the largest logit and equals come by index. Of a row with m = max_c x_c, partial results, in double:
+    NaN counts as the largest logit and equals come by index. Of a row with m = max_c x_c and s what its logits are
+    multiplied by, partial results, in double:
 
         label_logit    the logit at the label; NaN where that is not a class
         peak        m
-        rest        sum of exp(x_c - m) over all classes but one maximum; NaN where m is -inf
-        moment      sum of (x_c - m) exp(x_c - m)
+        rest        sum of exp(s (x_c - m)) over all classes but one maximum; NaN where m is -inf
+        moment      sum of s (x_c - m) exp(s (x_c - m))
         argmax      the first c with x_c = m
         second      the largest logit but one
         above       how many logits are larger than the row's threshold, the logit at the label where none is given; 0
@@ -30,12 +34,12 @@ def row_stats(x, labels, thresholds, results, outer, classes, inner, x_stride, o
         z = load(xs, block)
         place = np.arange(outer * inner).reshape(outer, inner)[block]
         label = None if labels is None else labels[place]
-        row = {}
+        row = {"scale": scale if scales is None else scales[place]}
         if label is not None:
             row["label_logit"] = label_logits(z, label)
         row["peak"] = z.max(axis=-1)
         if wanted & {"rest", "moment", *FINISHED}:
-            shifted, e, r = normalizer(z)
+            shifted, e, r = normalizer(z, scales_of(scale, scales, outer, inner, block))
             row["rest"] = r[..., 0]
             row["moment"] = np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64)
         if "above" in wanted:
@@ -73,16 +77,23 @@ def ahead(z, label):
 
 # The fields of `row_stats` that are formulas of the others
 FINISHED = {
-    "lse": lambda row, _: np.where(np.isinf(row["peak"]), row["peak"], row["peak"] + np.log1p(row["rest"])),
+    "lse": lambda row, _: np.where(
+        np.isinf(row["peak"]), row["peak"], row["scale"] * row["peak"].astype(np.float64) + np.log1p(row["rest"])
+    ),
     "nll": lambda row, ignored: np.where(
-        ignored, 0, np.log1p(row["rest"]) + (row["peak"].astype(np.float64) - row["label_logit"])
+        ignored, 0, np.log1p(row["rest"]) + row["scale"] * (row["peak"].astype(np.float64) - row["label_logit"])
     ),
     "entropy": lambda row, _: np.log1p(row["rest"]) - row["moment"] / (1 + row["rest"]),
     "max_prob": lambda row, _: 1 / (1 + row["rest"]),
-    "margin": lambda row, _: row["peak"] - row["second"],
+    "margin": lambda row, _: row["scale"] * (row["peak"] - row["second"]),
 }
 
 
 def columns_pay(classes, top_k):
     """Whether `row_stats` takes the classes of columns where they lie."""
     return True
+
+
+def takes_bias(classes, top_k):
+    """Whether `row_stats` takes a bias of each class; otherwise it is in the logits already."""
+    return False
