@@ -27,7 +27,7 @@ class Scaling(NamedTuple):
     @classmethod
     def of(cls, x, layout, temperature=1.0, bias=None, where=None):
         """(x, layout, scaling) of a caller's arguments: what a fit with `apply` makes of `x` takes its place."""
-        if hasattr(temperature, "apply") and not is_number(temperature):
+        if has_apply(temperature):
             x = applied(temperature, x, layout.axis)
             layout = _layout.of(x, layout.axis)
             temperature = 1.0
@@ -131,9 +131,16 @@ def inverse(temperature, layout):
     return 0.0, layout.flatten(np.broadcast_to(1.0 / values, layout.batch_shape))
 
 
+def has_apply(temperature):
+    """Whether it is a fit that makes logits of logits."""
+    return hasattr(temperature, "apply") and not hasattr(temperature, "temperature")
+
+
 def is_number(temperature):
     """Whether it is one for all rows, as such or in a fit."""
-    return hasattr(temperature, "temperature") or (np.ndim(temperature) == 0 and not hasattr(temperature, "apply"))
+    if hasattr(temperature, "temperature"):
+        return True
+    return not hasattr(temperature, "apply") and np.ndim(temperature) == 0
 
 
 def number(temperature):

@@ -131,6 +131,7 @@ OPERATIONS = {
         call=gradient_of_sum,
     ),
 }
+PER_ROW = {"logsumexp", "entropy", "cross_entropy"}  # in float32 at least
 LABELLED = ["cross_entropy", "cross_entropy_with_grad"]
 WITH_OUT = [name for name, operation in OPERATIONS.items() if operation.has_out]
 

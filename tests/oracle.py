@@ -253,7 +253,7 @@ def order(x):
 
 
 @np.errstate(all="ignore")
-def row_stats(x, labels, top_k):
+def row_stats(x, labels, top_k, ties="first"):
     """Every field by name; integers have no error."""
     z, exactly = widen(x), np.zeros(())
     row, tolerance = analyse(z), Tolerance(x.dtype)
@@ -279,7 +279,7 @@ def row_stats(x, labels, top_k):
         "correct": Exact(best[..., 0] == labels, exactly),
         "entropy": Exact(row.log_s[..., 0] + spread.sum(-1), entropy_error),
         "max_prob": Exact(max_prob[..., 0], tolerance.probability(max_prob, finite(row.log_s))[..., 0]),
-        "rank": Exact(larger.sum(-1), exactly),
+        "rank": Exact((best == picked).argmax(-1) if ties == "first" else larger.sum(-1), exactly),
         "margin": Exact(margin, eps * np.abs(finite(margin))),
         "topk_ids": Exact(topk_ids, exactly),
         "topk_log_probs": Exact(*(np.take_along_axis(part, topk_ids, -1) for part in log_probs)),

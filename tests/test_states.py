@@ -123,8 +123,8 @@ def test_concatenate_is_the_whole(backend, rng):
 def test_rank_of_a_label_in_another_piece():
     x = np.array([[5.0, 1.0, 3.0, 4.0], [5.0, 1.0, 3.0, 4.0]])
     a, b = pieces_of(x, np.array([2, 0]), [2], want=["rank"])
-    assert a.parts["above"].tolist() == [1, 0]
-    assert b.parts["above"].tolist() == [1, 0]
+    assert a.parts["ahead"].tolist() == [1, 0]
+    assert b.parts["ahead"].tolist() == [1, 0]
     assert a.merge(b).results().rank.tolist() == [2, 0]
 
 

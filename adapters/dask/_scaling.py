@@ -4,7 +4,7 @@ import dask.array as da
 import numpy as np
 
 from fastlogits import _checks, _checks_filters, _layout
-from fastlogits._scaling import Scaling, applied, is_number, number
+from fastlogits._scaling import Scaling, applied, has_apply, is_number, number
 from fastlogits.dask._checks import stand_in
 
 
@@ -13,7 +13,7 @@ def scaled(x, temperature=1.0, bias=None, where=None):
     of each row as of `lazily`.
     """
     compute = _layout.COMPUTE[x.dtype]
-    if hasattr(temperature, "apply") and not is_number(temperature):
+    if has_apply(temperature):
         x = x.in_whole_rows().replaced(_applied, fit=temperature, axis=x.axis, dtype=compute)
         temperature = 1.0
     temperature = of_rows(temperature, x)

@@ -60,7 +60,7 @@ def _scaled(x, temperature, bias, where):
     fitted = hasattr(temperature, "temperature") or hasattr(temperature, "apply")
     if bias is None and where is None and not fitted:
         return x, temperature
-    if np.ndim(temperature) == 0 and not fitted and temperature == 0:
+    if not fitted and np.ndim(temperature) == 0 and temperature == 0:
         return scaled(x, 1.0, bias, where)[0], 0.0
     return scaled(x, temperature, bias, where)
 

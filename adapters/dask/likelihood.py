@@ -25,10 +25,10 @@ def loglikelihood(
     """As `fastlogits.loglikelihood`. `lengths`, `offsets` and `groups` are arrays in memory."""
     x = chunked("logits", logits, _checks.one_axis(axis))
     ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
-    labels = class_indices(labels, x)
-    documents = likelihood.Documents.of(known_rows(x.shape(x.batch)), lengths, offsets, groups)
     compute = _layout.COMPUTE[x.dtype]
     x, temperature = scaled(x, temperature, bias, where)
+    labels = class_indices(labels, x)
+    documents = likelihood.Documents.of(known_rows(x.shape(x.batch)), lengths, offsets, groups)
     states = row_states(x, labels, want=("nll", "correct"), ignore_index=ignore_index, temperature=temperature)
     rows = lazily(_of_rows, x.batch, states, dtype=object, rows=x.rows), x.batch
     losses, counted, greedy = (pick(rows, i, x.batch, kind) for i, kind in enumerate((np.float64, bool, bool)))

@@ -11,6 +11,7 @@ import numpy as np
 
 import fastlogits
 from fastlogits import CrossEntropy, _checks, _checks_filters
+from fastlogits._scaling import is_number, number
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.jax import _checks as _jax_checks
@@ -34,16 +35,15 @@ def _normalized(kernel, logits, axis, options, excluded, out):
 
 def _scaled(logits, axis, temperature, bias, where):
     """(logits / temperature + bias, the classes that take part or None)."""
-    if bias is None and _is_number(temperature) and _checks.scale("temperature", temperature) == 1:
+    if bias is None and _is_number(temperature) and number(temperature) == 1:
         return logits, where
     z = logits.astype(_kernels.wide(logits.dtype))
     axes = _checks.axes(_checks.axis(axis), logits.ndim)
     if hasattr(temperature, "scale") and hasattr(temperature, "bias"):
         z = z * _by_class(temperature.scale, z, axes) + _by_class(temperature.bias, z, axes)
         z = jnp.where(jnp.isneginf(logits), -jnp.inf, z)
-    elif hasattr(temperature, "temperature"):
-        lowest, highest = _checks.SCALE_RANGE
-        z = z / min(max(temperature.temperature, lowest), highest)
+    elif _is_number(temperature):
+        z = z / number(temperature)
     elif hasattr(temperature, "apply"):
         _jax_checks.concrete("apply", "logits", logits)
         z = jnp.asarray(temperature.apply(np.asarray(logits), axis))
@@ -62,14 +62,15 @@ def _scaled(logits, axis, temperature, bias, where):
     return z, where
 
 
+def _is_number(temperature):
+    """Whether it is one for all rows, and no derivative may be asked for."""
+    return not isinstance(temperature, jax.Array) and is_number(temperature)
+
+
 def _by_class(values, z, axes):
     values = jnp.asarray(values, z.dtype)
     (axis,) = axes
     return values.reshape([-1 if i == axis else 1 for i in range(z.ndim)])
-
-
-def _is_number(temperature):
-    return not hasattr(temperature, "apply") and not isinstance(temperature, jax.Array) and np.ndim(temperature) == 0
 
 
 def logsumexp(a, axis=-1, *, b=None, keepdims=False, return_sign=False, where=None):

@@ -12,6 +12,7 @@ from tensorflow.autograph.experimental import do_not_convert
 
 import fastlogits
 from fastlogits import CrossEntropy, _checks, _checks_filters
+from fastlogits._scaling import is_number, number
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.tensorflow import _calls, _formula, _gradients
@@ -40,7 +41,7 @@ def _normalized(name, logits, axis, options, excluded, out):
             return _numpy(getattr(fastlogits, name), logits, axis, temperature=temperature, bias=bias, where=where)
         z, where = _scaled(logits, axis, *options)
         return tf.cast(_normalized(name, z, axis, (1.0, None, where), excluded, out), logits.dtype)
-    scale = _checks.scale("temperature", temperature)
+    scale = number(temperature)
     if where is None:
         return getattr(_gradients, name)(logits, axis, scale)
     if not _differentiable():
@@ -53,12 +54,11 @@ def _normalized(name, logits, axis, options, excluded, out):
 def _scaled(logits, axis, temperature, bias, where):
     """(logits / temperature + bias in operators that can be differentiated, the classes that take part or None)."""
     z = tf.cast(logits, _wide(logits))
-    axes = range(z.shape.rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = _checks.axes(axis, z.shape.rank)
     if hasattr(temperature, "scale") and hasattr(temperature, "bias"):
         z = z * _by_class(temperature.scale, z, axes) + _by_class(temperature.bias, z, axes)
-    elif hasattr(temperature, "temperature"):
-        lowest, highest = _checks.SCALE_RANGE
-        z = z / min(max(temperature.temperature, lowest), highest)
+    elif _is_number(temperature):
+        z = z / number(temperature)
     elif hasattr(temperature, "apply"):
         raise _tensor_checks.no_gradient("apply", "temperature")
     else:
@@ -82,14 +82,15 @@ def _scaled(logits, axis, temperature, bias, where):
     return z, where
 
 
+def _is_number(temperature):
+    """Whether it is one for all rows, and no derivative may be asked for."""
+    return not tf.is_tensor(temperature) and is_number(temperature)
+
+
 def _by_class(values, z, axes):
     values = tf.cast(values, z.dtype)
     (axis,) = axes
     return tf.reshape(values, [-1 if i == axis else 1 for i in range(z.shape.rank)])
-
-
-def _is_number(temperature):
-    return not hasattr(temperature, "apply") and not tf.is_tensor(temperature) and np.ndim(temperature) == 0
 
 
 def _wide(tensor):
@@ -164,7 +165,7 @@ def log_softmax_backward(grad_log_probs, log_probs, axis=-1, *, out=None):
 @do_not_convert
 def selective_log_softmax(logits, ids, axis=-1, *, temperature=1.0, bias=None, where=None):
     logits, ids, axis = _with_ids(logits, ids, axis)
-    if not (_is_number(temperature) and temperature == 1 and bias is None and where is None):
+    if not (_is_number(temperature) and number(temperature) == 1 and bias is None and where is None):
         if not _differentiable():
             options = {"temperature": temperature, "bias": bias, "where": where}
             return _numpy(fastlogits.selective_log_softmax, logits, ids, axis, **options)

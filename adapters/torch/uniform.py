@@ -13,6 +13,7 @@ from torch import Tensor
 
 import fastlogits
 from fastlogits import CrossEntropy, _checks, _checks_filters
+from fastlogits._scaling import is_number, number
 from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.torch import _autograd, _library, _transforms, functional
@@ -40,7 +41,7 @@ def _normalized(name, logits, axis, options, excluded, out):
     if bias is not None or not _is_number(temperature):
         z, where = scaled(logits, axes, *options)
         return _normalized(name, z, axis, (1.0, None, where), excluded, out).to(logits.dtype)
-    scale = _checks.scale("temperature", temperature)
+    scale = number(temperature)
     if where is not None:
         where = torch.as_tensor(where).expand_as(logits)
         logits = logits.masked_fill(~where, -torch.inf)
@@ -59,8 +60,8 @@ def scaled(logits, axes, temperature, bias, where):
     z = logits.to(_wide(logits))
     if hasattr(temperature, "scale") and hasattr(temperature, "bias"):
         z = z * _by_class(temperature.scale, z, axes) + _by_class(temperature.bias, z, axes)
-    elif hasattr(temperature, "temperature"):
-        z = z / min(max(temperature.temperature, _checks.SCALE_RANGE[0]), _checks.SCALE_RANGE[1])
+    elif _is_number(temperature):
+        z = z / number(temperature)
     elif hasattr(temperature, "apply"):
         raise _torch_checks.no_gradient("apply", "temperature")
     else:
@@ -78,15 +79,16 @@ def scaled(logits, axes, temperature, bias, where):
     return z, where
 
 
+def _is_number(temperature):
+    """Whether it is one for all rows, and no derivative may be asked for."""
+    return not isinstance(temperature, Tensor) and is_number(temperature)
+
+
 def _by_class(values, z, axes):
     values = torch.as_tensor(values, dtype=z.dtype)
     if len(axes) != 1 or tuple(values.shape) != (z.shape[axes[0]],):
         raise ValueError(f"bias: expected one number for each class of one axis, got shape {tuple(values.shape)}")
     return values.reshape([-1 if i == axes[0] else 1 for i in range(z.dim())])
-
-
-def _is_number(temperature):
-    return not isinstance(temperature, Tensor) and not hasattr(temperature, "apply") and np.ndim(temperature) == 0
 
 
 def _wide(tensor):
@@ -152,7 +154,7 @@ def selective_log_softmax(logits, ids, axis=-1, *, temperature=1.0, bias=None, w
     if functional.path(logits) is _autograd and not _tracked(logits, *filter(torch.is_tensor, options.values())):
         return _numpy(fastlogits.selective_log_softmax, logits, ids, axis, **options)
     dtype = _wide(logits)
-    if not (_is_number(temperature) and temperature == 1 and bias is None and where is None):
+    if not (_is_number(temperature) and number(temperature) == 1 and bias is None and where is None):
         logits, where = scaled(logits, (axis,), temperature, bias, where)
         if where is not None:
             logits = logits.masked_fill(~torch.as_tensor(where).expand_as(logits), -torch.inf)

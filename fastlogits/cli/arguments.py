@@ -93,6 +93,11 @@ OPTIONS = {
     "labels": {"type": _type(formats.place), "metavar": "FILE", "help": "class indices, of the shape of the rows"},
     "ignore_index": {"type": int, "default": -100, "metavar": "N", "help": "label of rows that do not count"},
     "top_k": {"type": int, "metavar": "K", "help": "how many of the largest"},
+    "ties": {
+        "choices": ("first", "min"),
+        "default": "first",
+        "help": "whether equals of a lower index come before the label in its rank; default: first, they do",
+    },
     "top_p": {"type": float, "metavar": "P", "help": "of the likeliest classes, those with this probability together"},
     "min_p": {"type": float, "metavar": "P", "help": "classes with this part of the largest probability"},
     "typical_p": {"type": float, "metavar": "P", "help": "the most typical classes with this probability together"},
@@ -153,7 +158,9 @@ def _add_operation(operations, name, operation):
         required = {"required": True, "default": None} if option in operation.needs else {}
         parser.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option] | required)
     _add_axis(parser)
-    parser.add_argument("--dtype", choices=DTYPES, help="of the floats that come out; default: that of the logits")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of the floats that come out; default: that of the logits, float32 at least for a number of each row"
+    )
     _add_run(parser)
     parser.add_argument("--force", action="store_true", help="replace a TARGET that exists, forget an interrupted run")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run got to, if there is one")

@@ -22,7 +22,8 @@ class Job(Blocks):
         dtype = args.dtype and _dtype(args.dtype, args.target.path)
         super().__init__(args, source, labels, getattr(self.operation, "ignore_index", None), dtype)
         with named(source.path):
-            self.results = self.operation.results(source.shape, self.axis, self.dtype)
+            numbers = self.dtype if dtype else _layout.COMPUTE.get(self.dtype, np.dtype(np.float32))
+            self.results = self.operation.results(source.shape, self.axis, self.dtype, numbers)
         formats.check_holds(args.target, self.results)
         copied = any(shape == source.shape for shape, _ in self.results.values())
         self.cut(args.op, in_pieces=hasattr(self.operation, "state"), copied=copied)

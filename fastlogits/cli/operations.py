@@ -1,6 +1,7 @@
 """What `apply` makes of logits.
 
-An operation says which options it takes and needs, and of which shapes and dtypes its results are. Called with a block
+An operation says which options it takes and needs, and of which shapes and dtypes its results are, given the dtype of
+what has the logits' shape and that of numbers of rows. Called with a block
 of whole rows it returns the results and how many rows have NaN; it may write over the logits. If it takes `integers`,
 they come as they are, and are compared exactly; otherwise as float64.
 
@@ -41,18 +42,19 @@ class Block(NamedTuple):
 class Stats:
     """any of lse, nll, argmax, correct, entropy, max_prob, rank, margin, topk_ids and topk_log_probs"""
 
-    takes, needs = ("want", "labels", "ignore_index", "top_k"), ()
+    takes, needs = ("want", "labels", "ignore_index", "top_k", "temperature", "ties"), ()
 
-    def __init__(self, want=None, labels=None, ignore_index=-100, top_k=None):
+    def __init__(self, want=None, labels=None, ignore_index=-100, top_k=None, temperature=1.0, ties="first"):
         self.want, self.ignore_index, self.top_k = want, ignore_index, top_k
+        self.temperature, self.ties = temperature, ties
         # What is wanted by default, and what cannot be had, shows in any state.
         self.want = self.state(Block(np.zeros((1, 1)), 1, None if labels is None else np.zeros(1, int))).want
 
-    def results(self, shape, axis, dtype):
+    def results(self, shape, axis, dtype, numbers):
         _checks.top_k("top_k", self.top_k or 0, shape[axis])
         dtypes = dict.fromkeys(("argmax", "rank", "topk_ids"), np.dtype(np.int64)) | {"correct": np.dtype(bool)}
         batch, of_classes = (*shape[:axis], *shape[axis + 1 :]), (*shape[:axis], self.top_k, *shape[axis + 1 :])
-        return {n: (of_classes if n.startswith("topk") else batch, dtypes.get(n, dtype)) for n in self.want}
+        return {n: (of_classes if n.startswith("topk") else batch, dtypes.get(n, numbers)) for n in self.want}
 
     def state(self, block):
         return RowState.of(
@@ -62,6 +64,8 @@ class Stats:
             top_k=self.top_k,
             axis=block.axis,
             ignore_index=self.ignore_index,
+            temperature=self.temperature,
+            ties=self.ties,
             first_class=block.first_class,
             label_logits=block.label_logits,
         )
@@ -127,8 +131,8 @@ class TopK(Stats):
     def __init__(self, top_k):
         super().__init__(["topk_ids"], top_k=_checks.top_k("top_k", top_k))
 
-    def results(self, shape, axis, dtype):
-        ((shape, ids),) = super().results(shape, axis, dtype).values()
+    def results(self, shape, axis, dtype, numbers):
+        ((shape, ids),) = super().results(shape, axis, dtype, numbers).values()
         return {"values": (shape, dtype), "indices": (shape, ids)}
 
     def __call__(self, block):
@@ -151,7 +155,7 @@ class Temperature:
     def __init__(self, temperature):
         self.temperature = _checks.scale("temperature", temperature)
 
-    def results(self, shape, axis, dtype):
+    def results(self, shape, axis, dtype, numbers):
         return {"logits": (shape, dtype)}
 
     def __call__(self, block):
@@ -185,7 +189,7 @@ class Softmax(Temperature):
     def __init__(self, temperature=1.0):
         super().__init__(temperature)
 
-    def results(self, shape, axis, dtype):
+    def results(self, shape, axis, dtype, numbers):
         return {self.name: (shape, dtype)}
 
     def __call__(self, block):
@@ -243,9 +247,9 @@ class Sample:
         self.seed, self.filters = seed, filters
         self(Block(np.zeros((1, 1)), 1, rows=np.zeros(1, int)))  # which checks them
 
-    def results(self, shape, axis, dtype):
+    def results(self, shape, axis, dtype, numbers):
         batch = (*shape[:axis], *shape[axis + 1 :])
-        return {"ids": (batch, np.dtype(np.int64)), "log_probs": (batch, dtype)}
+        return {"ids": (batch, np.dtype(np.int64)), "log_probs": (batch, numbers)}
 
     def __call__(self, block):
         x, axis = block.logits, block.axis

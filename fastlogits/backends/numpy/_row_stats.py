@@ -42,11 +42,13 @@ def row_stats(
             shifted, e, r = normalizer(z, scales_of(scale, scales, outer, inner, block))
             row["rest"] = r[..., 0]
             row["moment"] = np.where(shifted == -np.inf, 0, shifted * e).sum(axis=-1, dtype=np.float64)
-        if "above" in wanted:
+        if wanted & {"above", "ahead"}:
             threshold = (row["label_logit"] if thresholds is None else thresholds[place])[..., None]
-            row["above"] = ((z > threshold) | (np.isnan(z) & ~np.isnan(threshold))).sum(axis=-1)
+            above = (z > threshold) | (np.isnan(z) & ~np.isnan(threshold))
+            row["above"] = above.sum(axis=-1)
         if "ahead" in wanted:
-            row["ahead"] = ahead(z, label)
+            equal = (z == threshold) | (np.isnan(z) & np.isnan(threshold))
+            row["ahead"] = (above | (equal & (np.arange(classes) < label[..., None]))).sum(axis=-1)
         if wanted & {"argmax", "second", "margin", "top_ids"}:
             absent = np.isnan(z)
             order = np.lexsort((np.where(absent, 0, -z), ~absent), axis=-1)
@@ -67,14 +69,6 @@ def label_logits(z, label):
     return np.where(inside, picked, np.nan)
 
 
-def ahead(z, label):
-    limit = label_logits(z, label)[..., None]
-    earlier = np.arange(z.shape[-1]) < label[..., None]
-    nans = np.isnan(z)
-    numbers = (z > limit) | nans | (earlier & (z == limit))
-    return np.where(np.isnan(limit), nans & earlier, numbers).sum(axis=-1)
-
-
 # The fields of `row_stats` that are formulas of the others
 FINISHED = {
     "lse": lambda row, _: np.where(
@@ -85,7 +79,7 @@ FINISHED = {
     ),
     "entropy": lambda row, _: np.log1p(row["rest"]) - row["moment"] / (1 + row["rest"]),
     "max_prob": lambda row, _: 1 / (1 + row["rest"]),
-    "margin": lambda row, _: row["scale"] * (row["peak"] - row["second"]),
+    "margin": lambda row, _: row["scale"] * (row["peak"].astype(np.float64) - row["second"]),
 }
 
 
