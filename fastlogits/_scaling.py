@@ -138,7 +138,7 @@ def has_apply(temperature):
 
 def is_number(temperature):
     """Whether it is one for all rows, as such or in a fit."""
-    if hasattr(temperature, "temperature"):
+    if type(temperature) in (float, int) or hasattr(temperature, "temperature"):
         return True
     return not hasattr(temperature, "apply") and np.ndim(temperature) == 0
 
