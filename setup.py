@@ -13,11 +13,15 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-PARTS = ("backends", "backends.numba", "backends.numpy", "calibration", "cli", "cli.formats", "conformal", "kernels")
+PARTS = (
+    "backends", "backends.cython", "backends.numba", "backends.numpy", "calibration", "cli", "cli.formats",
+    "conformal", "kernels",
+)  # fmt: skip
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 TEAM = Path("fastlogits/backends/team")
 TEXT = Path("fastlogits/kernels")
+HEADER = "fastlogits/include/fastlogits.h"
 STORED = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -77,7 +81,6 @@ def extensions():
     from Cython.Build import cythonize
 
     plain = [
-        Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
         Extension(
             "fastlogits.backends._team",
             ["fastlogits/backends/_team.pyx", *map(str, sorted(TEAM.glob("*.c")))],
@@ -95,19 +98,19 @@ def extensions():
         compiler_directives={**DIRECTIVES, "infer_types": True},
     )
     units = [
-        unit(f"fastlogits.backends.units.{name}_{stored}", text.sources, march, macro)
+        unit(f"fastlogits.backends.cython.units.{name}_{stored}", text.sources, march, macro)
         for name, march in MARCH.items()
         for stored, macro in STORED.items()
     ]
     callers = [
         Extension(
-            f"fastlogits.backends.{name}",
-            [f"fastlogits/backends/{name}.pyx"],
-            include_dirs=[numpy.get_include(), "fastlogits/backends", str(TEXT)],
+            f"fastlogits.backends.cython.{name}",
+            [f"fastlogits/backends/cython/{name}.pyx"],
+            include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/include", str(TEXT)],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            depends=["build/text/task.pxi", "build/text/plan.pxi", str(TEXT / "machine.h")],
+            depends=["build/text/task.pxi", "build/text/plan.pxi", str(TEXT / "machine.h"), HEADER],
         )
-        for name in ("_calls", "_calls_filters", "_calls_stats", "_plain")
+        for name in ("_core", "_calls", "_calls_filters", "_calls_stats", "_cpu", "_plain")
     ]
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(
@@ -132,7 +135,7 @@ class BuildKernels(build_ext):
         for extension in self.extensions:
             extension.depends.append("setup.py")  # which has the compiler's options
         if self.inplace or self.editable_mode:
-            units = Path("fastlogits/backends/units")
+            units = Path("fastlogits/backends/cython/units")
             units.mkdir(exist_ok=True)
             for name in {"generic", *LEVELS} - set(MARCH):  # or they would go on as they are, whatever is edited
                 for path in units.glob(f"{name}_*"):

@@ -1,7 +1,7 @@
 """Fast softmax, log-softmax, log-sum-exp, cross-entropy and all that one wants of logits, on the CPU."""
 
 from fastlogits._memory import empty_cache
-from fastlogits.config import settings, show_config
+from fastlogits.config import get_include, settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
 from fastlogits.filters import filter_logits
 from fastlogits.likelihood import LogLikelihood, loglikelihood
@@ -34,6 +34,7 @@ __all__ = [
     "empty_cache",
     "entropy",
     "filter_logits",
+    "get_include",
     "log_softmax",
     "log_softmax_backward",
     "loglikelihood",

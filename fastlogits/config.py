@@ -99,6 +99,18 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     return None
 
 
+def get_include() -> str:
+    """The folder of ``fastlogits.h``, which declares the kernels for C, C++ and whatever calls C.
+
+    Examples
+    --------
+    >>> import os, fastlogits
+    >>> os.listdir(fastlogits.get_include())
+    ['fastlogits.h']
+    """
+    return os.path.join(os.path.dirname(__file__), "include")
+
+
 def backend():
     """The backend module in force."""
     return _backend.get() or _default_backend()
