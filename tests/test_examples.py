@@ -53,6 +53,16 @@ def test_loglikelihood(tmp_path, capsys):
     assert "textwrap" in capsys.readouterr().out
 
 
+def test_ensemble_in_numba():
+    need("numba"), need("fastlogits.backends.cython")
+    recipe = example("ensemble_in_numba")
+    rng = np.random.default_rng(0)
+    features, weights, biases = (rng.standard_normal(s).astype(np.float32) for s in ((150, 8), (3, 8, 5), (3, 5)))
+    logits = features @ weights + biases[:, None]
+    found = recipe.mean_probabilities(features, weights, biases)
+    np.testing.assert_allclose(found, fastlogits.softmax(logits).mean(0), rtol=1e-5)
+
+
 def test_ray_data():
     """A batch is a dict of arrays; whatever the batches, the rows get the same."""
     recipe = example("ray_data")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 
-SERVICES = ("empty_cache", "settings", "show_config")
+SERVICES = ("empty_cache", "get_include", "settings", "show_config")
 OPERATIONS = [
     name for name in fastlogits.__all__ if inspect.isfunction(getattr(fastlogits, name)) and name not in SERVICES
 ]
@@ -100,9 +100,10 @@ PLACES = {
     "instruction set": (
         ["generic", *sorted(assigned("setup.py", "LEVELS") & {"v2", "v3", "v4"})],
         Place("fastlogits/_checks.py: INSTRUCTION_SETS", _checks.INSTRUCTION_SETS.__contains__),
-        Place("fastlogits/backends/cython.py: LEVELS",
-              assigned("fastlogits/backends/cython.py", "LEVELS").__contains__),
-        Place("fastlogits/backends/_cpu.pyx: best", says("fastlogits/backends/_cpu.pyx", 'return "NAME"')),
+        Place("fastlogits/backends/cython/__init__.py: LEVELS",
+              assigned("fastlogits/backends/cython/__init__.py", "LEVELS").__contains__),
+        Place("fastlogits/backends/cython/_cpu.pyx: best",
+              says("fastlogits/backends/cython/_cpu.pyx", 'return "NAME"')),
         Place("docs/install.md: FASTLOGITS_ISA", says("docs/install.md", r"^\|.* `FASTLOGITS_ISA` \|.*`NAME`")),
     ),
     "backend": (
@@ -136,7 +137,7 @@ def test_no_place_is_forgotten(kind, name, place):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("function", sorted(assigned("fastlogits/backends/cython.py", "__all__") - {"isa"}))
+@pytest.mark.parametrize("function", sorted(assigned("fastlogits/backends/cython/__init__.py", "__all__") - {"isa"}))
 def test_every_backend_has_every_function(backend, function):
     if why := why_missing(backend):
         pytest.skip(why)
