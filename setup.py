@@ -116,9 +116,9 @@ def extensions():
     xla = Extension(
         "fastlogits.jax._handler",
         ["adapters/jax/_handler.pyx"],
-        include_dirs=[numpy.get_include(), "fastlogits/backends"],
+        include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/include", str(TEXT)],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h"],
+        depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h", HEADER],
     )
     written = cythonize(
         [*plain, xla, *callers],

@@ -85,7 +85,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     module = backend()
     config = {
         "fastlogits": __version__,
-        "backend": module.__name__.rpartition(".")[2],
+        "backend": name_of(module),
         "instruction set": getattr(module, "isa", "native"),
         "threads": threads(SERIAL_BELOW),
         "numpy": np.__version__,
@@ -116,6 +116,11 @@ def backend():
     return _backend.get() or _default_backend()
 
 
+def name_of(module):
+    """A backend's, as `settings` takes it."""
+    return module.__name__.rpartition(".")[2]
+
+
 def plain_call(name):
     """What answers small and simple calls of the public function `name`; None where the backend in force has nothing.
 
@@ -127,7 +132,7 @@ def plain_call(name):
 def chosen():
     """What `settings` has set in this context, by the names of its parameters."""
     module, number = _backend.get(), _num_threads.get()
-    named = {"backend": module and module.__name__.rpartition(".")[2], "num_threads": number}
+    named = {"backend": module and name_of(module), "num_threads": number}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -161,6 +166,12 @@ def _environment_isa():
 
 def _environment(variable, allowed):
     return _checks.one_of(variable, os.environ.get(variable) or allowed[0], allowed)
+
+
+@functools.cache
+def native():
+    """Whether frameworks may call the C core without Python, where they can: not with FASTLOGITS_NATIVE=0."""
+    return _environment("FASTLOGITS_NATIVE", ("1", "0")) == "1"
 
 
 @functools.cache

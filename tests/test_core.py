@@ -37,7 +37,7 @@ class Loss(ctypes.Structure):
         ("size", c_size_t), ("dtype", c_int), ("threads", c_int), ("listen", c_int),
         *((name, c_int64) for name in ("outer", "classes", "inner", "x_stride", "grad_stride", "targets_stride")),
         ("x", c_void_p), ("grad", c_void_p), ("labels", c_void_p), ("targets", c_void_p),
-        ("label_dtype", c_int), ("reduction", c_int),
+        ("label_dtype", c_int), ("loss_dtype", c_int), ("reduction", c_int),
         ("weight", c_void_p), ("sample_weight", c_void_p), ("grad_loss", c_void_p),
         ("upstream", c_double), ("normalizer", c_double), ("ignore_index", c_int64),
         *((name, c_double) for name in ("label_smoothing", "z_loss", "softcap", "logit_scale")),
@@ -87,7 +87,7 @@ def rows_of(x, /, **fields):
 def loss_of(x, /, **fields):
     classes = x.shape[-1]
     loss = Loss(ctypes.sizeof(Loss), DTYPES[x.dtype.name], 1, 0, x.size // classes, classes, 1, *[classes] * 3,
-                x.ctypes.data, label_dtype=DTYPES["int64"], reduction=MEAN, upstream=1.0, ignore_index=-100,
+                x.ctypes.data, label_dtype=DTYPES["int64"], loss_dtype=DTYPES["float64"], reduction=MEAN, upstream=1.0, ignore_index=-100,
                 logit_scale=1.0)  # fmt: skip
     return with_fields(loss, fields)
 
@@ -170,7 +170,7 @@ def test_losses(api, options, dtype, label_dtype):
         expected = fastlogits.cross_entropy_with_grad(x, labels, reduction=name, **extra, **options)
         losses = np.empty(600, dtype)
         call = loss_of(x, grad=grad, labels=labels, label_dtype=DTYPES[label_dtype], reduction=reduction,
-                       losses=losses, **extra, **options)  # fmt: skip
+                       losses=losses, loss_dtype=DTYPES[dtype], **extra, **options)  # fmt: skip
         assert api.cross_entropy(call) == OK
         assert_array_equal(losses if name == "none" else np.asarray(call.loss, dtype), expected.loss)
         assert_array_equal(grad, expected.grad_logits)
@@ -208,7 +208,7 @@ def test_refusals(api):
         assert api.cross_entropy(loss_of(x, **{"grad": z, "labels": labels, **fields})) == BAD_ARGUMENT
     assert api.softmax(rows_of(x)) == BAD_ARGUMENT
     assert api.softmax_backward(rows_of(x, z=z)) == BAD_ARGUMENT
-    for fields in ({"reduction": 4}, {"label_dtype": 1}, {"labels": None}):
+    for fields in ({"reduction": 4}, {"label_dtype": 1}, {"loss_dtype": 3}, {"labels": None}):
         assert api.cross_entropy(loss_of(x, **{"grad": z, "labels": labels, **fields})) == BAD_ARGUMENT
     call = loss_of(x, grad=z, labels=np.array([2, 3]))
     assert api.cross_entropy(call) == BAD_LABEL

@@ -69,6 +69,7 @@ typedef struct {
     const void *labels;             /* one a row, in order; or NULL, and */
     const void *targets;            /* distributions */
     int label_dtype;                /* FL_INT64, FL_INT32 */
+    int loss_dtype;                 /* of losses: FL_FLOAT64, FL_FLOAT32 */
     int reduction;
     const void *weight;             /* of each class, in the dtype that is computed in; or NULL */
     const double *sample_weight;    /* of each row, or NULL */
@@ -77,7 +78,7 @@ typedef struct {
     double normalizer;              /* of FL_NORMALIZED */
     int64_t ignore_index;
     double label_smoothing, z_loss, softcap, logit_scale;  /* softcap 0: none */
-    void *losses;                   /* of FL_NONE, or NULL: one a row, in order, in the dtype that is computed in */
+    void *losses;                   /* of FL_NONE, or NULL: one a row, in order */
     double loss;                    /* result, of the other reductions */
     double divisor;                 /* result: what the losses were divided by */
     int64_t bad_row;                /* result */
@@ -120,6 +121,7 @@ static inline fl_loss fl_loss_of(int dtype, const void *x, int64_t rows, int64_t
     call.inner = 1;
     call.x = x;
     call.label_dtype = FL_INT64;
+    call.loss_dtype = FL_FLOAT64;
     call.reduction = FL_MEAN;
     call.upstream = call.logit_scale = 1.0;
     call.ignore_index = -100;

@@ -47,6 +47,7 @@ static void *compute(void *argument) {
     loss.label_dtype = FL_INT32;
     loss.reduction = FL_NONE;
     loss.losses = losses;
+    loss.loss_dtype = FL_FLOAT32;
     check(own, own->fl->cross_entropy(&loss) == FL_OK);
     for (int r = 0; r < ROWS; r++)
         check(own, fabs(lse[r] - x[r * CLASSES + best[r]] - losses[r]) < 1e-4);

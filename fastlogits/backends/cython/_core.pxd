@@ -30,7 +30,7 @@ cdef extern from "fastlogits.h" nogil:
         void* grad
         const void* labels
         const void* targets
-        int label_dtype, reduction
+        int label_dtype, loss_dtype, reduction
         const void* weight
         const double* sample_weight
         const double* grad_loss

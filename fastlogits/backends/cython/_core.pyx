@@ -391,6 +391,7 @@ cdef bint is_sound_loss(const fl_loss* call) noexcept nogil:
             and call.outer >= 0 and call.inner >= 0 and call.classes > 0 and (
                 call.outer * call.inner == 0 or (call.x != NULL and (call.labels != NULL or call.targets != NULL)))
             and (call.label_dtype == FL_INT64 or call.label_dtype == FL_INT32)
+            and (call.loss_dtype == FL_FLOAT64 or call.loss_dtype == FL_FLOAT32)
             and FL_NONE <= call.reduction <= FL_NORMALIZED)
 
 
@@ -438,7 +439,7 @@ cdef int loss_with(fl_loss* call, Py_ssize_t rows, const int64_t* labels, double
 cdef void hand_over(const fl_loss* call, Py_ssize_t rows, const double* losses) noexcept nogil:
     cdef float* singles = <float*>call.losses
     cdef Py_ssize_t i
-    if call.dtype == FL_FLOAT64:
+    if call.loss_dtype == FL_FLOAT64:
         memcpy(call.losses, losses, rows * sizeof(double))
     else:
         for i in range(rows):

@@ -206,6 +206,7 @@ cdef object loss_of(cnp.ndarray x, labels, cnp.ndarray grad, reduction):
         return NotImplemented
     losses = per_row(x, kind) if call.reduction == FL_NONE else None
     call.losses = data(losses)
+    call.loss_dtype = dtype_of(x)
     call.grad = data(grad)
     call.labels = data(labels)
     call.label_dtype = FL_INT64 if cnp.PyArray_TYPE(<cnp.ndarray>labels) == cnp.NPY_INT64 else FL_INT32
