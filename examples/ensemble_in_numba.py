@@ -5,7 +5,7 @@ import ctypes
 import numba
 import numpy as np
 
-from fastlogits.backends.cython import _core
+import fastlogits
 
 # fl_rows of fastlogits.h.
 CALL = np.dtype(
@@ -32,7 +32,7 @@ class Api(ctypes.Structure):
 def api():
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return Api.from_address(get(_core._C_API, b"fastlogits.backends.cython._core._C_API"))
+    return Api.from_address(get(fastlogits._C_API, b"fastlogits._C_API"))
 
 
 softmax = api().softmax

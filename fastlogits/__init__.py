@@ -50,3 +50,11 @@ __all__ = [
     "softmax_backward",
     "topk",
 ]
+
+
+def __getattr__(name):
+    if name == "_C_API":  # by which C finds the functions of fastlogits.h
+        from fastlogits.backends.cython import _core
+
+        return _core.API
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FL_CAPSULE "fastlogits.backends.cython._core._C_API"
+#define FL_CAPSULE "fastlogits._C_API"
 
 enum { FL_ABI = 1 };
 

@@ -546,4 +546,4 @@ api.cross_entropy = cross_entropy
 api.join = join_pool
 api.help = help_others
 
-_C_API = PyCapsule_New(<void*>&api, FL_CAPSULE, NULL)
+API = PyCapsule_New(<void*>&api, FL_CAPSULE, NULL)
