@@ -10,5 +10,7 @@ cdef void push(Task* task, Py_ssize_t at, Py_ssize_t n, real value, Py_ssize_t i
 cdef bint one_by_one(Task* task, Py_ssize_t row, Work* work) noexcept nogil
 cdef double limit_of(Task* task, Py_ssize_t row, Work* work) noexcept nogil
 cdef Py_ssize_t group_step(Task* task) noexcept nogil
-cdef void select(Task* task, Py_ssize_t row, Work* work) noexcept nogil
+cdef Py_ssize_t select(Task* task, Py_ssize_t row, Py_ssize_t waiting, Work* work) noexcept nogil
+cdef bint collect(Task* task, Py_ssize_t row, double limit, Py_ssize_t lane, Work* work) noexcept nogil
+cdef void list_waiting(Task* task, Py_ssize_t waiting, Work* work) noexcept nogil
 cdef void select_heap(Task* task, Py_ssize_t row, double limit, Work* work) noexcept nogil
