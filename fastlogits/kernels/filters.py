@@ -61,11 +61,12 @@ def survivors_of(work):
 
 
 def scaled_logits(task, at, n, temperature, work):
-    """spare_j = z_j = x_j / temperature of at most BLOCK logits"""
+    """spare_j = z_j = x_j / temperature of at most BLOCK logits, and -inf up to a whole vector"""
+    w = machine.WIDTH
     divisor = machine.splat(temperature)
     j = 0
     while j < n:
-        v = load_some(task.x, at + j, n - j)
+        v = machine.load(task.x, at + j) if j + w <= n else machine.load_tail(task.x, at + j, n - j, -machine.INF)
         machine.save(work.spare, j, v if temperature == 1.0 else v / divisor)
         j += machine.WIDTH
 
@@ -126,11 +127,14 @@ def least_mass(classes, rest, total, survivors):
 
 
 def gather_survivors(task, at, temperature, bound, survivors, work):
-    """Makes survivors of the finite z from `bound` on; returns how many, or NO_ROOM."""
+    """Makes survivors of the finite z from `bound` on, perhaps of some that are just below it; returns how many, or
+    NO_ROOM.
+    """
     w = machine.WIDTH
-    # What the bound may be rounded to, and less and more: whole vectors are below it, or above.
-    low = machine.splat(bound - 1e-6 * abs(bound))
+    # Whole vectors are not above `low`, or all above `high`, whatever rounding did to these.
+    low = machine.splat(bound - 1e-6 * abs(bound) - machine.TINY)
     high = machine.splat(bound + 1e-6 * abs(bound))
+    limit = machine.lane(low)
     n = 0
     more = 0
     for span in range((task.classes + SPAN - 1) // SPAN):
@@ -140,22 +144,25 @@ def gather_survivors(task, at, temperature, bound, survivors, work):
             scaled_logits(task, at + start, size, temperature, work)
             if n + size > work.room[0]:
                 for j in range(size):
-                    more += 1 if work.spare[j] >= bound else 0
+                    more += 1 if work.spare[j] > limit else 0
             else:
+                first = n
                 i = 0
                 while i < size:
                     v = machine.load(work.spare, i)
-                    if i + w <= size and machine.count_above(v, high) == w:
-                        for j in range(w):
-                            survivors.z[n + j] = work.spare[i + j]
-                            survivors.id[n + j] = start + i + j
+                    place = 1.0 * (start + i)
+                    if machine.count_above(v, high) == w:
+                        for j in range(machine.WIDTH):
+                            survivors.id[n + j] = place + j
                         n += w
-                    elif machine.count_above(low, v) < w:
-                        for j in range(i, min(i + w, size)):
-                            survivors.z[n] = work.spare[j]
-                            survivors.id[n] = start + j
-                            n += 1 if work.spare[j] >= bound else 0
+                    elif machine.count_above(v, low) > 0:
+                        # Written whether it stays or not: of branches here half would be mispredicted.
+                        for j in range(machine.WIDTH):
+                            survivors.id[n] = place + j
+                            n += 1 if work.spare[i + j] > limit else 0
                     i += w
+                for k in range(first, n):
+                    survivors.z[k] = work.spare[machine.whole(survivors.id[k]) - start]
     if more > 0:
         work.needed[0] = n + more + SPAN
         return NO_ROOM
