@@ -11,19 +11,19 @@ import argparse
 import contextlib
 import functools
 import itertools
+import math
 import sys
 import time
 from pathlib import Path
 
-import contenders
 import numpy as np
 import report
 import timing
-from benchmarks import postprocessing as functions
 from benchmarks.common import AXIS, DTYPES, Inputs
 from measure import Progress, matching
 
 import fastlogits
+from benchmarks import postprocessing as functions
 
 FEW = ("65536x2", "65536x10", "16384x32", "8192x100", "4x21x128x128", "2048x1000")
 LARGE = ("256x32000", "32x128256", "1x128256")
@@ -146,6 +146,12 @@ def measure(name, inputs, backend, peers, args, cache):
 CLOCKS = {"cpu": time.thread_time, "wall": time.perf_counter}
 
 
+HEADER = (
+    f"{'function':<31} {'size':<13} {'dtype':<8} thr {'ours':<7} {'time':>8} {'/ lse':>7}       "
+    f"{'best peer':<13} {'time':>8}  ratio"
+)
+
+
 def line(cell):
     """A row of the table"""
     peers = {who: seconds for who, seconds in cell["times"].items() if who not in ("ours", "unit")}
@@ -162,7 +168,7 @@ def line(cell):
 def grid(args):
     """The cells that were asked for, printed as they come."""
     names = matching(functions.CALLS, args.functions)
-    print(f"{'function':<31} {'size':<13} {'dtype':<8} thr {'ours':<7} {'time':>8} {'/ lse':>7}       best peer         time  ratio")
+    print(HEADER)
     cells, jobs = [], list(itertools.product(args.sizes, args.dtypes, args.threads))
     progress = Progress(len(jobs) * len(names) * len(args.backends))
     for size, dtype, thread in jobs:
@@ -227,10 +233,12 @@ def curve(args):
                 times, wrong = measure(name, inputs, backend, rivals(args), args, {})
                 for who, seconds in times.items():
                     costs.setdefault(who, {})[classes] = seconds / inputs.logits.size
-            for who, by_classes in costs.items():
-                if who != "unit":
-                    row = [f"{by_classes[c] / by_classes[CURVE[-1]]:6.2f}" if c in by_classes else "     -" for c in CURVE]
-                    print(f"{name:<28} {who:<14}", *row, flush=True)
+            costs.pop("unit")
+            for who, cost in costs.items():
+                last = cost.get(CURVE[-1], math.nan)
+                row = (f"{cost.get(c, math.nan) / last:6.2f}" for c in CURVE)
+                most = f"  at most {CURVE_MOST[name]:g} from 4 on" if who == "ours" and name in CURVE_MOST else ""
+                print(f"{name:<28} {who:<14}", *row, most, flush=True)
 
 
 def main():
@@ -249,11 +257,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     several = {"type": lambda text: text.split(","), "metavar": "A,B,..."}
     parser.add_argument("--functions", default=["*"], **several, help="* and ? are wildcards")
-    parser.add_argument("--sizes", default=[*FEW, *LARGE], **several, help="such as 65536x10,4x21x128x128; classes on axis 1")
+    parser.add_argument("--sizes", default=[*FEW, *LARGE], **several, help="any, such as 4x21x128x128")
     parser.add_argument("--dtypes", default=["float32"], **several, help=", ".join(DTYPES))
     parser.add_argument("--threads", default=[1], type=lambda text: [*map(int, text.split(","))], metavar="A,B,...")
     parser.add_argument("--backends", default=["cython"], **several, help="of ours: cython, numba, numpy")
-    parser.add_argument("--peers", default=[*PEERS], **several, help=f"of {', '.join(PEERS)}; none: costs beside logsumexp alone")
+    parser.add_argument("--peers", default=[*PEERS], **several, help=f"of {', '.join(PEERS)}; or none")
     parser.add_argument("--curve", action="store_true", help="the cost of a logit by the number of classes")
     parser.add_argument("--budget", type=float, default=0.5, help="seconds for a cell, without preparations")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of the calling thread, on a busy machine")

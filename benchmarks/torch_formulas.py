@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from benchmarks.common import AXIS
+
 from benchmarks.postprocessing import five, half
 
 MINUS_INF = -torch.inf
@@ -127,8 +128,8 @@ def bins(x, labels, count=15):
     """(rows, right ones, confidence) of each bin"""
     confidence, correct = predictions(x, labels)
     place = (confidence * count).ceil().long().sub_(1).clamp_(0, count - 1)
-    zeros = torch.zeros(count, dtype=torch.float32)
-    sums = (zeros.scatter_add(0, place, v.float()) for v in (torch.ones_like(confidence), correct, confidence))
+    zeros = torch.zeros(count, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+    sums = (zeros.scatter_add(0, place, v.to(zeros.dtype)) for v in (torch.ones_like(confidence), correct, confidence))
     return tuple(sums)
 
 
@@ -144,14 +145,14 @@ def maximum_calibration_error(x, labels):
 
 def adaptive_calibration_error(x, labels):
     confidence, correct = predictions(x, labels)
-    gap = correct.float() - confidence.float()
+    gap = correct.to(confidence.dtype) - confidence
     parts = gap[confidence.argsort(stable=True)].tensor_split(15)
     return sum(part.sum().abs() for part in parts) / len(gap)
 
 
 def brier_score(x, labels):
     p = torch.softmax(x, AXIS)
-    return ((p * p).sum(AXIS) - 2 * at(p, labels) + 1).float().mean()
+    return ((p * p).sum(AXIS) - 2 * at(p, labels) + 1).mean()
 
 
 def fit_temperature(x, labels):

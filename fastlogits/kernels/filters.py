@@ -46,7 +46,6 @@ from fastlogits.kernels.sizes import (
 )
 from fastlogits.kernels.sums import load_some, maximum_or_nan, save_some
 
-
 ROUNDED = 2.0**-40  # of a total, more than rounding does to it
 
 

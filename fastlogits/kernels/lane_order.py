@@ -90,9 +90,9 @@ def write_list(task, row, lane, lists):
 
 
 def insert_lanes(x, tile, count, lists, numbered):
-    """The lists of `count` numbers of each lane of a vector, whose indices lie behind them if they are `numbered`; whether
-    a NaN has spoilt them. Each number goes where the first smaller one is, and those from there on move down, so that
-    equals stay in order of index.
+    """The lists of `count` numbers of each lane of a vector, whose indices lie behind them if they are `numbered`;
+    whether a NaN has spoilt them. Each number goes where the first smaller one is, and those from there on move down,
+    so that equals stay in order of index.
     """
     w = machine.WIDTH
     k = lists.k

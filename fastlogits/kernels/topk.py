@@ -2,7 +2,8 @@
 
 They give a bound for the k largest, so that another look at the row, in cache, finds few candidates; a heap holds those
 found so far, or lists of as many rows as a vector has lanes, or, for a large k, radix.py sorts them. Where threads
-share a row, the peaks of its blocks take the place of the groups' maxima. NaN counts as the largest logit, and equals come by index. Row r has its results at r k.
+share a row, the peaks of its blocks take the place of the groups' maxima. NaN counts as the largest logit, and equals
+come by index. Row r has its results at r k.
 """
 
 from fastlogits.kernels import machine
