@@ -37,6 +37,7 @@ from fastlogits.kernels.sizes import (
     ETA,
     MIN_KEEP,
     MIN_P,
+    MOST_ROOM,
     NO_ROOM,
     SPAN,
     TEMPERATURE,
@@ -85,13 +86,13 @@ def span_peaks(task, at, temperature, survivors):
 
 
 def row_mass(task, at, temperature, peak, survivors, work):
-    """sum_j exp(z_j - peak); the terms are in `mass` where it has room for them all."""
+    """sum_j exp(z_j - peak); the terms are in `mass`, which has room for those of up to MOST_ROOM classes."""
     total = 0.0
     for block in range(blocks_of(task.classes)):
         start = block * BLOCK
         size = min(BLOCK, task.classes - start)
         scaled_logits(task, at + start, size, temperature, work)
-        mass = machine.stretch(survivors.mass, start if task.classes <= work.room[0] else 0)
+        mass = machine.stretch(survivors.mass, start if task.classes <= MOST_ROOM else 0)
         total += real_exps(machine.stretch_real(work.spare, 0), size, peak, mass)
     return total
 
@@ -249,7 +250,7 @@ def first_bound(task, at, rules, peak, total, center, survivors, work):
         least = 0.0
         if rules[TOP_P] < 1.0:
             rest = (1.0 - rules[TOP_P]) * total
-            least = least_mass(classes, rest, total, survivors) if classes <= work.room[0] else rest / classes
+            least = least_mass(classes, rest, total, survivors) if classes <= MOST_ROOM else rest / classes
         elif rules[MIN_P] > 0.0:
             least = rules[MIN_P]
         elif total > 0.0 and rules[TYPICAL_P] < 1.0:
@@ -290,7 +291,7 @@ def filter_row(task, at, rules, survivors, work):
     if rules[TOP_K] >= task.classes and (rules[TOP_P] < 1.0 or rules[MIN_P] == 0.0):
         whole = 1
         if rules[TOP_P] == 1.0 and (rules[TYPICAL_P] < 1.0 or rules[EPSILON] == 0.0):
-            centered = whole = 1 if task.classes <= work.room[0] else 0
+            centered = whole = 1 if task.classes <= MOST_ROOM else 0
     total = row_mass(task, at, temperature, peak, survivors, work) if whole else 0.0
     center = row_mean(task, at, temperature, peak, total, survivors, work) if centered else 0.0
     bound = first_bound(task, at, rules, peak, total, center, survivors, work)
