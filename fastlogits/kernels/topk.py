@@ -150,10 +150,16 @@ def one_by_one(task, row, work):
     return True
 
 
+def fit_lists(task):
+    """Whether the k largest, and what a bound lets through with them, are sorted in lists of several rows."""
+    k = task.stats.top_k
+    return k > FEW and k <= CANDIDATES * 8 // 9 and task.classes < MOST_NUMBERED
+
+
 def limit_of(task, row, work):
     """What to look for to begin with: logits above this; -inf if nothing better is known."""
     peak = work.peak[0]
-    if task.classes < 4 * task.stats.top_k or peak - peak != 0.0:
+    if (task.classes < 4 * task.stats.top_k and not fit_lists(task)) or peak - peak != 0.0:
         return -machine.INF
     blocks = row_blocks(task, work, row)
     n = blocks_of(task.classes) * group_step(task)
@@ -174,7 +180,7 @@ def select(task, row, waiting, work):
         if one_by_one(task, row, work):
             return waiting
     limit = limit_of(task, row, work)
-    if limit > -machine.INF and k > FEW and k <= CANDIDATES * 8 // 9 and task.classes < MOST_NUMBERED:
+    if limit > -machine.INF and fit_lists(task):
         if collect(task, row, limit, waiting, work):
             waiting += 1
             if waiting == machine.WIDTH:
