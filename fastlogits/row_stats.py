@@ -241,7 +241,10 @@ def accuracy(
         indices = int64(labels, ignore_index)
         rows = count_labels(labels, indices, layout, ignore_index)
         ahead = sweep(x, layout, {AHEAD}, labels=indices)[AHEAD]
-        hit = np.count_nonzero((ahead < top_k) & (indices != ignore_index))
+        right = ahead < top_k
+        if rows < indices.size:
+            right &= indices != ignore_index
+        hit = np.count_nonzero(right)
     else:
         hit, rows = hits(RowState.of(x, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index))
     return np.float64(hit / rows if rows else np.nan)

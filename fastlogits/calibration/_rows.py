@@ -1,5 +1,6 @@
 """Logits with their labels as rows, checked once, for what runs over them several times."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -65,6 +66,9 @@ class LabelledRows(NamedTuple):
 
     @property
     def counted(self):
+        """Which rows count: all, by an index that copies nothing, or a mask."""
+        if self.weight is None and self.total == len(self.labels):
+            return slice(None)
         return self.labels >= 0
 
     def correct(self):
@@ -75,7 +79,6 @@ class LabelledRows(NamedTuple):
             config.backend().argmax(x, indices[rows], outer, self.layout.classes, inner, *strides, threads)
         return (indices == self.labels)[self.counted]
 
-    @np.errstate(all="ignore")
     def scores(self, temperature):
         """The `Scores` of the rows that count."""
         beta = inverse(temperature)
@@ -83,23 +86,43 @@ class LabelledRows(NamedTuple):
         self.moments(beta, results)
         rest, gap, _, _, square = results[:, self.counted]
         # `beta` only stands for the infinite one of temperature 0.
-        nll = np.log1p(rest) + np.where(gap > 0, gap * (beta if temperature else math.inf), gap)
-        return Scores(1 / (1 + rest), nll, np.expm1(-nll) ** 2 + square)
+        return Scores(rest, gap, square, beta if temperature else math.inf)
 
 
-class Scores(NamedTuple):
-    """One number a row, in float64: the largest probability, and two losses."""
+class Scores:
+    """One number a row, in float64: the largest probability, and two losses, each made when it is asked for."""
 
-    confidence: np.ndarray
-    nll: np.ndarray
-    brier: np.ndarray
+    def __init__(self, rest, gap, square, beta):
+        self.rest, self.gap, self.square, self.beta = rest, gap, square, beta
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def confidence(self):
+        confidence = 1 + self.rest
+        return np.divide(1, confidence, out=confidence)
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def nll(self):
+        nll = np.log1p(self.rest)
+        nll += np.where(self.gap > 0, math.inf, self.gap) if self.beta == math.inf else self.gap * self.beta
+        return nll
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def brier(self):
+        brier = np.negative(self.nll)
+        np.expm1(brier, out=brier)
+        np.square(brier, out=brier)
+        brier += self.square
+        return brier
 
 
 def binned(place, values, bins):
     """The sum of the values in each bin, within a few eps: of some rows one after the other, of those in pairs."""
     rows = max(64, bins)
-    part = np.arange(len(place)) // rows
     parts = -(-len(place) // rows)
+    part = np.arange(parts).repeat(rows)[: len(place)]
     sums = np.bincount(part + parts * place, values, parts * bins)
     return np.add.reduce(sums.reshape(bins, parts), axis=1)
 
@@ -124,8 +147,10 @@ def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
         first_bad, total = config.backend().count_labels(indices, None, None, layout.classes, ignore_index)
     if first_bad >= 0:
         raise _checks.bad_label(labels, layout.classes, ignore_index)
-    kept = indices != ignore_index
     weight = None
+    if sample_weight is None and total == len(indices):
+        return LabelledRows(x, layout, layout.outer, layout.stride, indices, weight, total)
+    kept = indices != ignore_index
     if sample_weight is not None:
         weight = layout.flatten(_checks_calibration.row_weights("sample_weight", sample_weight, layout.batch_shape))
         kept &= weight > 0

@@ -10,7 +10,7 @@ import numpy as np
 from fastlogits import _blocks as blocks
 from fastlogits import _checks_calibration, dispatch
 from fastlogits.calibration._rows import binned, inverse, labelled_rows
-from fastlogits.calibration.state import CalibrationState, ReliabilityCurve, bin_of, edges, mean
+from fastlogits.calibration.state import ReliabilityCurve, bin_of, bins_of, edges, even_bin_of, mean
 from fastlogits.softmax import softmax
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(logits, [0] * 9 + [1]), 6)
     0.3
     """
-    state = CalibrationState.of(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    state, _ = bins_of(logits, labels, bins, axis, temperature, ignore_index)
     return state.expected_calibration_error()
 
 
@@ -118,9 +116,7 @@ def maximum_calibration_error(
     >>> round(maximum_calibration_error(np.log([[0.6, 0.4], [0.1, 0.9]]), [1, 1]), 6)
     0.6
     """
-    state = CalibrationState.of(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    state, _ = bins_of(logits, labels, bins, axis, temperature, ignore_index)
     return state.maximum_calibration_error()
 
 
@@ -218,7 +214,7 @@ def classwise_surplus(rows, bins, temperature):
     for block in blocks.blocks(*shape) if rows.total else ():
         counted = labels[block] >= 0
         probs = softmax(logits[block][counted].astype(np.float64), temperature=within)
-        place = first_bin + bin_of(probs, edges(bins))
+        place = first_bin + even_bin_of(probs, bins)
         np.subtract.at(surplus, place, probs)
         np.add.at(surplus, place[np.arange(len(probs)), labels[block][counted]], 1)
     return surplus
@@ -317,9 +313,7 @@ def reliability_curve(
     >>> curve.accuracy
     array([nan, nan,  0., nan,  1.])
     """
-    state = CalibrationState.of(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    state, _ = bins_of(logits, labels, bins, axis, temperature, ignore_index)
     return state.reliability_curve()
 
 

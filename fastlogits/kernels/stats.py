@@ -12,7 +12,7 @@ from fastlogits.kernels.sharing import piece_at
 from fastlogits.kernels.sizes import BLOCK, DISCARD, NONE, WEIGHTED
 from fastlogits.kernels.softmax import settle_row
 from fastlogits.kernels.sums import exp_sum, find, maximum, maximum_or_nan, sweep_from
-from fastlogits.kernels.topk import group_step, select
+from fastlogits.kernels.topk import group_step, list_waiting, select
 
 
 def label_logit(task, x, row, at, step):
@@ -142,8 +142,6 @@ def finish_stats(task, row, work):
             above += blocks.mass[block]
         work.above[0] = above
     deliver(task, row, 1, work)
-    if task.stats.top_k > 0:
-        select(task, row, work)
 
 
 def deliver(task, row, n, work):
@@ -194,12 +192,17 @@ def deliver(task, row, n, work):
 
 def stats_rows(task, work, start, stop):
     """The results of the rows [start, stop)."""
+    waiting = 0
     for row in range(start, stop):
         if task.stats.swept:
             reduce_stats(task, row, work, 0, blocks_of(task.classes))
             finish_stats(task, row, work)
+            if task.stats.top_k > 0:
+                waiting = select(task, row, waiting, work)
         else:
             task.stats.label_logits[row] = label_logit(task, task.x, row, row * task.x_stride, 1)
+    if waiting > 0:
+        list_waiting(task, waiting, work)
 
 
 # The steps of long rows that threads share: see sharing.py
@@ -218,3 +221,5 @@ def stats_write(task, work, start, stop):
         row, first, _ = piece_at(task, item)
         if first == 0:
             finish_stats(task, row, work)
+            if task.stats.top_k > 0 and select(task, row, 0, work) > 0:
+                list_waiting(task, 1, work)
