@@ -66,8 +66,12 @@ ALLOWED = {
     "row_stats.py": {"_typing", "_checks", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_filters.py": {"_checks"},
     "backends/numpy/_filters.py": {"_blocks", "backends"},
-    "filters.py": {"_typing", "_checks", "_checks_filters", "_layout", "backends", "config", "dispatch"},
-    "sampling.py": {"_typing", "_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
+    "_edits.py": {"_checks", "_checks_filters"},
+    "_filters.py": {"_checks_filters", "_edits", "_layout", "backends", "config", "states"},
+    "filters.py": {"_typing", "_checks", "_edits", "_filters", "_layout", "config", "dispatch"},
+    "sampling.py": {
+        "_typing", "_checks", "_checks_filters", "_edits", "_filters", "_layout", "backends", "config", "dispatch",
+    },
     "selective.py": {"_typing", "_checks", "_layout", "dispatch", "cross_entropy", "states"},
 }
 
