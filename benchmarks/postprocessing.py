@@ -149,6 +149,49 @@ def three_filters():
     )
 
 
+@case("penalty, top_k=50, top_p=0.9, draw, 32 x 128256", "transformers", 15)
+def penalised_draw():
+    import torch
+    from transformers.generation import logits_process
+
+    x, history = normal(32, 128256), np.random.default_rng(1).integers(0, 128256, (32, 512))
+    logits, ids = torch.from_numpy(x), torch.from_numpy(history)
+    processors = logits_process.LogitsProcessorList(
+        [
+            logits_process.RepetitionPenaltyLogitsProcessor(1.2),
+            logits_process.TopKLogitsWarper(50),
+            logits_process.TopPLogitsWarper(0.9),
+        ]
+    )
+    options = {"history": history, "repetition_penalty": 1.2, "top_k": 50, "top_p": 0.9}
+
+    def by_transformers():
+        probs = torch.softmax(processors(ids, logits), -1)
+        return torch.multinomial(probs, 1), probs
+
+    def agree(ours, theirs):
+        close([ours.log_probs], [theirs[1].gather(-1, torch.from_numpy(ours.ids)[:, None])[:, 0].log()])
+
+    return lambda: fastlogits.sample(x, seed=0, **options), by_transformers, agree
+
+
+@case("the same with a mask of bits, half of it random", "ours without", 1 / 1.1)
+def masked_draw():
+    x, history = normal(32, 128256), np.random.default_rng(1).integers(0, 128256, (32, 512))
+    words = np.random.default_rng(2).integers(-(2**31), 2**31, (32, 4008)).astype(np.int32)
+    options = {"history": history, "repetition_penalty": 1.2, "top_k": 50, "top_p": 0.9}
+
+    def agree(ours, theirs):
+        allowed = (words[np.arange(32), ours.ids // 32] >> (ours.ids % 32)) & 1
+        np.testing.assert_array_equal(allowed, 1)
+
+    return (
+        lambda: fastlogits.sample(x, seed=0, allowed=words, **options),
+        lambda: fastlogits.sample(x, seed=0, **options),
+        agree,
+    )
+
+
 @case("selective_log_softmax + gradient, 256 x 32000", "torch log_softmax, gather", 3)
 def selective():
     import torch
