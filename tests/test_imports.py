@@ -51,7 +51,15 @@ ALLOWED = {
     "calibration/temperature.py": {"_checks", "_checks_calibration", "dispatch", "calibration"},
     "calibration/state.py": {"_checks_calibration", "calibration"},
     "calibration/measures.py": {"_checks_calibration", "dispatch", "_blocks", "calibration", "softmax"},
-    "calibration/vector.py": {"_checks_calibration", "dispatch", "config", "_blocks", "calibration", "cross_entropy"},
+    "calibration/vector.py": {
+        "_blocks", "_checks", "_checks_calibration", "_layout", "calibration", "config", "cross_entropy", "dispatch",
+    },
+    "calibration/matrix.py": {
+        "_blocks", "_checks", "_checks_calibration", "_layout", "calibration", "config", "cross_entropy", "dispatch",
+        "softmax",
+    },
+    "calibration/uncertainty.py": {"_blocks", "_checks", "_checks_calibration", "calibration", "dispatch", "softmax"},
+    "calibration/binning.py": {"_checks", "_checks_calibration", "calibration", "softmax"},
     "calibration/plots.py": {"_checks_calibration", "dispatch", "calibration"},
     "calibration/estimator.py": {"_checks", "_checks_calibration", "calibration", "softmax"},
     "_checks_conformal.py": {"_checks"},
