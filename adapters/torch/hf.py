@@ -1,7 +1,8 @@
-"""For Hugging Face transformers: the loss of causal language models, and filters and draws in `generate`."""
+"""For Hugging Face transformers: loss and evaluation of causal language models, filters and draws in `generate`."""
 
 import inspect
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -10,7 +11,9 @@ import fastlogits
 from fastlogits._checks_filters import PENALTIES
 from fastlogits.torch.functional import along
 
-__all__ = ["LogitsProcessor", "Sampler", "causal_lm_loss"]
+__all__ = ["LogitsProcessor", "Sampler", "causal_lm_loss", "compute_metrics", "preprocess_logits_for_metrics"]
+
+IGNORED = -100
 
 
 def causal_lm_loss(
@@ -61,6 +64,54 @@ def causal_lm_loss(
         softcap=None, logit_scale=1.0, reduction="mean", normalizer=num_items_in_batch,
         loss_dtype=torch.float32 if half else logits.dtype,
     )  # fmt: skip
+
+
+def preprocess_logits_for_metrics(logits, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(negative log-likelihood, prediction) of each token: what `Trainer` keeps instead of the logits.
+
+    Works as ``Trainer(preprocess_logits_for_metrics=preprocess_logits_for_metrics, compute_metrics=compute_metrics)``.
+    Evaluation then keeps two numbers a token, from one read of the logits, and not a vocabulary of them.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (batch, T, C), or a tuple that begins with it
+    labels : Tensor of shape (batch, T)
+        The tokens themselves: position t is scored on the label at t + 1; -100 does not count.
+
+    Returns
+    -------
+    tuple of Tensor, each of shape (batch, T)
+        float32 and int64, of the token that follows each position. Where none is to be scored, the first is 0.
+    """
+    if not isinstance(logits, Tensor):
+        logits = logits[0]
+    following = pad(labels, (0, 1), value=IGNORED)[..., 1:]
+    found = fastlogits.row_stats(logits.detach(), following, want=("nll", "argmax"), ignore_index=IGNORED)
+    return found.nll.float(), found.argmax
+
+
+def compute_metrics(prediction) -> dict[str, float]:
+    """Perplexity and accuracy of the next token, of what `preprocess_logits_for_metrics` has kept.
+
+    Parameters
+    ----------
+    prediction : transformers.EvalPrediction
+        Its predictions are the two arrays, its label_ids the tokens.
+
+    Returns
+    -------
+    dict
+        "perplexity", "accuracy" and "tokens", of the tokens that count.
+    """
+    nll, predicted = (np.asarray(part)[..., :-1] for part in prediction.predictions)
+    following = np.asarray(prediction.label_ids)[..., 1:]
+    counted = following != IGNORED
+    tokens = int(counted.sum())
+    return {
+        "perplexity": float(np.exp(np.mean(nll[counted], dtype=np.float64))) if tokens else float("nan"),
+        "accuracy": float(np.mean((predicted == following)[counted])) if tokens else float("nan"),
+        "tokens": tokens,
+    }
 
 
 class LogitsProcessor:
