@@ -190,3 +190,30 @@ def test_bootstrap(measure):
 )
 def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    "name", ["expected_calibration_error", "brier_score", "classwise_calibration_error", "fit_temperature",
+             "fit_matrix_scaling", "risk_coverage_curve", "smooth_calibration_error"],
+)  # fmt: skip
+def test_binary_scores_are_two_classes(name):
+    """One score a row, of the second class: the log-odds, as decision_function of two classes gives it."""
+    scores, labels = np.random.default_rng(0).normal(size=60), np.arange(60) % 2
+    function = getattr(calibration, name)
+    for ours, exact in zip(
+        np.atleast_1d(np.array(function(scores, labels), dtype=object)),
+        np.atleast_1d(np.array(function(np.stack([0 * scores, scores], 1), labels), dtype=object)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, exact)
+
+
+def test_probabilities_where_logits_are_expected():
+    x, labels = drawn(50, 4, 1.0)
+    probs = fastlogits.softmax(x)
+    for function in (calibration.expected_calibration_error, calibration.fit_temperature, calibration.bootstrap):
+        with pytest.warns(UserWarning, match="probabilities.*logarithms"):
+            function(probs, labels)
+        function(np.log(probs), labels)
+    with pytest.warns(UserWarning, match="probabilities"):
+        calibration.brier_score(probs.T.astype(np.float32), labels, axis=0)

@@ -350,7 +350,7 @@ def test_every_function_is_lazy_or_says_why_not():
     of_logits = {name for name, function in functions.items() if hasattr(function, "__wrapped__")} - {"settings"}
     assert of_logits - {*fd.__all__} == {
         "bootstrap", "classwise_reliability_curves", "fit_dirichlet", "fit_matrix_scaling", "fit_vector_scaling",
-        "smooth_calibration_error",
+        "plot_classwise_reliability", "plot_entropy", "smooth_calibration_error",
     }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ ALLOWED = {
     },
     "calibration/uncertainty.py": {"_blocks", "_checks", "_checks_calibration", "calibration", "dispatch", "softmax"},
     "calibration/binning.py": {"_checks", "_checks_calibration", "calibration", "softmax"},
-    "calibration/plots.py": {"_checks_calibration", "dispatch", "calibration"},
+    "calibration/plots.py": {"_checks_calibration", "dispatch", "calibration", "row_stats"},
     "calibration/estimator.py": {"_checks", "_checks_calibration", "calibration", "softmax"},
     "_checks_conformal.py": {"_checks"},
     "conformal/__init__.py": {"_checks_calibration", "conformal"},

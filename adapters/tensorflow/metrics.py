@@ -1,4 +1,4 @@
-"""Keras metrics from logits, for `model.compile(metrics=[...])`: what Keras has none for, or for probabilities alone."""
+"""Keras metrics from logits, for `model.compile(metrics=[...])`."""
 
 import keras
 import numpy as np

@@ -15,7 +15,14 @@ from fastlogits.calibration.measures import (
     reliability_curve,
     risk_coverage_curve,
 )
-from fastlogits.calibration.plots import draw_reliability, draw_risk_coverage, plot_reliability, plot_risk_coverage
+from fastlogits.calibration.plots import (
+    draw_reliability,
+    draw_risk_coverage,
+    plot_classwise_reliability,
+    plot_entropy,
+    plot_reliability,
+    plot_risk_coverage,
+)
 from fastlogits.calibration.state import CalibrationState, ReliabilityCurve
 from fastlogits.calibration.temperature import TemperatureFit, fit_temperature
 from fastlogits.calibration.uncertainty import (
@@ -50,6 +57,8 @@ __all__ = [
     "fit_vector_scaling",
     "maximum_calibration_error",
     "negative_log_likelihood",
+    "plot_classwise_reliability",
+    "plot_entropy",
     "plot_reliability",
     "plot_risk_coverage",
     "reliability_curve",
