@@ -259,6 +259,14 @@ AFTERWARDS = {
     "selective_log_softmax": (fastlogits.selective_log_softmax, {"ids": IDS, "axis": 1}),
     "filter_logits": (fastlogits.filter_logits, {"temperature": COLD, "top_k": 3, "axis": 1}),
     "sample": (fastlogits.sample, {"seed": 3, "rows": FIRST, "temperature": COLD, "top_p": 0.9, "axis": 1}),
+    "filter_logits of a history": (
+        fastlogits.filter_logits,
+        {
+            "history": np.arange(24).reshape(4, 3, 2) % 5, "repetition_penalty": COLD, "allowed": MASK,
+            "logit_bias": {1: 0.5}, "axis": 1,
+        },
+    ),
+    "sample by seeds": (fastlogits.sample, {"seed": FIRST, "draws": 2, "top_h": 0.9, "temperature": COLD, "axis": 1}),
     **{
         name: (getattr(calibration, name), OF_ROWS)
         for name in (

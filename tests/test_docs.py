@@ -229,7 +229,10 @@ def test_links_of_the_site(site):
             assert not anchor or other is None or anchor in other.anchors, f"{name}: {link}"
 
 
-MODULES = ("calibration", "conformal", "torch", "torch.hf", "tensorflow", "tensorflow.keras", "jax", "dask")
+MODULES = (
+    "calibration", "conformal", "torch", "torch.hf", "torch.metrics", "tensorflow", "tensorflow.keras",
+    "tensorflow.metrics", "jax", "dask",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("module", ["fastlogits", *(f"fastlogits.{name}" for name in MODULES)])

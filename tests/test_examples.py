@@ -80,6 +80,21 @@ def test_ray_data():
     np.testing.assert_array_equal(whole["nll"], fastlogits.row_stats(x, labels).nll)
 
 
+def test_generate_text():
+    """All three ways write tokens of the library's kind; processors beside configuration the very same."""
+    torch = need("torch")
+    need("transformers")
+    recipe = example("generate_text")
+    model = recipe.train(4)
+    written = {}
+    for name, options in recipe.ways(np.arange(recipe.BATCH)).items():
+        torch.manual_seed(0)
+        written[name], speed = recipe.generate(model, 3, **options)
+        assert written[name].shape == (recipe.BATCH, 3)
+        assert speed > 0
+    np.testing.assert_array_equal(written["LogitsProcessor"], written["transformers"])
+
+
 def test_conformal_digits():
     """Each method has the coverage that was asked for, within four standard deviations of what so few rows tell."""
     need("sklearn"), need("matplotlib")

@@ -51,8 +51,16 @@ ALLOWED = {
     "calibration/temperature.py": {"_checks", "_checks_calibration", "dispatch", "calibration"},
     "calibration/state.py": {"_checks_calibration", "calibration"},
     "calibration/measures.py": {"_checks_calibration", "dispatch", "_blocks", "calibration", "softmax"},
-    "calibration/vector.py": {"_checks_calibration", "dispatch", "config", "_blocks", "calibration", "cross_entropy"},
-    "calibration/plots.py": {"_checks_calibration", "dispatch", "calibration"},
+    "calibration/vector.py": {
+        "_blocks", "_checks", "_checks_calibration", "_layout", "calibration", "config", "cross_entropy", "dispatch",
+    },
+    "calibration/matrix.py": {
+        "_blocks", "_checks", "_checks_calibration", "_layout", "calibration", "config", "cross_entropy", "dispatch",
+        "softmax",
+    },
+    "calibration/uncertainty.py": {"_blocks", "_checks", "_checks_calibration", "calibration", "dispatch", "softmax"},
+    "calibration/binning.py": {"_checks", "_checks_calibration", "calibration", "softmax"},
+    "calibration/plots.py": {"_checks_calibration", "dispatch", "calibration", "row_stats"},
     "calibration/estimator.py": {"_checks", "_checks_calibration", "calibration", "softmax"},
     "_checks_conformal.py": {"_checks"},
     "conformal/__init__.py": {"_checks_calibration", "conformal"},
@@ -66,8 +74,12 @@ ALLOWED = {
     "row_stats.py": {"_typing", "_checks", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_filters.py": {"_checks"},
     "backends/numpy/_filters.py": {"_blocks", "backends"},
-    "filters.py": {"_typing", "_checks", "_checks_filters", "_layout", "backends", "config", "dispatch"},
-    "sampling.py": {"_typing", "_checks", "_checks_filters", "_layout", "config", "dispatch", "filters"},
+    "_edits.py": {"_checks", "_checks_filters"},
+    "_filters.py": {"_checks_filters", "_edits", "_layout", "backends", "config", "states"},
+    "filters.py": {"_typing", "_checks", "_edits", "_filters", "_layout", "config", "dispatch"},
+    "sampling.py": {
+        "_typing", "_checks", "_checks_filters", "_edits", "_filters", "_layout", "backends", "config", "dispatch",
+    },
     "selective.py": {"_typing", "_checks", "_layout", "dispatch", "cross_entropy", "states"},
 }
 

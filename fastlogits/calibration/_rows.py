@@ -9,6 +9,8 @@ import numpy as np
 from fastlogits import _checks, _checks_calibration, _layout, config
 from fastlogits.cross_entropy import int64
 
+FIRST_ROWS = 8  # along each axis, which tell probabilities from logits
+
 
 class LabelledRows(NamedTuple):
     """Row r has the label labels[r], -1 where it is left out, and counts weight[r] times."""
@@ -135,10 +137,22 @@ def inverse(temperature):
     return 1.0 / _checks.scale("temperature", temperature)
 
 
+def some_rows(x, layout):
+    """The first rows, classes last."""
+    rows = np.moveaxis(x, layout.axes[0], -1)
+    return rows[(slice(FIRST_ROWS),) * (rows.ndim - 1)].astype(np.float64)
+
+
 def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
-    """`LabelledRows` of a caller's arguments; rows that count for nothing are left out."""
+    """`LabelledRows` of a caller's arguments; rows that count for nothing are left out.
+
+    Scores of shape (N,) are those of the second of two classes, whose first has the score 0.
+    """
     x = _layout.floats(logits, "logits")
+    if x.ndim == 1 and np.shape(labels) == x.shape:
+        x, axis = np.stack([np.zeros_like(x), x], axis=-1), -1
     layout = _layout.of(x, _checks.one_axis(axis))
+    _checks_calibration.warn_of_probabilities(some_rows(x, layout))
     labels = _checks.class_indices(labels, layout.batch_shape)
     ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
     indices = layout.flatten(int64(labels, ignore_index))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastlogits import _blocks as blocks
-from fastlogits import _checks_calibration, dispatch
+from fastlogits import _checks, _checks_calibration, _layout, dispatch
 from fastlogits.calibration._rows import labelled_rows
 from fastlogits.calibration.temperature import temperature_of
 from fastlogits.config import settings
@@ -25,6 +25,17 @@ class VectorScalingFit(NamedTuple):
     nll: float
     iterations: int
     converged: bool
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def apply(self, logits: ArrayLike, axis: int = -1) -> np.ndarray:
+        """Calibrated logits, ``scale * logits + bias``, of the shape and dtype of `logits`."""
+        x = _layout.floats(logits, "logits")
+        axis = _checks.axes(_checks.one_axis(axis), x.ndim)[0]
+        _checks_calibration.same_classes(x.shape[axis], len(self.bias))
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        scale, bias = (values.reshape(shape).astype(_layout.COMPUTE[x.dtype]) for values in self[:2])
+        return _layout.rounded(np.where(x == -np.inf, x, x * scale + bias), x.dtype)
 
 
 @dispatch.by_array
@@ -53,7 +64,7 @@ def fit_vector_scaling(
     -------
     VectorScalingFit
         The named tuple (scale, bias, nll, iterations, converged): two float64 arrays of shape (C,); the mean negative
-        log-likelihood with them, in nats; and whether `max_iter` was enough.
+        log-likelihood with them, in nats; and whether `max_iter` was enough. Its `apply` makes calibrated logits.
 
     Raises
     ------
@@ -82,7 +93,7 @@ def fit_vector_scaling(
     >>> round(float(np.exp(fit.bias[1] - fit.bias[0])), 6), round(fit.nll, 6)
     (2.0, 0.636514)
     """
-    minimize = _minimizer()
+    minimize = minimizer()
     max_iter = _checks_calibration.at_least_one("max_iter", max_iter)
     rows = labelled_rows(logits, labels, axis, ignore_index, sample_weight)
     temperature = temperature_of(rows).temperature
@@ -125,9 +136,9 @@ def _loss_and_gradient(parameters, rows, unit):
     return loss / rows.total, gradient.ravel() / rows.total
 
 
-def _minimizer():
+def minimizer():
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise _checks_calibration.missing_library("SciPy", "fit vector scaling", "calibration") from error
+        raise _checks_calibration.missing_library("SciPy", "fit vector and matrix scaling", "calibration") from error
     return minimize

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, dispatch
-from fastlogits.calibration.plots import axes, draw_share
+from fastlogits.calibration.plots import axes, draw_share, legend
 from fastlogits.conformal.measures import STRATA, CoverageReport, coverage_report
 from fastlogits.conformal.sets import PredictionSets
 
@@ -70,7 +70,7 @@ def draw_coverage(report: CoverageReport, *, alpha: float | None = None, ax: Axe
         ax.axhline(asked, color="black", linestyle="--", linewidth=1, label="asked for")
     ax.set(ylim=(0, 1), xlabel="Size of the set", ylabel="Coverage")
     ax.set_xticks(at, _names(report.strata))
-    ax.legend(loc="lower left", title=f"mean size {report.mean_size:.2f}")
+    legend(ax, f"mean size {report.mean_size:.2f}")
     draw_share(ax, at, report.stratum_count, **bars)
     return ax
 

@@ -19,7 +19,7 @@ from fastlogits._blocks import (
     store,
     view,
 )
-from fastlogits.backends.numpy._filters import COLUMNS, NEAR, filter_logits, sample, uniform  # noqa: F401
+from fastlogits.backends.numpy._filters import COLUMNS, NEAR, filter_logits, philox, sample, uniform  # noqa: F401
 from fastlogits.backends.numpy._moments import moments  # noqa: F401
 from fastlogits.backends.numpy._row_stats import columns_pay, row_stats  # noqa: F401
 
