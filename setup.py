@@ -88,10 +88,12 @@ def extensions():
         ),
     ]
     read_text().write(Path("build/text"))
+    # This folder too: whoever builds a wheel does not have it on the path.
+    include_path = [".", str(TEXT), "build/text"]
     (text,) = cythonize(
         [Extension("unit", ["build/text/unit.pyx"])],
         build_dir="build",
-        include_path=[str(TEXT), "build/text"],
+        include_path=include_path,
         compiler_directives={**DIRECTIVES, "infer_types": True},
     )
     units = [
@@ -120,7 +122,7 @@ def extensions():
     written = cythonize(
         [*plain, xla, *callers],
         build_dir="build",
-        include_path=[str(TEXT), "build/text"],
+        include_path=include_path,
         compiler_directives=DIRECTIVES,
     )
     return [*written, *units]
