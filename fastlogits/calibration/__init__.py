@@ -1,5 +1,7 @@
 """Calibration of classifiers, from their logits: temperature scaling, calibration errors and curves."""
 
+from typing import TYPE_CHECKING, Any
+
 from fastlogits import _checks_calibration
 from fastlogits.calibration.measures import (
     RiskCoverageCurve,
@@ -16,6 +18,9 @@ from fastlogits.calibration.plots import draw_reliability, draw_risk_coverage, p
 from fastlogits.calibration.state import CalibrationState, ReliabilityCurve
 from fastlogits.calibration.temperature import TemperatureFit, fit_temperature
 from fastlogits.calibration.vector import VectorScalingFit, fit_vector_scaling
+
+if TYPE_CHECKING:
+    from fastlogits.calibration.estimator import TemperatureScaler
 
 __all__ = [
     "CalibrationState",
@@ -41,7 +46,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # scikit-learn is loaded with the estimator, not with us.
     if name == "TemperatureScaler":
         try:
@@ -52,5 +57,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
