@@ -75,8 +75,9 @@ lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff format --check --quiet .
 
 # The compiler's own look at what has changed takes two seconds, and forgets nothing that make would have to be told.
+# -P: as wheels are built, without this folder on the path.
 built: $(VENV)/.installed ## compile what has changed
-	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(COMPILE) $(BIN)/python setup.py --quiet build_ext --inplace
+	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(COMPILE) $(BIN)/python -P setup.py --quiet build_ext --inplace
 
 # From an sdist, as an index would have it. cibuildwheel builds the others (pyproject.toml).
 wheels: $(VENV)/.wheels ## an sdist, the wheel for this Python and system, and one without compiled kernels for any other; tested

@@ -36,7 +36,12 @@ if unknown := set(WANTED) - set(MARCH):
 # the text says fma, nowhere else, so that two compilers round alike.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 
-DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
+QUIET = ["-Wno-unused-function"]  # each unit has all of the text
+
+# Nothing here relies on the interpreter lock: what is global is written while a module is imported, or is atomic.
+DIRECTIVES = {
+    "boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3, "freethreading_compatible": True,
+}  # fmt: skip
 
 # For `make test-sanitized`. Python's own -fwrapv would make overflows defined.
 SANITIZE = [
@@ -71,7 +76,7 @@ def unit(name, sources, march, macro):
         include_dirs=[str(TEXT)],
         define_macros=[("STORED", macro), ("CYTHON_INLINE", "inline __attribute__((always_inline))")],
         depends=[str(TEXT / "machine.h")],
-        extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
+        extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else []), *QUIET],
     )
 
 
@@ -91,10 +96,12 @@ def extensions():
         ),
     ]
     read_text().write(Path("build/text"))
+    # This folder too: whoever builds a wheel does not have it on the path.
+    include_path = [".", str(TEXT), "build/text"]
     (text,) = cythonize(
         [Extension("unit", ["build/text/unit.pyx"])],
         build_dir="build",
-        include_path=[str(TEXT), "build/text"],
+        include_path=include_path,
         compiler_directives={**DIRECTIVES, "infer_types": True},
     )
     units = [
@@ -123,7 +130,7 @@ def extensions():
     written = cythonize(
         [*plain, xla, *callers],
         build_dir="build",
-        include_path=[str(TEXT), "build/text"],
+        include_path=include_path,
         compiler_directives=DIRECTIVES,
     )
     return [*written, *units]
@@ -144,7 +151,7 @@ class BuildKernels(build_ext):
 
     def build_extension(self, extension):
         # The objects for each type and instruction set come from one C file: keep them apart.
-        extension.extra_compile_args += SANITIZE
+        extension.extra_compile_args += ["-g0", *SANITIZE]  # debug symbols would be four fifths of a wheel
         extension.extra_link_args += SANITIZE
         apart = copy.copy(self)
         apart.build_temp = os.path.join(self.build_temp, extension.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
@@ -110,6 +110,30 @@ def _normalized(kernel, logits, axis, temperature, where, excluded, out):
     return _layout.deliver(y, out)
 
 
+@overload
+def logsumexp(
+    a: Array | Lists,
+    axis: Axis = -1,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
+) -> Array: ...
+
+
+@overload
+def logsumexp(
+    a: Array | Lists,
+    axis: Axis = -1,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[True],
+    where: ArrayLike | None = None,
+) -> tuple[Array, Array]: ...
+
+
 @dispatch.by_array
 def logsumexp(
     a: Array | Lists,
@@ -119,7 +143,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
     where: ArrayLike | None = None,
-) -> Array:
+) -> Array | tuple[Array, Array]:
     """``log(sum(b * exp(a)))`` without overflow, as `scipy.special.logsumexp` of real input.
 
     Parameters

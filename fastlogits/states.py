@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,8 @@ BLOCK = 1024
 class Field(NamedTuple):
     """A field of `RowStats`: what is swept up of each row for it, and its formula."""
 
-    parts: tuple
-    formula: Callable
+    parts: tuple[str, ...]
+    formula: Callable[[Any], np.ndarray]
 
 
 # With m the largest logit: log_sum = lse - m, norm = exp(log_sum); so is nothing subtracted that nearly cancels.
@@ -105,12 +105,12 @@ class RowState:
 
     first_class: int
     stop_class: int
-    want: tuple
+    want: tuple[str, ...]
     top_k: int
     axis: int
     dtype: np.dtype
     ignore_index: int
-    parts: dict
+    parts: dict[str, Any]
 
     @classmethod
     def of(
@@ -118,7 +118,7 @@ class RowState:
         logits: ArrayLike,
         labels: ArrayLike | None = None,
         *,
-        want: Iterable | None = None,
+        want: Iterable[str] | None = None,
         top_k: int | None = None,
         axis: int = -1,
         ignore_index: int = -100,
@@ -168,7 +168,7 @@ class RowState:
         return functools.reduce(_joined, pieces)
 
     @classmethod
-    def concatenate(cls, states: Iterable, axis: int = 0) -> RowState:
+    def concatenate(cls, states: Iterable[RowState], axis: int = 0) -> RowState:
         """The state of these rows together, one piece after the other along `axis` of the results."""
         states = list(states)
         first = states[0]
@@ -260,7 +260,7 @@ class SoftmaxState(NamedTuple):
         """The state of these pieces together, each followed by the next."""
         return SoftmaxState(*(np.concatenate(parts, -1) for parts in zip(self, *others, strict=True)))
 
-    def settled(self, scale: float) -> tuple:
+    def settled(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """m and the sum of exp(scale (x - m)) over all classes but one maximum, of each row, as `normalized` asks."""
         shape, blocks = self.peaks.shape[:-1], self.peaks.shape[-1]
         parts = [np.ascontiguousarray(values).reshape(-1, blocks) for values in self]

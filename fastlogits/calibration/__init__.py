@@ -1,6 +1,7 @@
 """Calibration of classifiers, from their logits: temperature scaling, calibration errors and curves."""
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from fastlogits import _checks_calibration
 from fastlogits.calibration.matrix import MatrixScalingFit, fit_dirichlet, fit_matrix_scaling
@@ -32,6 +33,10 @@ from fastlogits.calibration.uncertainty import (
     smooth_calibration_error,
 )
 from fastlogits.calibration.vector import VectorScalingFit, fit_vector_scaling
+
+if TYPE_CHECKING:
+    from fastlogits.calibration.binning import ClasswiseCalibrator
+    from fastlogits.calibration.estimator import TemperatureScaler
 
 __all__ = [
     "CalibrationState",
@@ -70,7 +75,7 @@ __all__ = [
 ESTIMATORS = {"ClasswiseCalibrator": "binning", "TemperatureScaler": "estimator"}
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # scikit-learn is loaded with the estimators, not with us.
     if name in ESTIMATORS:
         try:
@@ -80,5 +85,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

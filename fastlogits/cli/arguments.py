@@ -199,9 +199,8 @@ def _add_calibrate(commands):
 
 def _add_bench(commands):
     parser = _add_command(commands, "bench", "our time beside that of what is installed, on this machine")
-    parser.add_argument(
-        "--shapes", type=_type(_shapes), default="4096x1000,128x32000", metavar="ROWSxCLASSES,...", help="of the logits"
-    )
+    parser.add_argument("--shapes", type=_type(_shapes), metavar="ROWSxCLASSES,...", help="of the logits")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and rounds, for a first look in seconds")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     _add_threads(parser)
     _add_json(parser)
