@@ -24,7 +24,29 @@ def as_array(name, values):
     # xarray's arrays have the method in memory too.
     if hasattr(values, "__dask_graph__") and values.__dask_graph__() is not None:
         raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        if isinstance(values, (list, tuple)):
+            one_length(name, values)
+        raise
+
+
+def one_length(name, rows):
+    """Refuses lists in lists that make no array."""
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in rows]
+    for position, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ragged(name, position, length, lengths[0])
+    for row in rows:
+        if isinstance(row, (list, tuple)):
+            one_length(name, row)
+
+
+def ragged(name, position, length, expected):
+    return ValueError(
+        f"{name}: expected rows of one length, got {length} at row {position}, after {expected}; pad them with -inf"
+    )
 
 
 def promoted(name, dtype):
@@ -319,6 +341,19 @@ def fields(want, parts, labelled, ranked):
     for idle in given.difference(*map(needs.get, want)):
         raise ValueError(f"{idle}: has no effect where only {', '.join(want)} are wanted")
     return want
+
+
+def unwanted(name, fields):
+    return AttributeError(f"RowStats has no {name!r}: it has what was wanted, {', '.join(fields)}")
+
+
+def rows_key(key, ndim):
+    """What picks rows along `ndim` axes, as a tuple without an ellipsis."""
+    key = key if isinstance(key, tuple) else (key,)
+    if any(each is None for each in key):
+        raise IndexError("RowStats: expected rows to be picked by integers, slices, masks or arrays, got None")
+    span = sum(np.ndim(each) if str(getattr(each, "dtype", "")) == "bool" else 1 for each in key if each is not ...)
+    return tuple(part for each in key for part in ([slice(None)] * (ndim - span) if each is ... else [each]))
 
 
 def top_k(name, value, classes=math.inf):

@@ -18,8 +18,9 @@ Examples
 
 import sys
 
-from fastlogits.numpy._labels import by_memory
+from fastlogits.numpy._frames import frame
+from fastlogits.numpy._labels import by_memory, take_rows
 
-__all__ = ["by_memory"]
+__all__ = ["by_memory", "frame", "take_rows"]
 
 uniform = sys.modules[__name__]

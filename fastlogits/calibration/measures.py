@@ -14,6 +14,9 @@ from fastlogits.calibration.state import CalibrationState, ReliabilityCurve, bin
 from fastlogits.softmax import softmax
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
 
@@ -34,6 +37,7 @@ def expected_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Expected calibration error (ECE): how far, on average, confidence is from accuracy.
 
@@ -55,6 +59,8 @@ def expected_calibration_error(
         Divides the logits; what `fit_temperature` returned, including the limits 0 and inf.
     ignore_index : int, default -100
         Rows with this label do not count.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -106,6 +112,7 @@ def maximum_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Maximum calibration error (MCE): ``abs(accuracy - mean confidence)`` of the bin where it is largest.
 
@@ -133,6 +140,7 @@ def adaptive_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Adaptive calibration error (ACE): as `expected_calibration_error`, with bins that hold as many rows each.
 
@@ -180,6 +188,7 @@ def classwise_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Class-wise calibration error: the calibration error of each class's probability, averaged over the classes.
 
@@ -237,6 +246,7 @@ def brier_score(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Brier score: the mean over the rows of ``sum((probs - one_hot(label)) ** 2)``.
 
@@ -271,6 +281,7 @@ def negative_log_likelihood(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Mean negative log-likelihood of the labels, in nats.
 
@@ -296,6 +307,7 @@ def reliability_curve(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> ReliabilityCurve:
     """Mean confidence, accuracy and number of rows in bins of confidence: what a reliability diagram shows.
 
@@ -331,6 +343,7 @@ def risk_coverage_curve(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> RiskCoverageCurve:
     """Share of wrong predictions among those at least so confident, for each confidence there is.
 

@@ -11,6 +11,9 @@ from fastlogits.calibration.measures import RiskCoverageCurve, reliability_curve
 from fastlogits.calibration.state import ReliabilityCurve, edges
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
@@ -25,6 +28,7 @@ def plot_reliability(
     temperature: float = 1.0,
     ignore_index: int = -100,
     ax: Axes | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Axes:
     """Reliability diagram: accuracy in bins of confidence, and how many rows each bin has.
 
@@ -64,6 +68,7 @@ def plot_risk_coverage(
     temperature: float = 1.0,
     ignore_index: int = -100,
     ax: Axes | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Axes:
     """Risk-coverage diagram: the share of wrong predictions if only the most confident are given.
 
