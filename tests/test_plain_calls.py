@@ -1,5 +1,5 @@
-"""Small and simple calls, which the compiled backend serves by itself: the bits and errors of the general way, which the
-functions take where nothing stands before them.
+"""Small and simple calls, which the compiled backend serves by itself: the bits and errors of the general way, which is
+that of the functions without what stands before them.
 """
 
 import inspect
