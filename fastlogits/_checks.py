@@ -241,7 +241,11 @@ def labels_are_targets(labels, logits, batch_shape, name="labels"):
             f"{logits.shape}, got shape {labels.shape}"
         )
     expected = "integer class indices" if labels.shape == batch_shape else "a floating-point distribution"
-    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}")
+    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}{_names(labels)}")
+
+
+def _names(labels):
+    return "; name the classes with classes=[...]" if labels.dtype.kind in "OSTU" else ""
 
 
 def bad_label(labels, classes, ignore_index, name="labels"):
@@ -283,7 +287,7 @@ def class_indices(labels, batch_shape):
     if labels.shape != batch_shape:
         raise ValueError(f"labels: expected class indices of shape {batch_shape}, got shape {labels.shape}")
     if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}")
+        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}{_names(labels)}")
     return labels
 
 
@@ -341,19 +345,6 @@ def fields(want, parts, labelled, ranked):
     for idle in given.difference(*map(needs.get, want)):
         raise ValueError(f"{idle}: has no effect where only {', '.join(want)} are wanted")
     return want
-
-
-def unwanted(name, fields):
-    return AttributeError(f"RowStats has no {name!r}: it has what was wanted, {', '.join(fields)}")
-
-
-def rows_key(key, ndim):
-    """What picks rows along `ndim` axes, as a tuple without an ellipsis."""
-    key = key if isinstance(key, tuple) else (key,)
-    if any(each is None for each in key):
-        raise IndexError("RowStats: expected rows to be picked by integers, slices, masks or arrays, got None")
-    span = sum(np.ndim(each) if str(getattr(each, "dtype", "")) == "bool" else 1 for each in key if each is not ...)
-    return tuple(part for each in key for part in ([slice(None)] * (ndim - span) if each is ... else [each]))
 
 
 def top_k(name, value, classes=math.inf):

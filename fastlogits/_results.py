@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
-from fastlogits import _checks, dispatch
+from fastlogits import _checks_results, dispatch
 from fastlogits._typing import Array
 
 
@@ -54,13 +54,14 @@ class RowStats:
         vars(self).update(fields)
 
     def __getattr__(self, name: str) -> Any:
-        raise _checks.unwanted(name, vars(self))
+        raise _checks_results.unwanted(name, vars(self))
 
     def keys(self) -> KeysView[str]:
         """The names of the fields."""
         return vars(self).keys()
 
     def _asdict(self) -> dict[str, Any]:
+        """The fields by name, in a dict of their own."""
         return dict(vars(self))
 
     @property
@@ -87,7 +88,7 @@ class RowStats:
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return vars(self)[key]
-        key = _checks.rows_key(key, len(self._shape))
+        key = _checks_results.rows_key(key, len(self._shape))
         return self._mapped(
             lambda name, values: _picked(values, key, self._axis if self._holds_classes(name, values) else len(key)),
             self._axis - sum(isinstance(each, numbers.Integral) for each in key[: self._axis]),

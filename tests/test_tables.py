@@ -58,7 +58,9 @@ HOLDERS = {
     "`numpy.ndarray`": (lambda x: x, None),
     "one of arrays, one for each row": (lambda x: rows_of(list(x)), lambda x: rows_of([*x[:3], X[3]])),
     "a subclass of it": (lambda x: x.view(Mine), None),
-    "`pandas.DataFrame` of one type of NumPy": (lambda x: frame(x, copy=False), None),
+    "`pandas.DataFrame` of one type of NumPy": (
+        lambda x: frame(x, copy=False), lambda x: pd.DataFrame(x[:, :2], INDEX, CLASSES[:2]).assign(eel=x[:, 2]),
+    ),
     "`pandas.DataFrame` of several types, nullable ones or Arrow's": (
         None, lambda x: [frame(x).astype(each) for each in ("Float64", "double[pyarrow]", {"cat": "float32"})],
     ),
@@ -327,6 +329,9 @@ def test_names_decide_not_places():
     assert fastlogits.accuracy(turned, labels) == fastlogits.accuracy(X, LABELS)
     plain = pd.Series(labels.to_numpy())
     np.testing.assert_array_equal(fastlogits.row_stats(X, plain, classes=pd.Index(CLASSES)).nll, exact)
+    held = xr.DataArray(X, dims=("row", "class"), coords={"class": CLASSES})
+    named = xr.DataArray(texts(), dims="row")
+    np.testing.assert_array_equal(fastlogits.row_stats(held, named, axis="class").nll, exact)
     picked = fastlogits.selective_log_softmax(frame(), labels)
     np.testing.assert_array_equal(picked, -exact)
 
@@ -489,6 +494,16 @@ def test_other_refusals():
         fastlogits.softmax(frame(), out=frame())
     with refused(TypeError, "labels", "datetime64"):
         fastlogits.cross_entropy(frame(), pd.Series(pd.date_range("2020", periods=4), INDEX))
+    with refused(TypeError, "labels", "classes="):
+        fastlogits.cross_entropy(X, texts())
+    with refused(TypeError, r"softmax\(\)", "'classes'"):
+        fastlogits.softmax(X, classes=CLASSES)
+    with refused(TypeError, r"softmax\(\)", "'logits'"):
+        fastlogits.softmax(frame(), logits=X)
+    ort = need("onnxruntime")
+    half = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.zeros((2, 3), np.uint16), 16)
+    with refused(TypeError, "logits", "OrtValue", "bfloat16"):
+        fastlogits.softmax(half)
     with refused(TypeError, "logits", "masked"):
         fastlogits.softmax(np.ma.masked_array(X, X > 1))
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from fastlogits import _checks
-from fastlogits.numpy._checks import on_a_device
+from fastlogits.numpy._checks import no_numpy_type, on_a_device
 from fastlogits.numpy._columns import stacked
 from fastlogits.numpy._held import Held
 
@@ -30,7 +30,10 @@ class Labelled(Held):
                 return np.from_dlpack(held)
             except (BufferError, RuntimeError):  # of a type that DLPack or NumPy does not know
                 pass
-        return _checks.as_array(self.name, held)
+        try:
+            return _checks.as_array(self.name, held)
+        except RuntimeError as error:
+            raise no_numpy_type(self.name, held, error) from None
 
     def like(self, values, axes, unnamed):
         if type(self.held) is np.ndarray:

@@ -33,6 +33,10 @@ def on_a_device(name, device):
     return TypeError(f"{name}: expected an array in the CPU's memory, got one on device {device}; bring it here first")
 
 
+def no_numpy_type(name, value, error):
+    return TypeError(f"{name}: expected an array of a type that NumPy knows, got {_kind(value)} ({error})")
+
+
 def no_numbers(name, column, dtype):
     of = f"column {column!r}" if column is not None else "it"
     return TypeError(f"{name}: expected numbers, but {of} holds {dtype}; pass the columns of the classes alone")

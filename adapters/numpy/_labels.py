@@ -29,8 +29,8 @@ WHICH_CLASS = ("labels", "ids")
 
 def by_memory(function, *args, **kwargs):
     """function(*args, **kwargs) of the arrays that the arguments hold, with the names of the logits' axes."""
-    signature = _signature(function)
-    parameters, arguments = signature.parameters, signature.bind(*args, **kwargs).arguments
+    parameters = _signature(function).parameters
+    arguments = _bound(function, args, kwargs)
     given = arguments.pop("classes", None)
     held = {
         name: holder(name, value)
@@ -64,6 +64,13 @@ def by_memory(function, *args, **kwargs):
         return result
     attach = functools.partial(labelled, logits, axes, name in SAME_CLASSES, out)
     return dispatch.converted(result, attach, (np.ndarray, np.generic, *map(type, arrays.values())))
+
+
+def _bound(function, args, kwargs):
+    try:
+        return _signature(function).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise TypeError(f"{function.__name__}() {error}") from None
 
 
 @functools.lru_cache
