@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -139,6 +140,13 @@ def test_tables_of_tables():
     assert stats_of(pd.Series(list(x), INDEX), labels).to_frame().index.tolist() == INDEX
     with refused(ValueError, "library", "'pandas'", "'spark'"):
         stats_of().to_frame("spark")
+
+
+def test_no_library_for_a_table(monkeypatch):
+    monkeypatch.delitem(sys.modules, "fastlogits.numpy._polars", raising=False)
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with refused(ImportError, "to_frame", "polars", "library="):
+        stats_of().to_frame("polars")
 
 
 def test_tables_of_other_arrays():

@@ -311,12 +311,13 @@ def test_labels(cell, library):
     assert LABEL_CELLS.keys() - {None} == KINDS.keys()
 
 
-def test_missing_lists_of_labels_name_the_way_out():
+def test_missing_labels_name_the_way_out():
     with refused(ValueError, "labels", "row 0", "'w'", "ignore_index"):
         fastlogits.cross_entropy(frame(), pd.Series(optional(LABELS), INDEX, dtype="Int64"))
     conformal = need("fastlogits.conformal")
-    with refused(ValueError, "labels", "row 0", "drop"):
-        conformal.scores(frame(), pd.Series(optional(LABELS), INDEX, dtype="Int64"))
+    for function, name in ((conformal.scores, "labels"), (fastlogits.selective_log_softmax, "ids")):
+        with pytest.raises(ValueError, match=f"{name}: .*row 0.*; drop such rows$"):
+            function(frame(), pd.Series(optional(LABELS), INDEX, dtype="Int64"))
 
 
 def test_names_decide_not_places():
@@ -384,6 +385,12 @@ def test_indices_must_be_those_of_the_logits():
             function(x, **labels, **{name: pd.Series(values, own[::-1] if name == "weight" else wrong)})
     with refused(ValueError, "labels", "index", "'cat'", "'eel'"):
         fastlogits.cross_entropy(x, np.abs(x)[CLASSES[::-1]])
+    shares = pl.DataFrame(np.abs(X), CLASSES)
+    for held in (pl.DataFrame(X, CLASSES), x, pl.DataFrame(X, CLASSES).to_arrow()):
+        assert fastlogits.cross_entropy(held, shares) == fastlogits.cross_entropy(X, np.abs(X))
+        for turned in (shares[:, ::-1], shares[:, ::-1].to_arrow()):
+            with refused(ValueError, "labels", "names", "'cat'", "'eel'"):
+                fastlogits.cross_entropy(held, turned)
     with refused(ValueError, "where", "index"):
         fastlogits.softmax(x, where=(x > 0)[CLASSES[::-1]])
     np.testing.assert_array_equal(fastlogits.softmax(x, where=x > 0), fastlogits.softmax(X, where=X > 0))

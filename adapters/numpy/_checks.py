@@ -20,8 +20,8 @@ def other_coordinates(name, dim, logits):
 def other_index(name, logits, own, other):
     at = next((i for i, (one, two) in enumerate(zip(own, other, strict=True)) if one != two), 0)
     return ValueError(
-        f"{name}: expected the index of {logits}, {own[at]!r} at {at}, got {other[at]!r}; reindex it, or pass "
-        f"{name}.to_numpy() where the order is the same"
+        f"{name}: expected the index (or names) of {logits}, {own[at]!r} at {at}, got {other[at]!r}; reindex it, or "
+        f"pass {name}.to_numpy() where the order is the same"
     )
 
 
@@ -60,10 +60,10 @@ def missing_number(held, position, column=None):
 # Labels
 
 
-def missing_label(held, position):
+def missing_label(held, position, ignorable):
+    way_out = ", or pass ignore_index=-100 to have them ignored" if ignorable else ""
     return ValueError(
-        f"{held.name}: expected a label in each row, got none at {held.place(position)}; drop such rows, or pass "
-        "ignore_index=-100 to have them ignored"
+        f"{held.name}: expected one in each row, got none at {held.place(position)}; drop such rows{way_out}"
     )
 
 
@@ -115,6 +115,10 @@ def _kind(value):
 
 def no_table(name, known):
     return ValueError(f"library: expected one of {', '.join(map(repr, known))}, got {name!r}")
+
+
+def no_library(name):
+    return ImportError(f"RowStats.to_frame: makes a table of {name}, which is not installed; library= names another")
 
 
 def lazy_fields():

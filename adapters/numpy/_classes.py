@@ -118,10 +118,10 @@ class Classes(NamedTuple):
         return np.array([places.get(key(each), -1) for each in categories] or [-1], np.intp)
 
 
-def indices(labels, classes, held, ignore_index):
+def indices(labels, classes, held, ignore_index, ignorable):
     """Class indices of `Numbers` or `Names` that the argument `held` has; `ignore_index` where there is none.
 
-    It is None where the caller has not said that missing labels are to be ignored.
+    It is None where the caller has not said that missing labels are to be ignored, though they may be `ignorable`.
     """
     by_name = False
     if isinstance(labels, Names):
@@ -131,7 +131,7 @@ def indices(labels, classes, held, ignore_index):
         return values
     if missing is not None and missing.any():
         if ignore_index is None:
-            raise _checks.missing_label(held, int(np.flatnonzero(missing)[0]))
+            raise _checks.missing_label(held, int(np.flatnonzero(missing)[0]), ignorable)
         values = np.where(missing, np.zeros((), values.dtype), values)
     values = _whole(values, held)
     if values.dtype == bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastlogits import dispatch
 from fastlogits._results import SEVERAL
-from fastlogits.numpy._checks import lazy_fields, no_table
+from fastlogits.numpy._checks import lazy_fields, no_library, no_table
 from fastlogits.numpy._labels import LIBRARIES, holder, library
 
 TABLES = ("pandas", "polars", "pyarrow")
@@ -32,5 +32,8 @@ def frame(stats, wanted=None):
             columns[name] = np.ascontiguousarray(array).reshape(-1)
         if index is None and held is not None:
             index = held.index_of_rows(name in SEVERAL)
-    module = importlib.import_module(f"fastlogits.numpy.{LIBRARIES[chosen]}")
+    try:
+        module = importlib.import_module(f"fastlogits.numpy.{LIBRARIES[chosen]}")
+    except ModuleNotFoundError:
+        raise no_library(chosen) from None
     return module.frame(columns, index)

@@ -71,7 +71,9 @@ class Held:
         """`other`, an argument beside this one, whose class axes are `axes`, with its axes in this one's order."""
         for own, its in self._pairs(other, axes):
             one, two = self.index(own), other.index(its)
-            if one is not None and two is not None and len(one) == len(two) and not one.equals(two):
+            if one is None or two is None:
+                one, two = (self.names(own), other.names(its)) if own in axes else (None, None)
+            if one is not None and two is not None and len(one) == len(two) and not _same(one, two):
                 raise other_index(other.name, self.name, one, two)
         return other
 
@@ -97,3 +99,7 @@ class Held:
     def like(self, values, axes, unnamed):
         """`values` with the names of the axes `axes` of the logits; along those that are `unnamed` without places."""
         return values
+
+
+def _same(one, two):
+    return one.equals(two) if hasattr(one, "equals") else one == two

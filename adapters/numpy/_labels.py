@@ -48,11 +48,12 @@ def by_memory(function, *args, **kwargs):
     else:
         axes = ()
     classes = Classes.of(*_classes(logits, axes), given) if held.keys() & {*WHICH_CLASS} else None
+    ignoring = {"ignore_index": arguments.get("ignore_index"), "ignorable": "ignore_index" in parameters}
     arrays = {main: logits.array}
     for name, other in held.items():
         other = logits.aligned(other, axes)
         if name in WHICH_CLASS:
-            arrays[name] = class_indices(other, logits, axes, classes, arguments.get("ignore_index"))
+            arrays[name] = class_indices(other, logits, axes, classes, **ignoring)
         else:
             arrays[name] = other.array
     arguments |= arrays
@@ -83,7 +84,7 @@ def _classes(logits, axes):
     return math.prod(logits.shape[i] for i in axes), logits.names(axes[0]) if len(axes) == 1 else None
 
 
-def class_indices(held, logits, axes, classes, ignore_index):
+def class_indices(held, logits, axes, classes, **ignoring):
     """What the labels (or ids) `held` mean beside the logits; a distribution over the classes as it is."""
     labels = held.labels()
     numbers = isinstance(labels, Numbers)
@@ -92,7 +93,7 @@ def class_indices(held, logits, axes, classes, ignore_index):
         return labels.values
     if held.name == "labels" and len(axes) == 1 and len(shape) == logits.ndim and shape[axes[0]] == 1:
         labels = labels.rows(axes[0])
-    return indices(labels, classes, held, ignore_index)
+    return indices(labels, classes, held, **ignoring)
 
 
 def labelled(logits, axes, same_classes, out, values):
