@@ -320,6 +320,16 @@ def test_missing_labels_name_the_way_out():
             function(frame(), pd.Series(optional(LABELS), INDEX, dtype="Int64"))
 
 
+def test_nothing_but_missing_labels():
+    for labels in (pl.Series([None] * 4), pa.nulls(4), pd.Series([None] * 4, INDEX), pd.Categorical([None] * 4)):
+        losses = fastlogits.cross_entropy(frame(), labels, ignore_index=-1, reduction="none")
+        assert losses.tolist() == [0, 0, 0, 0]
+        with refused(ValueError, "labels", "row 0"):
+            fastlogits.cross_entropy(frame(), labels)
+    for labels in (pd.Series([], dtype="str"), pd.Categorical([], CLASSES), pl.Series([], dtype=pl.String)):
+        assert fastlogits.cross_entropy(frame()[:0], labels, reduction="none").shape == (0,)
+
+
 def test_names_decide_not_places():
     labels = pd.Series(texts(), INDEX, dtype=pd.CategoricalDtype(["eel", "dog", "cat"]))
     exact = fastlogits.row_stats(X, LABELS).nll
@@ -491,6 +501,11 @@ def test_other_refusals():
             fastlogits.softmax(held)
     with refused(TypeError, "logits", "DataFrameGroupBy"):
         fastlogits.softmax(frame().groupby("cat"))
+    weight = pd.Series([1, None, 1, 1], INDEX, dtype="Float64")
+    with refused(ValueError, "sample_weight", "row 1", "'x'", "fill it$"):
+        fastlogits.cross_entropy(frame(), LABELS, sample_weight=weight)
+    with refused(TypeError, "groups", "str"):
+        fastlogits.loglikelihood(frame(), LABELS, groups=pd.Series(texts(), INDEX))
     with refused(TypeError, "labels", "bool", "3"):
         fastlogits.cross_entropy(frame(), pd.Series(LABELS > 0, INDEX))
     with refused(ValueError, "labels", "alike"):

@@ -91,6 +91,8 @@ class Labelled(Held):
         if self.column is None or _has_arrays(self.column.type):
             return Numbers(self.array)
         array, dtype = self.column, _numpy_dtype(self.column.type)
+        if pa.types.is_null(array.type):
+            return Numbers(np.zeros(len(array), np.intp), np.ones(len(array), bool))
         if dtype is None:
             declared = pa.types.is_dictionary(array.type) and array.type.ordered
             if not pa.types.is_dictionary(array.type):

@@ -38,8 +38,9 @@ def no_numpy_type(name, value, error):
 
 
 def no_numbers(name, column, dtype):
-    of = f"column {column!r}" if column is not None else "it"
-    return TypeError(f"{name}: expected numbers, but {of} holds {dtype}; pass the columns of the classes alone")
+    if column is None:
+        return TypeError(f"{name}: expected numbers, got {dtype}")
+    return TypeError(f"{name}: expected numbers, but column {column!r} holds {dtype}; pass the classes alone")
 
 
 def a_label(name, column, dtype):
@@ -51,10 +52,8 @@ def a_label(name, column, dtype):
 
 def missing_number(held, position, column=None):
     of = "" if column is None else f" of column {column!r}"
-    return ValueError(
-        f"{held.name}: expected numbers, got none at {held.row(position)}{of}; fill it, with -inf for a class that "
-        "cannot be"
-    )
+    way_out = "fill it" if column is None else "fill it, with -inf for a class that cannot be"
+    return ValueError(f"{held.name}: expected numbers, got none at {held.row(position)}{of}; {way_out}")
 
 
 # Labels

@@ -81,6 +81,8 @@ class Labelled(Held):
             text = series.cast(pl.String)
             categories = text.drop_nulls().unique(maintain_order=True)
             return Names(_codes(text.cast(pl.Enum(categories))), categories.to_list())
+        if series.dtype == pl.Null:
+            return Numbers(np.zeros(len(series), np.intp), np.ones(len(series), bool))
         if dtype is None:
             raise no_numbers(self.name, series.name or None, series.dtype)
         missing = series.is_null() if dtype.kind != "f" else series.is_null() | series.is_nan().fill_null(True)
