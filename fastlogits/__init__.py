@@ -1,6 +1,7 @@
 """Fast softmax, log-softmax, log-sum-exp, cross-entropy and all that one wants of logits, on the CPU."""
 
 from fastlogits._memory import empty_cache
+from fastlogits._results import RowStats
 from fastlogits.config import get_include, settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
 from fastlogits.filters import filter_logits
@@ -16,7 +17,7 @@ from fastlogits.softmax import (
     softmax,
     softmax_backward,
 )
-from fastlogits.states import RowState, RowStats
+from fastlogits.states import RowState
 
 __version__ = "0.1.0"
 

@@ -24,7 +24,29 @@ def as_array(name, values):
     # xarray's arrays have the method in memory too.
     if hasattr(values, "__dask_graph__") and values.__dask_graph__() is not None:
         raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        if isinstance(values, (list, tuple)):
+            one_length(name, values)
+        raise
+
+
+def one_length(name, rows):
+    """Refuses lists in lists that make no array."""
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in rows]
+    for position, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ragged(name, position, length, lengths[0])
+    for row in rows:
+        if isinstance(row, (list, tuple)):
+            one_length(name, row)
+
+
+def ragged(name, position, length, expected):
+    return ValueError(
+        f"{name}: expected rows of one length, got {length} at row {position}, after {expected}; pad them with -inf"
+    )
 
 
 def promoted(name, dtype):
@@ -219,7 +241,11 @@ def labels_are_targets(labels, logits, batch_shape, name="labels"):
             f"{logits.shape}, got shape {labels.shape}"
         )
     expected = "integer class indices" if labels.shape == batch_shape else "a floating-point distribution"
-    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}")
+    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}{_names(labels)}")
+
+
+def _names(labels):
+    return "; name the classes with classes=[...]" if labels.dtype.kind in "OSTU" else ""
 
 
 def bad_label(labels, classes, ignore_index, name="labels"):
@@ -261,7 +287,7 @@ def class_indices(labels, batch_shape):
     if labels.shape != batch_shape:
         raise ValueError(f"labels: expected class indices of shape {batch_shape}, got shape {labels.shape}")
     if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}")
+        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}{_names(labels)}")
     return labels
 
 

@@ -11,6 +11,8 @@ from fastlogits import _checks, _layout, config, dispatch
 from fastlogits._results import CrossEntropy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike
 
     from fastlogits._typing import Array, Lists, Reduction
@@ -39,6 +41,7 @@ def cross_entropy(
     logit_scale: float = 1.0,
     reduction: Reduction = "mean",
     normalizer: float | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Any:
     """Cross-entropy of `labels` under ``softmax(logits)``, without forming the probabilities.
 
@@ -75,6 +78,8 @@ def cross_entropy(
         with a distribution, by the sum of `sample_weight`.
     normalizer : float, optional
         What "mean" divides by instead. 0, in a step in which no label counts, makes the loss and its gradient 0.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -121,6 +126,7 @@ def cross_entropy_with_grad(
     normalizer: float | None = None,
     grad_loss: ArrayLike | None = None,
     out: Array | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> CrossEntropy[Array]:
     """`cross_entropy` and its gradient with respect to the logits, in one pass over them.
 

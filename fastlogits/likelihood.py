@@ -13,6 +13,8 @@ from fastlogits.cross_entropy import int64
 from fastlogits.states import count_labels, sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike
 
     from fastlogits._typing import Lists
@@ -59,6 +61,7 @@ def loglikelihood(
     groups: ArrayLike | None = None,
     axis: int = -1,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> LogLikelihood[Array]:
     """Log-probability, perplexity and greediness of documents, from a single read of the logits.
 
@@ -85,6 +88,8 @@ def loglikelihood(
         The class axis.
     ignore_index : int, default -100
         Rows with this label, such as a prompt or padding, do not count, whatever their logits.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------

@@ -35,6 +35,7 @@ def row_stats(
     top_k: int | None = None,
     axis: int = -1,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> RowStats:
     """Any of ten answers about each row of logits, from a single sweep over them.
 
@@ -52,6 +53,8 @@ def row_stats(
         The class axis.
     ignore_index : int, default -100
         Rows with this label have nll 0, correct False and rank -1, whatever their logits.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -177,12 +180,19 @@ def entropy(logits: Array | Lists, axis: int = -1) -> Array:
 
 
 @dispatch.by_array
-def perplexity(logits: Array | Lists, labels: ArrayLike, *, axis: int = -1, ignore_index: int = IGNORE_INDEX) -> Any:
+def perplexity(
+    logits: Array | Lists,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    ignore_index: int = IGNORE_INDEX,
+    classes: Iterable[Any] | None = None,
+) -> Any:
     """exp of the mean negative log-likelihood of the labels.
 
     Parameters
     ----------
-    logits, labels, axis, ignore_index
+    logits, labels, axis, ignore_index, classes
         As of `cross_entropy`, with labels that are class indices. Ignored rows are not read, and do not count.
 
     Returns
@@ -206,7 +216,13 @@ def perplexity(logits: Array | Lists, labels: ArrayLike, *, axis: int = -1, igno
 
 @dispatch.by_array
 def accuracy(
-    logits: Array | Lists, labels: ArrayLike, *, top_k: int = 1, axis: int = -1, ignore_index: int = -100
+    logits: Array | Lists,
+    labels: ArrayLike,
+    *,
+    top_k: int = 1,
+    axis: int = -1,
+    ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> Any:
     """Share of the rows whose label is among the `top_k` most probable classes.
 
@@ -218,6 +234,8 @@ def accuracy(
         From 0 to the number of classes. Of equal logits those with the lowest index come first, as in `topk`.
     ignore_index : int, default -100
         Rows with this label do not count.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------

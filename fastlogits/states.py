@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _layout, config
+from fastlogits._results import RowStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,10 +68,6 @@ KINDS = {
 # come before the label in the order of `topk`.
 FINISHED = ("lse", "nll", "entropy", "max_prob", "margin")
 AHEAD = "ahead"
-
-
-class RowStats(types.SimpleNamespace):
-    """What `row_stats` returns: the fields that were wanted, and no others; ``vars()`` of it is a dict."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,7 +222,8 @@ class RowState:
             row.norm, row.log_sum = 1 + row.rest, self.log_sum
         ndim = self.parts["peak"].ndim
         found = {name: FIELDS[name].formula(row) for name in self.want}
-        return RowStats(**{name: delivered(values, ndim, self.axis, self.dtype) for name, values in found.items()})
+        delivery = {name: delivered(values, ndim, self.axis, self.dtype) for name, values in found.items()}
+        return RowStats(self.axis, **delivery)
 
 
 class SoftmaxState(NamedTuple):
@@ -335,7 +333,7 @@ def whole(x, layout, want, top_k, labels, ignore_index):
         row.norm, row.log_sum = 1 + row.rest, np.log1p(row.rest)
     found = {name: getattr(row, name) if name in finished else FIELDS[name].formula(row) for name in want}
     ndim, axis = len(layout.batch_shape), layout.axes[0]
-    return RowStats(**{name: delivered(values, ndim, axis, x.dtype) for name, values in found.items()})
+    return RowStats(axis, **{name: delivered(values, ndim, axis, x.dtype) for name, values in found.items()})
 
 
 def delivered(values, ndim, axis, dtype):

@@ -108,6 +108,28 @@ def test_conformal_digits():
             assert abs(report.coverage - (1 - alpha)) < 4 * deviation
 
 
+def test_digits_in_a_frame(capsys):
+    """Results come back with the images' index; by whatever library the table is, the numbers are the same."""
+    pd, pl, pa = need("pandas"), need("polars"), need("pyarrow")
+    need("sklearn")
+    recipe = example("digits_in_a_frame")
+    logits, labels = recipe.load()
+    table, losses = recipe.evaluate(logits, labels)
+    assert table.index.equals(logits.index)
+    assert {*losses.index} == {*recipe.NAMES}
+    codes = np.where(labels.isna(), -100, pd.Index(logits.columns).get_indexer(labels))
+    exact = fastlogits.row_stats(logits.to_numpy(), codes, top_k=2)
+    np.testing.assert_array_equal(table.nll, exact.nll)
+    np.testing.assert_array_equal(table.topk_ids_1, exact.topk_ids[:, 1])
+    assert (table.prediction[exact.correct] == table.label[exact.correct]).all()
+    for held in (pl.from_pandas(logits), pa.Table.from_pandas(logits, preserve_index=False)):
+        for names in (labels, pl.from_pandas(labels).cast(pl.Enum(sorted(recipe.NAMES)))):
+            stats = fastlogits.row_stats(held, names, want="nll", ignore_index=-100)
+            np.testing.assert_array_equal(np.asarray(stats.nll), exact.nll)
+    recipe.main()
+    assert "least certain" in capsys.readouterr().out
+
+
 def test_spark_pandas_udf():
     """Series as Spark makes them of Arrow's lists."""
     pa = need("pyarrow")

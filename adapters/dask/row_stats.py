@@ -6,9 +6,10 @@ import dask.array as da
 import numpy as np
 
 import fastlogits
-from fastlogits import RowStats, TopK, _checks
+from fastlogits import TopK, _checks
 from fastlogits.dask._blocks import chunked, lazily, merged, pick
 from fastlogits.dask._checks import stand_in
+from fastlogits.dask._results import RowStats
 from fastlogits.dask._states import row_states
 from fastlogits.row_stats import HITS, hits
 from fastlogits.states import asked
@@ -32,7 +33,7 @@ def row_stats(logits, labels=None, *, want=None, top_k=None, axis=-1, ignore_ind
     for name in want:
         shape = {"axes": x.all, "chunks": {x.axis: top_k}} if name.startswith("topk") else {"axes": x.batch}
         fields[name] = _field(x, stats, name, **shape)
-    return RowStats(**fields)
+    return RowStats(x.axis, **fields)
 
 
 def class_indices(labels, x):

@@ -14,6 +14,9 @@ from fastlogits.calibration.state import ReliabilityCurve, bin_of, bins_of, edge
 from fastlogits.softmax import softmax
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
 
@@ -34,6 +37,7 @@ def expected_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Expected calibration error (ECE): how far, on average, confidence is from accuracy.
 
@@ -55,6 +59,8 @@ def expected_calibration_error(
         Divides the logits; what `fit_temperature` returned, including the limits 0 and inf.
     ignore_index : int, default -100
         Rows with this label do not count.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -104,6 +110,7 @@ def maximum_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Maximum calibration error (MCE): ``abs(accuracy - mean confidence)`` of the bin where it is largest.
 
@@ -129,6 +136,7 @@ def adaptive_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Adaptive calibration error (ACE): as `expected_calibration_error`, with bins that hold as many rows each.
 
@@ -176,6 +184,7 @@ def classwise_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Class-wise calibration error: the calibration error of each class's probability, averaged over the classes.
 
@@ -233,6 +242,7 @@ def brier_score(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Brier score: the mean over the rows of ``sum((probs - one_hot(label)) ** 2)``.
 
@@ -267,6 +277,7 @@ def negative_log_likelihood(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Mean negative log-likelihood of the labels, in nats.
 
@@ -292,6 +303,7 @@ def reliability_curve(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> ReliabilityCurve:
     """Mean confidence, accuracy and number of rows in bins of confidence: what a reliability diagram shows.
 
@@ -325,6 +337,7 @@ def risk_coverage_curve(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> RiskCoverageCurve:
     """Share of wrong predictions among those at least so confident, for each confidence there is.
 

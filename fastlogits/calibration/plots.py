@@ -13,7 +13,8 @@ from fastlogits.calibration.uncertainty import classwise_reliability_curves
 from fastlogits.row_stats import entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -30,6 +31,7 @@ def plot_reliability(
     temperature: float = 1.0,
     ignore_index: int = -100,
     ax: Axes | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Axes:
     """Reliability diagram: accuracy in bins of confidence, and how many rows each bin has.
 
@@ -69,6 +71,7 @@ def plot_risk_coverage(
     temperature: float = 1.0,
     ignore_index: int = -100,
     ax: Axes | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Axes:
     """Risk-coverage diagram: the share of wrong predictions if only the most confident are given.
 

@@ -14,6 +14,9 @@ from fastlogits.config import settings
 from fastlogits.cross_entropy import cross_entropy_with_grad
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
 
@@ -47,6 +50,7 @@ def fit_vector_scaling(
     sample_weight: ArrayLike | None = None,
     ignore_index: int = -100,
     max_iter: int = 500,
+    classes: Iterable[Any] | None = None,
 ) -> VectorScalingFit:
     """The scale and bias of each class that minimise the mean negative log-likelihood of `labels`.
 

@@ -13,6 +13,7 @@ from fastlogits.conformal.sets import PredictionSets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
@@ -27,12 +28,13 @@ def plot_coverage(
     strata: Iterable[int] = STRATA,
     axis: int = -1,
     ax: Axes | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Axes:
     """Coverage against size: how many sets of each stratum have their label, and how many sets it has.
 
     Parameters
     ----------
-    sets, labels, strata, axis
+    sets, labels, strata, axis, classes
         As of `coverage_report`.
     alpha : float, optional
         For a line at the coverage that was asked for, ``1 - alpha``.
