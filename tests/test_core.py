@@ -86,8 +86,8 @@ def rows_of(x, /, **fields):
 def loss_of(x, /, **fields):
     classes = x.shape[-1]
     loss = Loss(ctypes.sizeof(Loss), DTYPES[x.dtype.name], 1, 0, x.size // classes, classes, 1, *[classes] * 3,
-                x.ctypes.data, label_dtype=DTYPES["int64"], loss_dtype=DTYPES["float64"], reduction=MEAN, upstream=1.0, ignore_index=-100,
-                logit_scale=1.0)  # fmt: skip
+                x.ctypes.data, label_dtype=DTYPES["int64"], loss_dtype=DTYPES["float64"], reduction=MEAN, upstream=1.0,
+                ignore_index=-100, logit_scale=1.0)  # fmt: skip
     return with_fields(loss, fields)
 
 

@@ -63,7 +63,12 @@ def plan(name, params):
     threads = settings.get("num_threads") or config.environment_threads() or 0
     ignore_index = params.get("ignore_index")
     numbers = np.array(params.get("numbers", (0.0, 0.0, 0.0, 1.0)), np.float64)
-    integers = _handler.OPERATIONS.index(name), params["axis"], threads, NOTHING if ignore_index is None else ignore_index
+    integers = (
+        _handler.OPERATIONS.index(name),
+        params["axis"],
+        threads,
+        NOTHING if ignore_index is None else ignore_index,
+    )
     return np.array([*map(int, integers), *numbers.view(np.int64).tolist()], np.int64)
 
 

@@ -44,4 +44,3 @@ class Labelled(Held):
         if hasattr(self.held, "__array_namespace__"):
             return self.held.__array_namespace__().asarray(values)
         return values
-

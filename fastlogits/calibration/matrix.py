@@ -163,9 +163,7 @@ def _fit(rows, regularization, max_iter, dirichlet):
         )  # fmt: skip
         nll, _ = _loss_and_gradient(result.x, data, (0.0, 0.0, unit))
     found = result.x.reshape(classes + 1, classes)
-    return MatrixScalingFit(
-        unit * found[:-1], found[-1], float(nll), int(result.nit), result.status != 1, dirichlet
-    )
+    return MatrixScalingFit(unit * found[:-1], found[-1], float(nll), int(result.nit), result.status != 1, dirichlet)
 
 
 def _counted(rows, dirichlet):

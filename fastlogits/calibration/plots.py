@@ -195,9 +195,7 @@ def draw_reliability(curve: ReliabilityCurve, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="Confidence", ylabel="Accuracy")
     legend(ax, f"ECE {error:.4f}")
     bins = len(curve.count)
-    draw_share(
-        ax, edges(bins)[:-1], curve.count, edgecolor="white", width=1 / bins, align="edge", linewidth=0.5
-    )
+    draw_share(ax, edges(bins)[:-1], curve.count, edgecolor="white", width=1 / bins, align="edge", linewidth=0.5)
     return ax
 
 
