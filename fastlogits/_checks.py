@@ -233,11 +233,7 @@ def bad_label(labels, classes, ignore_index, name="labels"):
     return IndexError(f"{name}: expected {allowed}, got {labels[position]} at {position}")
 
 
-def ignore_index(value, *, default, soft, labelled=True):
-    if value is default:
-        return int(value)
-    if soft:
-        raise ValueError("ignore_index: applies to class indices, but labels are a distribution")
+def ignore_index(value, *, labelled=True):
     number = operator.index(value)
     if not -INT64_MAX <= number <= INT64_MAX:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {value}")
@@ -246,14 +242,8 @@ def ignore_index(value, *, default, soft, labelled=True):
     return number
 
 
-def loss_options(label_smoothing, z_loss, softcap, logit_scale):
-    """The four in the form and order in which a backend takes them."""
-    return (
-        fraction("label_smoothing", label_smoothing),
-        finite("z_loss", z_loss),
-        0.0 if softcap is None else scale("softcap", softcap),
-        finite("logit_scale", logit_scale),
-    )
+def ignored_distribution(name):
+    return ValueError(f"ignore_index: applies to class indices, but {name} holds a distribution")
 
 
 def class_indices(labels, batch_shape):
@@ -280,7 +270,7 @@ def form_of_weights(name, values, shape):
 
 def grad_loss(value, batch_shape, reduction):
     """(number, None), or (1.0, array) where each row has its own."""
-    if np.ndim(value) == 0:
+    if type(value) is float or np.ndim(value) == 0:
         return real("grad_loss", value), None
     if reduction != "none":
         raise ValueError(f"grad_loss: expected a number beside {reduction!r}, got shape {np.shape(value)}")

@@ -68,9 +68,6 @@ cpdef softmax_backward(cnp.ndarray g, cnp.ndarray p, cnp.ndarray out, Py_ssize_t
 cpdef log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_ssize_t outer, Py_ssize_t classes,
                            Py_ssize_t inner, Py_ssize_t g_stride, Py_ssize_t log_p_stride, Py_ssize_t out_stride,
                            int threads)
-cpdef cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, grad_loss, cnp.ndarray losses,
-                    Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
-                    Py_ssize_t grad_stride, Py_ssize_t target_stride, int64_t ignore_index, double label_smoothing,
-                    double z_loss, double softcap, double logit_scale, double grad_scale, int threads)
+cdef int loss_of(cnp.ndarray x, Task* task, double logit_scale, double grad_scale, int threads) except -1
 cdef Py_ssize_t counted(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index,
                         double* total) except -2

@@ -374,42 +374,47 @@ cpdef log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py
 
 # The loss
 
-cpdef cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, grad_loss, cnp.ndarray losses,
-                    Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
-                    Py_ssize_t grad_stride, Py_ssize_t target_stride, int64_t ignore_index, double label_smoothing,
-                    double z_loss, double softcap, double logit_scale, double grad_scale, int threads):
+def cross_entropy(arrays, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, strides, options,
+                  double grad_scale, int threads):
+    cdef Py_ssize_t x_stride, targets_stride, grad_stride
+    x_stride, targets_stride, grad_stride = strides
+    x, targets, grad, labels, sample_weight, grad_loss, losses, weight = arrays
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
-    cdef Unit unit = unit_of(x)
-    cdef Loss* loss = &task.loss
-    cdef int way = way_of(outer, classes, inner, threads)
+    task.targets = <stored*>data(targets)
+    task.targets_stride = targets_stride
     task.y = <stored*>data(grad)
     task.y_stride = grad_stride
-    task.targets = <stored*>data(targets)
-    task.targets_stride = target_stride
     task.labels = <int64_t*>data(labels)
-    task.weight = <real*>data(weight)
     task.sample_weight = <double*>data(sample_weight)
     task.grad_loss = <double*>data(grad_loss)
     task.losses = <double*>data(losses)
+    task.weight = <real*>data(weight)
+    task.loss.ignore_index = options.ignore_index
+    task.loss.smoothing = options.label_smoothing
+    task.loss.z_loss = options.z_loss
+    task.loss.softcap = options.softcap or 0.0
+    loss_of(x, &task, options.logit_scale, grad_scale, threads)
+
+
+cdef int loss_of(cnp.ndarray x, Task* task, double logit_scale, double grad_scale, int threads) except -1:
+    cdef Unit unit = unit_of(x)
+    cdef Loss* loss = &task.loss
+    cdef int way = way_of(task.rows, task.classes, task.inner, threads)
     task.scale = scale_of(logit_scale)
-    loss.ignore_index = ignore_index
-    loss.smoothing = label_smoothing
-    loss.z_loss = z_loss
-    loss.softcap = softcap
     loss.grad_scale = grad_scale * logit_scale
-    loss.soft = targets is not None
-    loss.weighted = weight is not None
-    loss.sampled = sample_weight is not None
-    loss.upstream = grad_loss is not None
-    loss.spread = loss.soft or label_smoothing > 0
+    loss.soft = task.targets != NULL
+    loss.weighted = task.weight != NULL
+    loss.sampled = task.sample_weight != NULL
+    loss.upstream = task.grad_loss != NULL
+    loss.spread = loss.soft or loss.smoothing > 0
     loss.prescale = prescale_of(logit_scale)
-    loss.bent = softcap > 0 or loss.prescale != 1.0
-    loss.with_grad = grad is not None
+    loss.bent = loss.softcap > 0 or loss.prescale != 1.0
+    loss.with_grad = task.y != NULL
     if loss.with_grad:
-        task.keep = keep_of(way, classes, not unit.halves and not loss.bent)
+        task.keep = keep_of(way, task.classes, not unit.halves and not loss.bent)
         if task.keep != KEEP and task.x != task.y:
             task.past = past_caches(way, 2 * cnp.PyArray_NBYTES(x), last_cache, unit.halves)
-    run_way(&unit.loss, way, unit, &task, threads)
+    return run_way(&unit.loss, way, unit, task, threads)
 
 
 def count_labels(cnp.ndarray labels, weight, sample_weight, Py_ssize_t classes, int64_t ignore_index):

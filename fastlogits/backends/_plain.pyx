@@ -233,8 +233,13 @@ cdef object loss_of(cnp.ndarray x, labels, cnp.ndarray grad, reduction):
         return NotImplemented
     divisor = total if mean else 1.0
     losses = per_row(x, cnp.NPY_DOUBLE)
-    _calls.cross_entropy(x, grad, indices, None, None, None, None, losses, rows_of(x), classes, 1, classes, classes, 0,
-                         IGNORE_INDEX, 0.0, 0.0, 0.0, 1.0, 1.0 / divisor if divisor else 0.0, 1)
+    cdef _calls.Task task = _calls.new_task(x, classes, rows_of(x), classes, 1)
+    task.y = <_calls.stored*>_calls.data(grad)
+    task.y_stride = classes
+    task.labels = <int64_t*>_calls.data(indices)
+    task.losses = <double*>_calls.data(losses)
+    task.loss.ignore_index = IGNORE_INDEX
+    _calls.loss_of(x, &task, 1.0, 1.0 / divisor if divisor else 0.0, 1)
     if by_row:
         return rounded(losses, kind)
     total = sum_of(losses)

@@ -117,7 +117,7 @@ def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
     labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     indices = layout.flatten(int64(labels, ignore_index))
     first_bad, total = -1, 0.0
     if layout.rows:

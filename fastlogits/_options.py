@@ -1,0 +1,79 @@
+"""The options of a loss: parsed and checked once, and one record from the public function to the kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastlogits import _checks
+
+if TYPE_CHECKING:
+    from fastlogits._typing import Array
+
+
+class Unasked(int):
+    """An ignore_index that the user did not pass."""
+
+
+IGNORE_INDEX = Unasked(-100)
+NOTHING = Unasked(-_checks.INT64_MAX - 1)  # which none may pass: for frameworks whose losses ignore no label
+MASKED = Unasked(1 - 2**31)  # label of rows that a mask leaves out
+UNASKED = {number: number for number in (IGNORE_INDEX, NOTHING, MASKED)}
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class LossOptions(NamedTuple):
+    """What a loss is computed with, beside arrays: as the caller gives it, until it is `checked`."""
+
+    axis: int = -1
+    ignore_index: int = IGNORE_INDEX
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    softcap: float | None = None
+    logit_scale: float = 1.0
+    reduction: str = "mean"
+    normalizer: float | None = None
+    label_name: str = "labels"  # for errors
+
+    def checked(self) -> LossOptions:
+        """The same in plain numbers, if they are in their ranges."""
+        ignore_index, softcap, normalizer = self.ignore_index, self.softcap, self.normalizer
+        return LossOptions(
+            _checks.one_axis(self.axis),
+            ignore_index if type(ignore_index) is Unasked else _checks.ignore_index(ignore_index),
+            _checks.fraction("label_smoothing", self.label_smoothing),
+            _checks.finite("z_loss", self.z_loss),
+            softcap if softcap is None else _checks.scale("softcap", softcap),
+            _checks.finite("logit_scale", self.logit_scale),
+            _checks.one_of("reduction", self.reduction, REDUCTIONS),
+            normalizer if normalizer is None else _checks.normalizer(normalizer, self.reduction),
+            self.label_name,
+        )
+
+    @classmethod
+    def of_plain(cls, values) -> LossOptions:
+        """What a graph or a compiled program holds as plain values, `tuple(options)`, as options again."""
+        axis, ignore_index, *others = values
+        return cls(axis, UNASKED.get(ignore_index, ignore_index), *others)
+
+    def check_labels(self, soft) -> None:
+        """Whether an ignore_index, if asked for, applies to the labels."""
+        if soft and type(self.ignore_index) is not Unasked:
+            raise _checks.ignored_distribution(self.label_name)
+
+    @property
+    def named_index(self) -> int | None:
+        """The ignore_index that an error may offer."""
+        return None if self.ignore_index is NOTHING or self.ignore_index is MASKED else int(self.ignore_index)
+
+
+class LossArrays(NamedTuple):
+    """What a backend computes a loss of: rows of classes, and where they are not None, numbers for each row."""
+
+    logits: Array
+    targets: Array | None  # distributions in the place of labels
+    grad: Array | None  # where the gradient goes
+    labels: Array | None
+    sample_weight: Array | None
+    grad_loss: Array | None
+    losses: Array
+    weight: Array | None  # of each class
