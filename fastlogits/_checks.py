@@ -161,7 +161,7 @@ def real(name, value):
 
 
 def finite(name, value):
-    number = real(name, value)
+    number = value if type(value) is float else real(name, value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {value}")
     return number
@@ -176,7 +176,7 @@ def scale(name, value):
 
 
 def fraction(name, value):
-    number = real(name, value)
+    number = value if type(value) is float else real(name, value)
     if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
     return number
@@ -258,7 +258,7 @@ def class_indices(labels, batch_shape):
 def weights(name, values, shape, dtype):
     values = as_array(name, values)
     form_of_weights(name, values, shape)
-    return np.require(values, dtype, "A")
+    return values if values.dtype == dtype and values.flags.aligned else np.require(values, dtype, "A")
 
 
 def form_of_weights(name, values, shape):
@@ -270,7 +270,9 @@ def form_of_weights(name, values, shape):
 
 def grad_loss(value, batch_shape, reduction):
     """(number, None), or (1.0, array) where each row has its own."""
-    if type(value) is float or np.ndim(value) == 0:
+    if type(value) is float:
+        return value, None
+    if np.ndim(value) == 0:
         return real("grad_loss", value), None
     if reduction != "none":
         raise ValueError(f"grad_loss: expected a number beside {reduction!r}, got shape {np.shape(value)}")

@@ -36,18 +36,18 @@ class LossOptions(NamedTuple):
 
     def checked(self) -> LossOptions:
         """The same in plain numbers, if they are in their ranges."""
-        ignore_index, softcap, normalizer = self.ignore_index, self.softcap, self.normalizer
-        return LossOptions(
-            _checks.one_axis(self.axis),
+        axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer, label_name = self
+        return LossOptions._make((
+            _checks.one_axis(axis),
             ignore_index if type(ignore_index) is Unasked else _checks.ignore_index(ignore_index),
-            _checks.fraction("label_smoothing", self.label_smoothing),
-            _checks.finite("z_loss", self.z_loss),
-            softcap if softcap is None else _checks.scale("softcap", softcap),
-            _checks.finite("logit_scale", self.logit_scale),
-            _checks.one_of("reduction", self.reduction, REDUCTIONS),
-            normalizer if normalizer is None else _checks.normalizer(normalizer, self.reduction),
-            self.label_name,
-        )
+            _checks.fraction("label_smoothing", label_smoothing),
+            _checks.finite("z_loss", z_loss),
+            None if softcap is None else _checks.scale("softcap", softcap),
+            _checks.finite("logit_scale", logit_scale),
+            _checks.one_of("reduction", reduction, REDUCTIONS),
+            None if normalizer is None else _checks.normalizer(normalizer, reduction),
+            label_name,
+        ))  # fmt: skip
 
     @classmethod
     def of_plain(cls, values) -> LossOptions:

@@ -186,10 +186,11 @@ def evaluate(x, labels, weight, sample_weight, options, grad_loss=None, out=None
         if grad_loss is not None:
             grad_loss = layout.flatten(grad_loss)
 
+    backend = config.backend()
     if soft:
         indices, total = None, layout.rows if sample_weight is None else float(np.add.reduce(sample_weight))
     else:
-        indices, total = _counted(labels, weight, sample_weight, layout, options)
+        indices, total = _counted(backend, labels, weight, sample_weight, layout, options)
     divisor = options.normalizer
     if divisor is None:
         divisor = total if options.reduction == "mean" else 1.0
@@ -201,11 +202,13 @@ def evaluate(x, labels, weight, sample_weight, options, grad_loss=None, out=None
         grad, grad_stride = layout.destination(out if x.dtype == dtype else None, x.dtype)
     losses = np.zeros(layout.rows)
     if x.size:
-        backend, threads = config.backend(), config.threads(x.size)
-        strides = layout.stride, target_stride, grad_stride
+        strides, threads = (layout.stride, target_stride, grad_stride), config.threads(x.size)
+        by_row = indices, sample_weight, grad_loss, losses
         for rows, outer, inner, arrays, each in layout.parts((x, targets, grad), strides, reads=2):
-            by_row = [None if values is None else values[rows] for values in (indices, sample_weight, grad_loss, losses)]
-            arrays = LossArrays(*arrays, *by_row, weight)
+            own = by_row
+            if outer * inner < layout.rows:
+                own = [None if values is None else values[rows] for values in by_row]
+            arrays = LossArrays._make((*arrays, *own, weight))
             backend.cross_entropy(arrays, outer, layout.classes, inner, each, options, grad_scale, threads)
     if with_grad:
         grad = _layout.deliver(_layout.rounded(grad, dtype), out)
@@ -219,13 +222,13 @@ def evaluate(x, labels, weight, sample_weight, options, grad_loss=None, out=None
     return loss / divisor if divisor else loss * math.inf, grad
 
 
-def _counted(labels, weight, sample_weight, layout, options):
+def _counted(backend, labels, weight, sample_weight, layout, options):
     """Class indices for the kernels, all of them good, and what their mean divides by."""
     ignore_index = options.ignore_index
     indices = layout.flatten(int64(labels, ignore_index))
     bad, total = -1, 0.0
     if layout.rows:
-        bad, total = config.backend().count_labels(indices, weight, sample_weight, layout.classes, ignore_index)
+        bad, total = backend.count_labels(indices, weight, sample_weight, layout.classes, ignore_index)
     if bad >= 0 or (ignore_index is NOTHING and labels.itemsize == 8 and NOTHING in indices):
         raise _checks.bad_label(labels, layout.classes, options.named_index, options.label_name)
     return indices, total

@@ -150,8 +150,13 @@ def logsumexp(x, axis):
 # cross_entropy, a loss for each row
 
 
-def _lse(settings, x, axis, keepdims):
-    return jnp.expand_dims(LOGSUMEXP.bind(x, axis=axis, settings=settings), axis)
+def _operations(settings):
+    """OPERATIONS, and the logarithm on the kernel."""
+
+    def lse(x, axis, keepdims):
+        return jnp.expand_dims(LOGSUMEXP.bind(x, axis=axis, settings=settings), axis)
+
+    return OPERATIONS._replace(logsumexp=lse)
 
 
 def _at(values, labels):
@@ -175,7 +180,7 @@ OPERATIONS = Operations(
 
 
 def _losses(x, labels, weight=None, *, options, settings):
-    ops = OPERATIONS._replace(logsumexp=functools.partial(_lse, settings))
+    ops = _operations(settings)
     soft = labels.ndim == x.ndim
     z = jnp.moveaxis(x.astype(_loss_dtype(x, labels)), options.axis, -1)
     if weight is not None:  # with axes of `vmap` in front
@@ -232,7 +237,7 @@ def cross_entropy(x, labels, options, *weight):
 def _selected(x, ids, axis, settings):
     z = x.astype(wide(x.dtype))
     many = ids if ids.ndim == x.ndim else jnp.expand_dims(ids, axis)
-    ops = OPERATIONS._replace(logsumexp=functools.partial(_lse, settings))
+    ops = _operations(settings)
     _, half_gaps, log_sum = formula.normalized(ops, z, axis)
     return (-2 * jnp.take_along_axis(half_gaps, many, axis) - log_sum).reshape(ids.shape).astype(x.dtype)
 

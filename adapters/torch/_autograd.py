@@ -17,26 +17,22 @@ from fastlogits.torch._arrays import array, tensor
 
 def loss(tensors, options, dtype):
     """The loss alone."""
-    return _evaluate(tensors, options, dtype)[0]
+    return loss_and_gradient(tensors, options, dtype, None)[0]
 
 
 def loss_and_gradient(tensors, options, dtype, grad_loss=1.0, out=None):
-    """Both as tensors; the gradient in the memory of `out`, an ndarray, where given."""
-    logits = tensors[0]
-    if out is None:
-        out = _arrays.empty_like(logits)
-    value, grad = _evaluate(tensors, options, dtype, grad_loss, out)
-    return value, tensor(grad, logits.dtype)
-
-
-def _evaluate(tensors, options, dtype, grad_loss=None, out=None):
+    """Both as tensors, the gradient None if none arrives; it goes to the memory of `out`, an ndarray, where given."""
     logits, target, weight, sample_weight = tensors
+    if out is None and grad_loss is not None:
+        out = _arrays.empty_like(logits)
     if weight is not None:
         weight = array(weight if weight.dtype.itemsize > 2 else weight.float())
     if sample_weight is not None:
         sample_weight = array(sample_weight.double())
     x = floats(array(logits), "input")
     value, grad = evaluate(x, array(target), weight, sample_weight, options, grad_loss, out)
+    if grad is not None:
+        grad = tensor(grad, logits.dtype)
     if type(value) is not float:
         return torch.from_numpy(value).to(dtype), grad
     if dtype is torch.float32:

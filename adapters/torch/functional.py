@@ -95,7 +95,8 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
         options = options._replace(ignore_index=-100)
         if target.dtype != logits.dtype:
             dtype = torch.promote_types(logits.dtype, target.dtype)
-            tensors = logits, target, *_ = logits.to(dtype), target.to(dtype), weight, sample_weight
+            logits, target = logits.to(dtype), target.to(dtype)
+            tensors = logits, target, weight, sample_weight
     elif weight is not None and weight.requires_grad:
         raise _checks.not_differentiable("weight")
     if loss_dtype is None:
