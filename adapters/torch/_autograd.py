@@ -69,7 +69,9 @@ def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
 
 
 def cross_entropy(tensors, options, dtype, inplace):
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+    if torch.is_grad_enabled() and (
+        tensors[0].requires_grad or any(t is not None and t.requires_grad for t in tensors[1:])
+    ):
         if inplace:
             _checks.inplace(tensors[0])
         return apply(CrossEntropy, *tensors, options, dtype, inplace)
