@@ -211,6 +211,37 @@ def test_loss_in_place(fl, axis, classes, dtype):
     assert actual.loss == expected.loss
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_dominated_row_among_many(fl, axis, dtype):
+    """After a call in which all were: what it left in scratch memory is nothing to the others."""
+    every = backward_case(100, 5, dtype)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((100, 5))
+    x[40, 2] = 20
+    x = x.astype(dtype)
+    g, p, log_p = cotangents(x, rng), oracle.softmax(x).value.astype(dtype), oracle.log_softmax(x).value.astype(dtype)
+    for name, i, result in (("softmax_backward", 1, p), ("log_softmax_backward", 2, log_p)):
+        for grad, of in ((every[0], every[i]), (g, result)):
+            exact = getattr(oracle, name)(grad, of)
+            laid = [a if axis else np.ascontiguousarray(a.T) for a in (grad, of)]
+            actual = getattr(fl, name)(*laid, axis)
+            assert_close(actual if axis else actual.T, exact, name)
+
+
+def test_long_columns(fl, dtype):
+    """What sums of so many others round away would show."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 30_000))
+    x[:, 7] = BIG[dtype] + np.log(30_000)
+    x = x.astype(dtype)
+    g = np.full_like(x, 0.7)
+    g[:, 7] = 1
+    p, log_p = oracle.softmax(x).value.astype(dtype), oracle.log_softmax(x).value.astype(dtype)
+    for name, result in (("softmax_backward", p), ("log_softmax_backward", log_p)):
+        actual = getattr(fl, name)(np.ascontiguousarray(g.T), np.ascontiguousarray(result.T), 0).T
+        assert_close(actual, getattr(oracle, name)(g, result), name.removesuffix("_backward"))
+
+
 def test_a_row_does_not_depend_on_its_neighbours(compiled_backend, dtype):
     """The second look is at a row, not at what takes the steps together with it."""
     for classes in (5, 50, 600):
@@ -236,6 +267,20 @@ def test_what_is_no_distribution_is_none(fl, classes, axis, dtype):
     ones = np.ones_like(g)
     np.testing.assert_array_equal(fl.softmax_backward(g, ones, axis), g - 1)
     np.testing.assert_array_equal(fl.log_softmax_backward(g, ones - 1, axis), g - 1)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_adds_up_to_more_is_no_distribution(fl, axis, dtype):
+    """Though one class is above 3/4 and little is left of its gradient."""
+    p = np.full((20, 5), 0.5, dtype)
+    p[:, 1] = 0.875
+    g = np.zeros_like(p)
+    g[:, 1] = 1
+    log_p = np.log(p.astype(np.float64)).astype(dtype)
+    for name, result in (("softmax_backward", p), ("log_softmax_backward", log_p)):
+        laid = [a if axis else np.ascontiguousarray(a.T) for a in (g, result)]
+        actual = getattr(fl, name)(*laid, axis)
+        assert_close(actual if axis else actual.T, getattr(oracle, name)(g, result), name)
 
 
 def test_in_known_numbers(fl):

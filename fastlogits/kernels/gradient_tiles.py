@@ -110,6 +110,8 @@ def look_at_lanes(task, g, p, tile, first, work):
             v = (v - own) * q
         grads, lost_grads = add_twice(grads, lost_grads, machine.zero_where_equal(q, peaks, v))
         probs, lost_probs = add_twice(probs, lost_probs, machine.zero_where_equal(q, peaks, e))
+    grads = grads + lost_grads
+    probs = probs + lost_probs
     prob = peaks
     kept = total
     if task.log:
@@ -123,16 +125,12 @@ def look_at_lanes(task, g, p, tile, first, work):
     found = machine.where_larger(machine.splat(1.5), times, found, nothing)
     found = machine.where_larger(machine.splat(0.01), machine.magnitude(prob + probs - one), found, nothing)
     if task.log:
-        # Little may be left of the two products: what they round away counts.
-        a = own * probs
-        b = prob * grads
-        away = machine.fma(own, probs, nothing - a) - machine.fma(prob, grads, nothing - b)
-        target = (a - b) + (away + (own * lost_probs - prob * lost_grads))
+        target = machine.fma(own, probs, nothing - prob * grads)
         machine.save(work.shifts, first, machine.where_larger(found, nothing, flush_lanes(target), nothing))
         machine.save(work.peaks, first, machine.where_larger(found, nothing, peaks, machine.splat(machine.NAN)))
     else:
         machine.save(work.shifts, first, machine.where_larger(found, nothing, own, nothing))
-        machine.save(work.factors, first, machine.where_larger(found, nothing, grads + lost_grads, total))
+        machine.save(work.factors, first, machine.where_larger(found, nothing, grads, total))
 
 
 def led_slopes_of_tile(task, g, p, z, tile, work):
