@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastlogits import _checks
 
 if TYPE_CHECKING:
-    from fastlogits._typing import Array
+    import numpy as np
 
 
 class Unasked(int):
@@ -69,11 +69,11 @@ class LossOptions(NamedTuple):
 class LossArrays(NamedTuple):
     """What a backend computes a loss of: rows of classes, and where they are not None, numbers for each row."""
 
-    logits: Array
-    targets: Array | None  # distributions in the place of labels
-    grad: Array | None  # where the gradient goes
-    labels: Array | None
-    sample_weight: Array | None
-    grad_loss: Array | None
-    losses: Array
-    weight: Array | None  # of each class
+    logits: np.ndarray
+    targets: np.ndarray | None  # distributions in the place of labels
+    grad: np.ndarray | None  # where the gradient goes
+    labels: np.ndarray | None
+    sample_weight: np.ndarray | None
+    grad_loss: np.ndarray | None
+    losses: np.ndarray
+    weight: np.ndarray | None  # of each class
