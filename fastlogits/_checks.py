@@ -183,7 +183,7 @@ def real(name, value):
 
 
 def finite(name, value):
-    number = real(name, value)
+    number = value if type(value) is float else real(name, value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {value}")
     return number
@@ -198,7 +198,7 @@ def scale(name, value):
 
 
 def fraction(name, value):
-    number = real(name, value)
+    number = value if type(value) is float else real(name, value)
     if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
     return number
@@ -259,11 +259,7 @@ def bad_label(labels, classes, ignore_index, name="labels"):
     return IndexError(f"{name}: expected {allowed}, got {labels[position]} at {position}")
 
 
-def ignore_index(value, *, default, soft, labelled=True):
-    if value is default:
-        return int(value)
-    if soft:
-        raise ValueError("ignore_index: applies to class indices, but labels are a distribution")
+def ignore_index(value, *, labelled=True):
     number = operator.index(value)
     if not -INT64_MAX <= number <= INT64_MAX:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {value}")
@@ -272,14 +268,8 @@ def ignore_index(value, *, default, soft, labelled=True):
     return number
 
 
-def loss_options(label_smoothing, z_loss, softcap, logit_scale):
-    """The four in the form and order in which a backend takes them."""
-    return (
-        fraction("label_smoothing", label_smoothing),
-        finite("z_loss", z_loss),
-        0.0 if softcap is None else scale("softcap", softcap),
-        finite("logit_scale", logit_scale),
-    )
+def ignored_distribution(name):
+    return ValueError(f"ignore_index: applies to class indices, but {name} holds a distribution")
 
 
 def class_indices(labels, batch_shape):
@@ -294,7 +284,7 @@ def class_indices(labels, batch_shape):
 def weights(name, values, shape, dtype):
     values = as_array(name, values)
     form_of_weights(name, values, shape)
-    return np.require(values, dtype, "A")
+    return values if values.dtype == dtype and values.flags.aligned else np.require(values, dtype, "A")
 
 
 def form_of_weights(name, values, shape):
@@ -306,6 +296,8 @@ def form_of_weights(name, values, shape):
 
 def grad_loss(value, batch_shape, reduction):
     """(number, None), or (1.0, array) where each row has its own."""
+    if type(value) is float:
+        return value, None
     if np.ndim(value) == 0:
         return real("grad_loss", value), None
     if reduction != "none":

@@ -140,7 +140,7 @@ def loglikelihood(
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
     labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     documents = Documents.of(layout.batch_shape, lengths, offsets, groups)
     indices = int64(labels, ignore_index)
     if layout.rows:

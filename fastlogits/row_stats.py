@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
+from fastlogits._options import IGNORE_INDEX, LossOptions
 from fastlogits._typing import Array
-from fastlogits.cross_entropy import IGNORE_INDEX, evaluate, int64
+from fastlogits.cross_entropy import evaluate, int64
 from fastlogits.states import AHEAD, RowState, RowStats, asked, count_labels, sweep, whole
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def row_stats(
     top_k = 0 if top_k is None else _checks.top_k("top_k", top_k, layout.classes)
     if labels is not None:
         labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False, labelled=labels is not None)
+    ignore_index = _checks.ignore_index(ignore_index, labelled=labels is not None)
     indices = None
     if labels is not None:
         indices = int64(labels, ignore_index)
@@ -208,8 +209,7 @@ def perplexity(
     """
     x = _layout.floats(logits, "logits")
     labels = _checks.class_indices(labels, _layout.of(x, _checks.one_axis(axis)).batch_shape)
-    options = _checks.loss_options(0.0, 0.0, None, 1.0)
-    mean, _ = evaluate(x, labels, axis, None, None, ignore_index, options, "mean", None)
+    mean, _ = evaluate(x, labels, None, None, LossOptions(axis, ignore_index).checked())
     with np.errstate(over="ignore"):
         return _layout.rounded(np.exp(np.float64(mean)), _layout.COMPUTE[x.dtype])
 
@@ -255,7 +255,7 @@ def accuracy(
     if x.size:
         top_k = _checks.top_k("top_k", top_k, layout.classes)
         labels = _checks.class_indices(labels, layout.batch_shape)
-        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+        ignore_index = _checks.ignore_index(ignore_index)
         indices = int64(labels, ignore_index)
         rows = count_labels(labels, indices, layout, ignore_index)
         ahead = sweep(x, layout, {AHEAD}, labels=indices)[AHEAD]

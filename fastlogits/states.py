@@ -149,7 +149,7 @@ class RowState:
         parts |= sweep(x, layout, needed, min(top_k, layout.classes), at, parts.get("threshold"))
         for name in parts.keys() & {"argmax", "top_ids"}:
             parts[name] += first_class
-        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False, labelled=labels is not None)
+        ignore_index = _checks.ignore_index(ignore_index, labelled=labels is not None)
         stop_class = first_class + layout.classes
         return cls(first_class, stop_class, want, top_k, layout.axes[0], x.dtype, ignore_index, parts)
 

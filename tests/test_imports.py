@@ -31,6 +31,8 @@ PACKAGE = Path(fastlogits.__file__).parent
 # Who may import whom, besides NumPy and the standard library: each only from what stands to its right.
 ALLOWED = {
     "_typing.py": set(),
+    "_options.py": {"_checks"},
+    "formula.py": {"_options"},
     "_checks.py": set(),
     "_blocks.py": set(),
     "_layout.py": {"_checks", "_memory", "backends"},
@@ -41,11 +43,11 @@ ALLOWED = {
     "dispatch.py": {"_checks", "config"},
     "backends/__init__.py": set(),
     "backends/threads.py": {"backends"},
-    "backends/numpy/__init__.py": {"_blocks", "backends"},
+    "backends/numpy/__init__.py": {"_blocks", "_options", "backends", "formula"},
     "backends/numpy/_moments.py": {"_blocks", "backends"},
     "backends/numpy/_row_stats.py": {"_blocks", "backends"},
     "softmax.py": {"_typing", "_checks", "_layout", "config", "dispatch", "backends"},
-    "cross_entropy.py": {"_results", "_typing", "_checks", "_layout", "config", "dispatch", "backends"},
+    "cross_entropy.py": {"_results", "_typing", "_checks", "_options", "_layout", "config", "dispatch", "backends"},
     "states.py": {"_checks", "_layout", "_results", "config"},
     "_checks_likelihood.py": {"_checks"},
     "likelihood.py": {"_typing", "_checks", "_checks_likelihood", "_layout", "dispatch", "cross_entropy", "states"},
@@ -89,7 +91,7 @@ ALLOWED = {
     "conformal/measures.py": {"_checks", "_checks_conformal", "dispatch", "conformal"},
     "conformal/plots.py": {"_checks", "calibration", "dispatch", "conformal"},
     "conformal/estimator.py": {"_checks", "_checks_calibration", "calibration", "conformal", "softmax"},
-    "row_stats.py": {"_typing", "_checks", "_layout", "dispatch", "cross_entropy", "states"},
+    "row_stats.py": {"_typing", "_checks", "_options", "_layout", "dispatch", "cross_entropy", "states"},
     "_checks_filters.py": {"_checks"},
     "backends/numpy/_filters.py": {"_blocks", "backends"},
     "_edits.py": {"_checks", "_checks_filters"},
@@ -106,7 +108,7 @@ ALLOWED = {
         "config",
         "dispatch",
     },
-    "selective.py": {"_typing", "_checks", "_layout", "dispatch", "cross_entropy", "states"},
+    "selective.py": {"_typing", "_checks", "_options", "_layout", "dispatch", "cross_entropy", "states"},
 }
 
 

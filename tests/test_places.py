@@ -18,6 +18,8 @@ from tolerance import DTYPES
 
 import fastlogits
 from fastlogits import _checks, backends, dispatch
+from fastlogits._options import LossOptions
+from fastlogits.formula import Targets
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -34,6 +36,8 @@ OPTIONS = [
 ]
 ADAPTERS = sorted(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))
 FRAMEWORKS = [name for name in ADAPTERS if name != "numpy"]
+# Where an adapter has the losses under their own names and signatures
+UNIFORM = {"torch": "uniform", "tensorflow": "uniform", "jax": "uniform", "dask": "cross_entropy"}
 
 
 def text(path):
@@ -63,6 +67,19 @@ def takes(function):
     return lambda name: name in inspect.signature(function).parameters
 
 
+def in_both_losses(adapter, module):
+    def has(name):
+        functions = ast.parse(text(f"adapters/{adapter}/{module}.py")).body
+        options = [
+            {argument.arg for argument in function.args.kwonlyargs}
+            for function in functions
+            if isinstance(function, ast.FunctionDef) and function.name in ("cross_entropy", "cross_entropy_with_grad")
+        ]
+        return len(options) == 2 and all(name in names for names in options)
+
+    return has
+
+
 @dataclass
 class Place:
     where: str
@@ -87,8 +104,17 @@ PLACES = {
         OPTIONS,
         Place("docs/loss.md: the table of options", says("docs/loss.md", r"^\| `NAME` \|")),
         Place("fastlogits/cross_entropy.py: cross_entropy_with_grad", takes(fastlogits.cross_entropy_with_grad)),
-        Place("tests/oracle.py: cross_entropy",
-              lambda name: name in ("axis", "classes") or takes(oracle.cross_entropy)(name)),
+        Place("fastlogits/_options.py: LossOptions, or if it is an array Targets in formula.py", lambda name: (
+            name in LossOptions._fields + Targets._fields
+        )),
+        Place("fastlogits/formula.py: what it does to the loss of a row", says("fastlogits/formula.py", r"\bNAME\b")),
+        *(
+            Place(f"adapters/{name}/{module}.py: both losses", in_both_losses(name, module))
+            for name, module in UNIFORM.items()
+        ),
+        Place("tests/oracle.py: cross_entropy", lambda name: (
+            name in ("axis", "classes") or takes(oracle.cross_entropy)(name)
+        )),
     ),
     "dtype": (
         [str(name) for name in DTYPES],

@@ -147,9 +147,9 @@ def sweeps(monkeypatch):
     """What our kernels are asked for: True for a loss with its gradient, False for a loss alone."""
     asked = []
 
-    def watched(*args, **names):
-        asked.append(bool(args[9]))
-        return _evaluate(*args, **names)
+    def watched(x, labels, weight, sample_weight, options, grad_loss, out):
+        asked.append(grad_loss is not None)
+        return _evaluate(x, labels, weight, sample_weight, options, grad_loss, out)
 
     _evaluate = _gradients.evaluate
     monkeypatch.setattr(_gradients, "evaluate", watched)

@@ -20,7 +20,7 @@ bits_per_byte = inspect.unwrap(likelihood.bits_per_byte)
 def loglikelihood(logits, labels, *, lengths=None, offsets=None, groups=None, axis=-1, ignore_index=-100):
     """As `fastlogits.loglikelihood`. `lengths`, `offsets` and `groups` are arrays in memory."""
     x = chunked("logits", logits, _checks.one_axis(axis))
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     labels = class_indices(labels, x)
     documents = likelihood.Documents.of(known_rows(x.shape(x.batch)), lengths, offsets, groups)
     states = row_states(x, labels, want=("nll", "correct"), ignore_index=ignore_index)

@@ -26,7 +26,7 @@ def row_stats(logits, labels=None, *, want=None, top_k=None, axis=-1, ignore_ind
         _checks.some_classes(x.array.shape, x.axis)
     if top_k is not None:
         _checks.top_k("top_k", top_k, x.classes)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     states = row_states(x, class_indices(labels, x), want=want, top_k=top_k, ignore_index=ignore_index)
     stats = lazily(_results, x.all, states, dtype=object, rows=x.rows), x.all
     fields = {}
@@ -110,7 +110,7 @@ def accuracy(logits, labels, *, top_k=1, axis=-1, ignore_index=-100):
     """As `fastlogits.accuracy`."""
     x = chunked("logits", logits, _checks.one_axis(axis))
     top_k = _checks.top_k("top_k", top_k, x.classes)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     states = row_states(x, class_indices(labels, x), want=HITS, top_k=top_k, ignore_index=ignore_index)
     counts = lazily(_hits, x.batch, states, dtype=object, chunks=x.one_row, rows=x.rows), x.batch
     hits, rows = ((pick(counts, i, x.batch, np.int64).sum(), ()) for i in (0, 1))

@@ -23,7 +23,7 @@ from fastlogits.backends.cython._core cimport (
     fl_rows_of,
 )
 
-from fastlogits.cross_entropy import NOTHING
+from fastlogits._options import NOTHING
 
 cnp.import_array()
 

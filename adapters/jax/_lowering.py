@@ -9,7 +9,7 @@ from jax.interpreters import mlir
 from jax.interpreters.mlir import ir
 
 from fastlogits import config
-from fastlogits.cross_entropy import NOTHING
+from fastlogits._options import LossOptions
 from fastlogits.jax import _checks, _host
 
 try:
@@ -61,15 +61,10 @@ def plan(name, params):
     if backend != "cython" or not config.native() or name not in _handler.OPERATIONS:
         return np.zeros(0, np.int64)
     threads = settings.get("num_threads") or config.environment_threads() or 0
-    ignore_index = params.get("ignore_index")
-    numbers = np.array(params.get("numbers", (0.0, 0.0, 0.0, 1.0)), np.float64)
-    integers = (
-        _handler.OPERATIONS.index(name),
-        params["axis"],
-        threads,
-        NOTHING if ignore_index is None else ignore_index,
-    )
-    return np.array([*map(int, integers), *numbers.view(np.int64).tolist()], np.int64)
+    options = params.get("options", LossOptions(params.get("axis")))
+    integers = _handler.OPERATIONS.index(name), options.axis, threads, options.ignore_index
+    numbers = options.label_smoothing, options.z_loss, options.softcap or 0.0, options.logit_scale
+    return np.array([*map(int, integers), *np.float64(numbers).view(np.int64).tolist()], np.int64)
 
 
 def _can_be_overwritten(value):

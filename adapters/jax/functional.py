@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastlogits import _checks
+from fastlogits._options import MASKED, NOTHING, LossOptions
 from fastlogits.jax import _checks as _jax_checks
 from fastlogits.jax import _kernels
-from fastlogits.jax._host import MASKED
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -197,7 +197,7 @@ def softmax_cross_entropy(
         where = _mask(where, logits, axis)
         logits, labels = jnp.where(where, logits, -jnp.inf), jnp.where(where, labels, 0)
     rows, class_axis, _ = merged(logits, axis)
-    losses = _kernels.cross_entropy(rows, merged(labels, axis)[0], class_axis)
+    losses = _kernels.cross_entropy(rows, merged(labels, axis)[0], LossOptions(class_axis, NOTHING))
     losses = losses.astype(jnp.promote_types(logits.dtype, labels.dtype))
     return losses if where is None else jnp.where(where.any(axis), losses, 0)
 
@@ -256,7 +256,7 @@ def softmax_cross_entropy_with_integer_labels(
     (class_axis,) = _checks.axes(_checks.one_axis(axis), logits.ndim)
     _checks.labels_are_targets(labels, logits, logits.shape[:class_axis] + logits.shape[class_axis + 1 :])
     if where is None:
-        losses = _kernels.cross_entropy(logits, labels, class_axis)
+        losses = _kernels.cross_entropy(logits, labels, LossOptions(class_axis, NOTHING))
     elif by_class:
         losses = _losses_among(logits, labels, class_axis, _jax_checks.where(where, logits.shape))
     else:
@@ -266,7 +266,7 @@ def softmax_cross_entropy_with_integer_labels(
 
 def _losses_of_rows(logits, labels, axis, where):
     labels = jnp.maximum(labels.astype(int), MASKED + 1)
-    return _kernels.cross_entropy(logits, jnp.where(where, labels, MASKED), axis, ignore_index=MASKED)
+    return _kernels.cross_entropy(logits, jnp.where(where, labels, MASKED), LossOptions(axis, MASKED))
 
 
 def _losses_among(logits, labels, axis, where):

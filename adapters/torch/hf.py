@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 import fastlogits
 from fastlogits._checks_filters import PENALTIES
+from fastlogits._options import LossOptions
 from fastlogits.torch.functional import along
 
 __all__ = ["LogitsProcessor", "Sampler", "causal_lm_loss", "compute_metrics", "preprocess_logits_for_metrics"]
@@ -58,12 +59,9 @@ def causal_lm_loss(
         # Shifting the labels spares a copy of the logits.
         shift_labels = pad(labels, (0, 1), value=ignore_index)[..., 1:]
     half = logits.dtype.itemsize == 2
-    return along(
-        1, logits.reshape(-1, vocab_size or logits.shape[-1]), shift_labels.reshape(-1).to(logits.device),
-        weight=None, sample_weight=None, ignore_index=ignore_index, label_smoothing=0.0, z_loss=0.0,
-        softcap=None, logit_scale=1.0, reduction="mean", normalizer=num_items_in_batch,
-        loss_dtype=torch.float32 if half else logits.dtype,
-    )  # fmt: skip
+    rows, labels = logits.reshape(-1, vocab_size or logits.shape[-1]), shift_labels.reshape(-1).to(logits.device)
+    options = LossOptions(1, ignore_index, normalizer=num_items_in_batch)
+    return along((rows, labels, None, None), options, loss_dtype=torch.float32 if half else logits.dtype)
 
 
 def preprocess_logits_for_metrics(logits, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -154,7 +154,7 @@ def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
     layout = _layout.of(x, _checks.one_axis(axis))
     _checks_calibration.warn_of_probabilities(some_rows(x, layout))
     labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     indices = layout.flatten(int64(labels, ignore_index))
     first_bad, total = -1, 0.0
     if layout.rows:

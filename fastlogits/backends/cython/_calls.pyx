@@ -165,24 +165,23 @@ def log_softmax_backward(cnp.ndarray g, cnp.ndarray log_p, cnp.ndarray out, Py_s
 
 # The loss
 
-def cross_entropy(cnp.ndarray x, grad, labels, targets, weight, sample_weight, grad_loss, cnp.ndarray losses,
-                  Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, Py_ssize_t x_stride,
-                  Py_ssize_t grad_stride, Py_ssize_t target_stride, int64_t ignore_index, double label_smoothing,
-                  double z_loss, double softcap, double logit_scale, double grad_scale, int threads):
+def cross_entropy(arrays, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, strides, options,
+                  double grad_scale, int threads):
+    # Records by position, as the tuples that they are: by name they cost 1 us more.
+    x, targets, grad, labels, sample_weight, grad_loss, losses, weight = <tuple>arrays
+    _, ignore_index, smoothing, z_loss, softcap, logit_scale, _, _, _ = <tuple>options
     cdef fl_loss call = fl_loss_of(dtype_of(x), data(x), outer, classes)
+    call.x_stride, call.targets_stride, call.grad_stride = strides
     call.inner = inner
-    call.x_stride = x_stride
-    call.grad = data(grad)
-    call.grad_stride = grad_stride
     call.targets = data(targets)
-    call.targets_stride = target_stride
-    call.weight = data(weight)
+    call.grad = data(grad)
     call.sample_weight = <double*>data(sample_weight)
     call.grad_loss = <double*>data(grad_loss)
+    call.weight = data(weight)
     call.ignore_index = ignore_index
-    call.label_smoothing = label_smoothing
+    call.label_smoothing = smoothing
     call.z_loss = z_loss
-    call.softcap = softcap
+    call.softcap = 0.0 if softcap is None else softcap
     call.logit_scale = logit_scale
     call.threads = threads
     call.listen = True
