@@ -24,6 +24,7 @@ MEASURES = (
     "accuracy", "expected_calibration_error", "maximum_calibration_error", "adaptive_calibration_error",
     "smooth_calibration_error", "brier_score", "negative_log_likelihood",
 )  # fmt: skip
+LOSSES = {"brier_score": "brier", "negative_log_likelihood": "nll"}
 
 
 class ConfidenceInterval(NamedTuple):
@@ -192,10 +193,11 @@ def bootstrap(
     bins = _checks_calibration.at_least_one("bins", bins)
     level = _checks.fraction("level", level)
     rows = labelled_rows(logits, labels, axis, ignore_index)
-    scores, correct = rows.scores(temperature), rows.correct()
+    correct = rows.correct()
+    values = correct if measure == "accuracy" else getattr(rows.scores(temperature), LOSSES.get(measure, "confidence"))
 
     def measured(index):
-        return _of_predictions(measure, bins, correct[index], *(values[index] for values in scores))
+        return _of_predictions(measure, bins, correct[index], values[index])
 
     rng, count = np.random.default_rng(seed), len(correct)
     value = measured(slice(None))
@@ -204,17 +206,16 @@ def bootstrap(
     return ConfidenceInterval(value, float(low), float(high))
 
 
-def _of_predictions(measure, bins, correct, confidence, nll, brier):
+def _of_predictions(measure, bins, correct, values):
     if measure == "smooth_calibration_error":
-        return smooth_error(confidence, correct)
+        return smooth_error(values, correct)
     if measure == "adaptive_calibration_error":
-        return adaptive_error(confidence, correct, bins)
+        return adaptive_error(values, correct, bins)
     if measure in ("expected_calibration_error", "maximum_calibration_error"):
-        place = bin_of(confidence, edges(bins))
-        surplus = np.abs(binned(place, correct - confidence, bins))
+        place = bin_of(values, edges(bins))
+        surplus = np.abs(binned(place, correct - values, bins))
         if measure == "expected_calibration_error":
             return mean(surplus.sum(), len(correct))
         count = np.bincount(place, minlength=bins)
         return float((surplus[count > 0] / count[count > 0]).max(initial=-math.inf)) if len(correct) else math.nan
-    values = {"accuracy": correct, "brier_score": brier, "negative_log_likelihood": nll}[measure]
     return mean(np.add.reduce(values, dtype=np.float64), len(values))

@@ -6,8 +6,8 @@ from machine cimport stored
 
 from fastlogits.backends.cython cimport _core
 from fastlogits.backends.cython._core cimport (
-    BLOCK, FL_BFLOAT16, FL_FLOAT16, FL_FLOAT32, FL_FLOAT64, FL_NO_MEMORY, FL_OK, Crew, Task, Unit, fl_loss,
-    fl_loss_of, fl_rows, fl_rows_of, operation, run, unit_of,
+    BLOCK, FL_BAD_ARGUMENT, FL_BFLOAT16, FL_FLOAT16, FL_FLOAT32, FL_FLOAT64, FL_NO_MEMORY, FL_OK, Crew, Task, Unit,
+    fl_loss, fl_loss_of, fl_rows, fl_rows_of, operation, run, unit_of,
 )
 
 cnp.import_array()
@@ -32,6 +32,8 @@ cdef int answer(int code) except -1:
         return 0
     if code == FL_NO_MEMORY:
         raise MemoryError
+    if code == FL_BAD_ARGUMENT:
+        raise SystemError("the C core has refused a call")
     return -1  # interrupted, by an exception that is set
 
 

@@ -12,7 +12,8 @@ cimport numpy as cnp
 from fastlogits.backends.cython cimport _core
 from fastlogits.backends.cython._calls cimport answer, data, dtype_of
 from fastlogits.backends.cython._core cimport (
-    FL_BAD_LABEL, FL_INT32, FL_INT64, FL_MEAN, FL_NONE, FL_SUM, fl_loss, fl_loss_of, fl_rows, fl_rows_of, operation,
+    FL_BAD_LABEL, FL_FLOAT32, FL_FLOAT64, FL_INT32, FL_INT64, FL_MEAN, FL_NONE, FL_SUM, fl_loss, fl_loss_of, fl_rows,
+    fl_rows_of, operation,
 )
 
 from fastlogits._results import CrossEntropy
@@ -206,7 +207,7 @@ cdef object loss_of(cnp.ndarray x, labels, cnp.ndarray grad, reduction):
         return NotImplemented
     losses = per_row(x, kind) if call.reduction == FL_NONE else None
     call.losses = data(losses)
-    call.loss_dtype = dtype_of(x)
+    call.loss_dtype = FL_FLOAT64 if kind == cnp.NPY_DOUBLE else FL_FLOAT32
     call.grad = data(grad)
     call.labels = data(labels)
     call.label_dtype = FL_INT64 if cnp.PyArray_TYPE(<cnp.ndarray>labels) == cnp.NPY_INT64 else FL_INT32
