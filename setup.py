@@ -127,13 +127,20 @@ def extensions():
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h", HEADER],
     )
+    # Likewise of TensorFlow, whose operators are registered where its library is.
+    operators = Extension(
+        "fastlogits.tensorflow._ops",
+        ["adapters/tensorflow/_ops.c"],
+        include_dirs=["fastlogits/include"],
+        depends=["adapters/tensorflow/tensorflow_c.h", HEADER],
+    )
     written = cythonize(
         [*plain, xla, *callers],
         build_dir="build",
         include_path=include_path,
         compiler_directives=DIRECTIVES,
     )
-    return [*written, *units]
+    return [*written, *([operators] if sys.platform == "linux" else []), *units]
 
 
 class BuildKernels(build_ext):

@@ -147,6 +147,13 @@ def _dtype(value):
     return tf.float64 if isinstance(value, float) else None
 
 
+def threads():
+    """On how many threads an operator may share its work; 0: as many as there are by default."""
+    chosen = config.chosen().get("num_threads") or config.environment_threads() or 0
+    most = _threads_of_tensorflow()
+    return min(chosen, most) if chosen and most else chosen or most
+
+
 def _within_threads(function, *arrays):
     """On no more threads than TensorFlow may use for one operation."""
     most = _threads_of_tensorflow()

@@ -8,8 +8,8 @@ import tensorflow as tf
 import fastlogits
 from fastlogits import _checks, _layout
 from fastlogits.cross_entropy import evaluate
-from fastlogits.tensorflow import _arrays, _calls, _formula
-from fastlogits.tensorflow._calls import as_dtype, run
+from fastlogits.tensorflow import _arrays, _calls, _formula, _native
+from fastlogits.tensorflow._calls import as_dtype, run, threads
 
 
 def differentiable(forward, backward, formula, tensors, others=None):
@@ -109,15 +109,22 @@ class _Loss:
         self.gradient_wanted = eager and _calls.is_recorded([tensors[0]])
         self.others_wanted = [_may_need_gradient(t) for t in tensors[1:] if t is not None]
         self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
+        # An operator's losses have the dtype of the logits.
+        self.native = dtype == tensors[0].dtype and _native.serves_loss(*tensors)
 
     def forward(self, *tensors):
         logits = tensors[0]
+        if self.native:
+            wanted = self.gradient_wanted if tf.executing_eagerly() else _calls.is_recorded([logits])
+            return _native.loss(*tensors, self.options, wanted, threads(), self.shape)
         dtypes = [self.dtype, logits.dtype, tf.float64]
         return run(self._forward, tensors, dtypes, [self.shape, None, ()])
 
     def backward(self, upstream, grad, expected, *tensors):
         self.gradient_wanted = True
         logits = tensors[0]
+        if self.native:
+            return _native.loss_grad(upstream, grad, expected, *tensors, self.options, threads())
         return run(self._backward, [upstream, grad, expected, *tensors], [logits.dtype], [logits.shape])[0]
 
     def formula(self, upstream, *tensors):
@@ -222,6 +229,7 @@ def log_softmax(logits, axis, temperature=1.0):
 
 def _normalized(name, logits, axis, temperature):
     plain = _calls.must_be_plain(logits)
+    native = not plain and temperature == 1 and _native.serves(logits)
     function, gradient = getattr(fastlogits, name), getattr(fastlogits, f"{name}_backward")
 
     def compute(x):
@@ -234,6 +242,8 @@ def _normalized(name, logits, axis, temperature):
     def forward(x):
         if plain:
             result = _formula.normalized(name, x, axis, temperature)
+        elif native:
+            result = _native.rows(name, x, axis, threads())
         else:
             (result,) = run(compute, [x], [x.dtype], [x.shape])
         return result, result
@@ -241,6 +251,8 @@ def _normalized(name, logits, axis, temperature):
     def backward(upstream, result, x):
         if plain:
             return _formula.backward(name, upstream, result, axis) / temperature
+        if native:
+            return _native.rows_grad(name, upstream, result, axis, threads())
         return run(compute_gradient, [upstream, result], [x.dtype], [x.shape])[0]
 
     def formula(upstream, x):
@@ -263,12 +275,15 @@ def _backward(name, grad, result, axis):
 
     if _calls.must_be_plain(grad, result):
         return formula(grad, result)
+    native = grad.dtype == result.dtype and _native.serves(result)
     function = getattr(fastlogits, f"{name}_backward")
 
     def compute(grad, result):
         return (function(grad, result, axis, out=_arrays.empty(result.shape, result.dtype)),)
 
     def forward(grad, result):
+        if native:
+            return [_native.rows_grad(name, grad, result, axis, threads())]
         return run(compute, [grad, result], [result.dtype], [result.shape])
 
     def gradient(upstream, grad, result):
