@@ -15,6 +15,7 @@ ALIGNMENT = 64  # what TensorFlow asks of memory that it takes without a copy
 # Two, because in `p = softmax(x)`, said again, the last p is still held while the next one is written; and graphs of
 # TensorFlow let go of a result only while they compute the next one.
 KEPT = 2
+CACHES = [threads.empty_scratch]  # what else `empty_cache` empties; adapters add theirs
 _free = collections.deque(maxlen=KEPT)
 
 
@@ -87,4 +88,5 @@ def empty_cache() -> None:
     global _free
     _free.clear()
     _free = collections.deque(maxlen=KEPT)
-    threads.empty_scratch()
+    for empty in CACHES:
+        empty()

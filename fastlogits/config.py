@@ -16,7 +16,7 @@ from fastlogits.backends import threads as backend_threads
 from fastlogits.backends.threads import SERIAL_BELOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Literal
 
     from fastlogits._typing import Backend
@@ -25,6 +25,9 @@ BACKENDS = ("auto", *backends.NAMES)
 
 _backend = contextvars.ContextVar("fastlogits_backend", default=None)
 _num_threads = contextvars.ContextVar("fastlogits_num_threads", default=None)
+
+# Adapters that reach the kernels without Python where they can -> whether they do. They add themselves.
+ROUTES: dict[str, Callable[[], bool]] = {}
 
 # What `_backend` may be -> the plain calls of that backend, once it has been loaded.
 _plain_calls = {None: {}}
@@ -72,7 +75,7 @@ def settings(*, backend: Backend | None = None, num_threads: int | None = None) 
 
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
-    """Print the backend, instruction set, threads and versions in force.
+    """Print the backend, instruction set, threads and versions in force, and which way frameworks reach the kernels.
 
     Parameters
     ----------
@@ -91,6 +94,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        **{name: "by the C core" if is_native() else "by Python" for name, is_native in ROUTES.items()},
     }
     if mode == "dicts":
         return config

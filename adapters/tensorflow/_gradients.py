@@ -229,7 +229,7 @@ def log_softmax(logits, axis, temperature=1.0):
 
 def _normalized(name, logits, axis, temperature):
     plain = _calls.must_be_plain(logits)
-    native = not plain and temperature == 1 and _native.serves(logits)
+    native = not plain and temperature == 1 and _native.serves_rows(axis, logits)
     function, gradient = getattr(fastlogits, name), getattr(fastlogits, f"{name}_backward")
 
     def compute(x):
@@ -275,7 +275,7 @@ def _backward(name, grad, result, axis):
 
     if _calls.must_be_plain(grad, result):
         return formula(grad, result)
-    native = grad.dtype == result.dtype and _native.serves(result)
+    native = grad.dtype == result.dtype and _native.serves_rows(axis, result)
     function = getattr(fastlogits, f"{name}_backward")
 
     def compute(grad, result):

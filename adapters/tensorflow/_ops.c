@@ -226,8 +226,9 @@ static void rows_grad(void *kernel, TF_OpKernelContext *context) {
 
 /* Losses */
 
-/* The number that arrived at all losses of a kind the last time: what will arrive is guessed, so that the gradient is there
- * after one sweep, and computed anew where something else does. Two kinds at one place only guess worse. */
+/* The number that arrived at all losses of a kind the last time, NaN where they got several: what will arrive is guessed,
+ * so that the gradient is there after one sweep, and computed anew where something else does; none is computed where
+ * nothing can be guessed. Two kinds at one place only guess worse. */
 enum { KINDS = 64 };
 static double usual[KINDS];
 
@@ -246,14 +247,14 @@ static double guess_of(const fl_loss *call, int type) {
     return type == TF_DOUBLE ? 1 / rows : (double)(1.0f / (float)rows);
 }
 
+static int64_t label_at(const fl_loss *call, int64_t row) {
+    return call->label_dtype == FL_INT32 ? ((const int32_t *)call->labels)[row] : ((const int64_t *)call->labels)[row];
+}
+
 static void bad_label(computation *c, const fl_loss *call, const TF_Tensor *labels) {
     char text[256], ignored[48] = "", place[MOST_DIMENSIONS * 24] = "";
-    int64_t row = call->bad_row, label, position[MOST_DIMENSIONS];
+    int64_t row = call->bad_row, label = label_at(call, row), position[MOST_DIMENSIONS];
     int rank = TF_NumDims(labels);
-    if (call->label_dtype == FL_INT32)
-        label = ((const int32_t *)call->labels)[row];
-    else
-        label = ((const int64_t *)call->labels)[row];
     for (int d = rank - 1; d >= 0; d--) {
         position[d] = row % TF_Dim(labels, d);
         row /= TF_Dim(labels, d);
@@ -267,12 +268,14 @@ static void bad_label(computation *c, const fl_loss *call, const TF_Tensor *labe
     TF_SetStatus(c->status, TF_INVALID_ARGUMENT, text);
 }
 
-/* The row of a label that is bad though it is the number by which nothing is ignored, or -1. */
-static int64_t unnamed_label(const fl_loss *call) {
-    const int64_t *labels = (const int64_t *)call->labels;
-    if (call->ignore_index == NO_LABEL && labels && call->label_dtype == FL_INT64)
-        for (int64_t i = 0; i < call->outer * call->inner; i++)
-            if (labels[i] == NO_LABEL) return i;
+/* The row of a label that is bad, of those that the core does not look for; or -1. Where nothing is ignored it takes one
+ * number for one that is, and it takes no rows without classes. */
+static int64_t unseen_bad_row(const fl_loss *call) {
+    if (!call->labels || (call->classes && (call->ignore_index != NO_LABEL || call->label_dtype == FL_INT32))) return -1;
+    for (int64_t i = 0; i < call->outer * call->inner; i++)
+        if (call->classes ? label_at(call, i) == NO_LABEL
+                          : call->ignore_index == NO_LABEL || label_at(call, i) != call->ignore_index)
+            return i;
     return -1;
 }
 
@@ -309,8 +312,13 @@ static int loss_of(computation *c, const TF_Tensor *x, const TF_Tensor *labels, 
 
 static void compute_loss(computation *c, fl_loss *call, const TF_Tensor *labels) {
     int code = FL_BAD_LABEL;
-    call->bad_row = unnamed_label(call);
-    if (call->bad_row < 0) code = fl->cross_entropy(call);
+    call->bad_row = unseen_bad_row(call);
+    if (call->bad_row < 0 && call->classes) {
+        code = fl->cross_entropy(call);
+    } else if (call->bad_row < 0) {
+        code = FL_OK;
+        call->loss = call->labels && call->reduction == FL_MEAN ? NAN : 0;
+    }
     if (code == FL_BAD_LABEL)
         bad_label(c, call, labels);
     else
@@ -364,19 +372,20 @@ static void loss(void *kernel, TF_OpKernelContext *context) {
         for (int d = 0; d < rank; d++)
             if (d != (axis < 0 ? axis + rank : axis)) rows[n++] = dims[d];
         void *losses = output(&c, 0, type, rows, call.reduction == FL_NONE ? n : 0);
-        void *grad = c.own->with_grad ? output(&c, 1, type, dims, rank) : output(&c, 1, type, &none, 1);
+        double guess = c.own->with_grad ? guess_of(&call, type) : NAN;
+        void *grad = isnan(guess) ? output(&c, 1, type, &none, 1) : output(&c, 1, type, dims, rank);
         double *expected = (double *)output(&c, 2, TF_DOUBLE, NULL, 0);
         each = (double *)malloc((size_t)(count ? count : 1) * sizeof(double));
         if (!each) {
             set_error(&c, FL_NO_MEMORY);
         } else if (TF_GetCode(c.status) == TF_OK) {
-            *expected = NAN;
-            if (c.own->with_grad) {
+            *expected = guess;
+            if (!isnan(guess)) {
                 call.grad = grad;
-                call.upstream = *expected = guess_of(&call, type);
+                call.upstream = guess;
             }
             call.losses = each;
-            if (call.classes) compute_loss(&c, &call, labels);
+            compute_loss(&c, &call, labels);
             if (call.reduction != FL_NONE)
                 store(type, losses, 0, call.loss);
             else
@@ -415,7 +424,8 @@ static void loss_grad(void *kernel, TF_OpKernelContext *context) {
         } else {
             int same = count == 0 || is_one_number(upstream, count, each);
             double given = count ? each[0] : 1;
-            if (same && isfinite(given)) __atomic_store(usual_of(&call), &given, __ATOMIC_RELAXED);
+            double next = same && isfinite(given) ? given : NAN;
+            __atomic_store(usual_of(&call), &next, __ATOMIC_RELAXED);
             if (same && given == *(const double *)TF_TensorData(number)) {
                 TF_SetOutput(c.context, 0, guess, c.status);
             } else {
@@ -424,7 +434,7 @@ static void loss_grad(void *kernel, TF_OpKernelContext *context) {
                     call.upstream = given;
                 else
                     call.grad_loss = each;
-                if (call.grad && call.classes) compute_loss(&c, &call, labels);
+                if (call.grad) compute_loss(&c, &call, labels);
             }
         }
     }
