@@ -5,7 +5,7 @@
 PYTHON ?= python3
 comma := ,
 COMPILED := $(if $(filter 1,$(FASTLOGITS_SKIP_EXTENSION)),,cython$(comma))
-REQUIRE := $(COMPILED)numba,scipy,ml_dtypes,dask,distributed,xarray,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr,sphinx
+REQUIRE := $(COMPILED)numba,scipy,ml_dtypes,dask,distributed,pandas,polars,xarray,array_api_strict,onnxruntime,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr,sphinx
 
 # Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
 WORKERS ?= 2
@@ -53,7 +53,7 @@ test-all: built $(VENV)/.frameworks $(VENV)/.dev $(VENV)/.docs ## with the tests
 # are the other backends and the frameworks, whose own memory would be watched too.
 SANITIZED := build/sanitized
 LEFT_OUT := adapters benchmarks build cancellation_adapters cli dask docs examples imports jax keras memory numba packaging places portable pressure scipy \
-    side streaming team tensorflow thread_counts torch xarray
+    results side streaming tables team tensorflow thread_counts torch xarray
 test-sanitized: $(VENV)/.installed $(VENV)/.dev ## the compiled backend's tests under AddressSanitizer and UBSan
 	FASTLOGITS_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
 	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
@@ -75,8 +75,9 @@ lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff format --check --quiet .
 
 # The compiler's own look at what has changed takes two seconds, and forgets nothing that make would have to be told.
+# -P: as wheels are built, without this folder on the path.
 built: $(VENV)/.installed ## compile what has changed
-	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(COMPILE) $(BIN)/python setup.py --quiet build_ext --inplace
+	@test "$(FASTLOGITS_SKIP_EXTENSION)" = 1 || $(COMPILE) $(BIN)/python -P setup.py --quiet build_ext --inplace
 
 # From an sdist, as an index would have it. cibuildwheel builds the others (pyproject.toml).
 wheels: $(VENV)/.wheels ## an sdist, the wheel for this Python and system, and one without compiled kernels for any other; tested

@@ -13,11 +13,15 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-PARTS = ("backends", "backends.numba", "backends.numpy", "calibration", "cli", "cli.formats", "conformal", "kernels")
+PARTS = (
+    "backends", "backends.cython", "backends.numba", "backends.numpy", "calibration", "cli", "cli.formats",
+    "conformal", "kernels",
+)  # fmt: skip
 ADAPTERS = sorted(path.parent.name for path in Path("adapters").glob("*/__init__.py"))
 
 TEAM = Path("fastlogits/backends/team")
 TEXT = Path("fastlogits/kernels")
+HEADER = "fastlogits/include/fastlogits.h"
 STORED = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -32,7 +36,12 @@ if unknown := set(WANTED) - set(MARCH):
 # the text says fma, nowhere else, so that two compilers round alike.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=off"]
 
-DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3}
+QUIET = ["-Wno-unused-function"]  # each unit has all of the text
+
+# Nothing here relies on the interpreter lock: what is global is written while a module is imported, or is atomic.
+DIRECTIVES = {
+    "boundscheck": False, "wraparound": False, "cdivision": True, "language_level": 3, "freethreading_compatible": True,
+}  # fmt: skip
 
 # For `make test-sanitized`. Python's own -fwrapv would make overflows defined.
 SANITIZE = [
@@ -67,7 +76,7 @@ def unit(name, sources, march, macro):
         include_dirs=[str(TEXT)],
         define_macros=[("STORED", macro), ("CYTHON_INLINE", "inline __attribute__((always_inline))")],
         depends=[str(TEXT / "machine.h")],
-        extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else [])],
+        extra_compile_args=[*FLAGS, *([f"-march={march}", "-mprefer-vector-width=512"] if march else []), *QUIET],
     )
 
 
@@ -77,7 +86,6 @@ def extensions():
     from Cython.Build import cythonize
 
     plain = [
-        Extension("fastlogits.backends._cpu", ["fastlogits/backends/_cpu.pyx"]),
         Extension(
             "fastlogits.backends._team",
             ["fastlogits/backends/_team.pyx", *map(str, sorted(TEAM.glob("*.c")))],
@@ -88,42 +96,51 @@ def extensions():
         ),
     ]
     read_text().write(Path("build/text"))
+    # This folder too: whoever builds a wheel does not have it on the path.
+    include_path = [".", str(TEXT), "build/text"]
     (text,) = cythonize(
         [Extension("unit", ["build/text/unit.pyx"])],
         build_dir="build",
-        include_path=[str(TEXT), "build/text"],
+        include_path=include_path,
         compiler_directives={**DIRECTIVES, "infer_types": True},
     )
     units = [
-        unit(f"fastlogits.backends.units.{name}_{stored}", text.sources, march, macro)
+        unit(f"fastlogits.backends.cython.units.{name}_{stored}", text.sources, march, macro)
         for name, march in MARCH.items()
         for stored, macro in STORED.items()
     ]
     callers = [
         Extension(
-            f"fastlogits.backends.{name}",
-            [f"fastlogits/backends/{name}.pyx"],
-            include_dirs=[numpy.get_include(), "fastlogits/backends", str(TEXT)],
+            f"fastlogits.backends.cython.{name}",
+            [f"fastlogits/backends/cython/{name}.pyx"],
+            include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/include", str(TEXT)],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            depends=["build/text/task.pxi", "build/text/plan.pxi", str(TEXT / "machine.h")],
+            depends=["build/text/task.pxi", "build/text/plan.pxi", str(TEXT / "machine.h"), HEADER],
         )
-        for name in ("_calls", "_calls_filters", "_calls_stats", "_plain")
+        for name in ("_core", "_calls", "_calls_filters", "_calls_stats", "_cpu", "_plain")
     ]
     # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
     xla = Extension(
         "fastlogits.jax._handler",
         ["adapters/jax/_handler.pyx"],
-        include_dirs=[numpy.get_include(), "fastlogits/backends"],
+        include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/include", str(TEXT)],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h"],
+        depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h", HEADER],
+    )
+    # Likewise of TensorFlow, whose operators are registered where its library is.
+    operators = Extension(
+        "fastlogits.tensorflow._ops",
+        ["adapters/tensorflow/_ops.c"],
+        include_dirs=["fastlogits/include"],
+        depends=["adapters/tensorflow/tensorflow_c.h", HEADER],
     )
     written = cythonize(
         [*plain, xla, *callers],
         build_dir="build",
-        include_path=[str(TEXT), "build/text"],
+        include_path=include_path,
         compiler_directives=DIRECTIVES,
     )
-    return [*written, *units]
+    return [*written, *([operators] if sys.platform == "linux" else []), *units]
 
 
 class BuildKernels(build_ext):
@@ -132,7 +149,7 @@ class BuildKernels(build_ext):
         for extension in self.extensions:
             extension.depends.append("setup.py")  # which has the compiler's options
         if self.inplace or self.editable_mode:
-            units = Path("fastlogits/backends/units")
+            units = Path("fastlogits/backends/cython/units")
             units.mkdir(exist_ok=True)
             for name in {"generic", *LEVELS} - set(MARCH):  # or they would go on as they are, whatever is edited
                 for path in units.glob(f"{name}_*"):
@@ -141,7 +158,7 @@ class BuildKernels(build_ext):
 
     def build_extension(self, extension):
         # The objects for each type and instruction set come from one C file: keep them apart.
-        extension.extra_compile_args += SANITIZE
+        extension.extra_compile_args += ["-g0", *SANITIZE]  # debug symbols would be four fifths of a wheel
         extension.extra_link_args += SANITIZE
         apart = copy.copy(self)
         apart.build_temp = os.path.join(self.build_temp, extension.name)

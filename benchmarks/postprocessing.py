@@ -1,236 +1,272 @@
-"""Our time beside the same answers from others, for everything after the logits; one table, in one run.
+"""What comes after the logits, as a grid: every function by shapes, dtypes, threads and backends, beside the same from
+others; and what each costs beside logsumexp of the same array, which no machine changes.
 
-    python benchmarks/postprocessing.py [--only topk,row*] [--threads 2] [--budget 2]
+    python benchmarks/postprocessing.py [--functions topk*,filter*] [--sizes 65536x2,2048x1000] [--peers none] [...]
+    python benchmarks/postprocessing.py --curve [--functions sample] [--peers none]
 
-Two threads for everybody. Ours and the peer take turns, and must agree before either is timed. A new case is a
-function that makes its inputs and returns the two calls, under `case`: what it is called, who the peer is, and how many
-times as long the peer must take.
+Results are checked before they are timed. The classes are on axis 1 of a size, and any size may be asked for.
 """
 
 import argparse
-import fnmatch
+import contextlib
+import functools
+import itertools
+import math
 import sys
-from typing import NamedTuple
+import time
+from pathlib import Path
 
 import numpy as np
+import report
 import timing
+from benchmarks.common import AXIS, DTYPES, Inputs
+from measure import Progress, matching
 
 import fastlogits
+from benchmarks import postprocessing as functions
+
+FEW = ("65536x2", "65536x10", "16384x32", "8192x100", "4x21x128x128", "2048x1000")
+LARGE = ("256x32000", "32x128256", "1x128256")
+CURVE = (2, 3, 4, 8, 10, 16, 17, 20, 24, 32, 33, 40, 64, 65, 100, 128, 129, 256, 257, 512, 1000, 1024, 1025, 4096)
+CURVE_LOGITS = 1 << 22
+
+# At most so many times logsumexp's time on the same array, in every one of FEW, one thread, float32.
+MOST = {
+    "entropy": 1.6,
+    "row_stats": 3.0,
+    "selective_log_softmax": 1.4,
+    "accuracy": 1.0,
+    "accuracy of the top 5": 1.3,
+    "topk 5": 3.0,
+    "topk half": 10.0,
+    "filter top_k 5": 4.0,
+    "filter min_p": 3.0,
+    "filter top_p": 10.0,
+    "filter typical_p": 12.0,
+    "sample": 3.0,
+    "sample top_p": 11.0,
+    "expected_calibration_error": 2.0,
+    "brier_score": 2.0,
+    "fit_temperature": 10.0,
+}
+# At most so many times the time of a logit at 4096 classes, from 4 classes on
+CURVE_MOST = {"logsumexp": 2.5, "entropy": 3.0, "sample": 4.0}
+PEERS = ("numpy", "torch", "torch.compile")
 
 
-class Case(NamedTuple):
-    name: str
-    peer: str
-    goal: float
-    prepare: object  # () -> (our call, the peer's call, what checks their two results)
+class NumPyFormulas:
+    """The formulas of benchmarks/formulas.py, half types by way of float32."""
+
+    def __init__(self, threads):
+        self.context = None
+
+    def call(self, name, inputs):
+        x = inputs.logits
+        if x.itemsize == 2:
+            return lambda: functions.CALLS[name][1](x.astype(np.float32), inputs.drawn, AXIS)
+        return functools.partial(functions.CALLS[name][1], x, inputs.drawn, AXIS)
 
 
-CASES = []
+class TorchFormulas:
+    """The formulas of torch_formulas.py; the faster of half types as they are and by way of float32."""
+
+    def __init__(self, threads, compiled=False):
+        import torch
+        import torch_formulas
+
+        torch.set_num_threads(threads)
+        self.torch, self.formulas, self.compiled = torch, torch_formulas.FORMULAS, compiled
+
+    def call(self, name, inputs):
+        from frameworks import Torch
+
+        x = Torch.array(self, inputs.logits)
+        labels = self.torch.from_numpy(inputs.drawn)
+        formula = self.formulas[name]
+        calls = [self.one(formula, x, labels)]
+        if x.itemsize == 2:
+            calls.append(self.one(lambda x, labels: formula(x.float(), labels), x, labels))
+        for call in calls:
+            call()
+        return timing.fastest(calls)
+
+    def one(self, formula, x, labels):
+        function = self.torch.compile(formula, dynamic=False) if self.compiled else formula
+        return functools.partial(function, x, labels)
 
 
-def case(name, peer, goal):
-    return lambda prepare: CASES.append(Case(name, peer, goal, prepare)) or prepare
+def as_numpy(result):
+    """Results of any library"""
+    if hasattr(result, "compared"):
+        result = result.compared
+    if isinstance(result, (tuple, list)):
+        return [as_numpy(value) for value in result]
+    if hasattr(result, "detach"):
+        result = result.detach()
+        result = (result.float() if result.itemsize == 2 else result).numpy()
+    return result
 
 
-def normal(*shape, spread=4.0):
-    return spread * np.random.default_rng(0).standard_normal(shape, np.float32)
+class Ours:
+    def __init__(self, backend, threads):
+        self.settings = {"backend": backend, "num_threads": threads}
+
+    def call(self, name, inputs):
+        if name == "logsumexp":
+            return self.within(lambda: fastlogits.logsumexp(inputs.logits, AXIS))
+        ours = functions.CALLS[name][0]
+        return self.within(lambda: ours(fastlogits, inputs.logits, inputs.drawn, AXIS))
+
+    def within(self, call):
+        def settled():
+            with fastlogits.settings(**self.settings):
+                return call()
+
+        return settled
 
 
-def close(ours, theirs):
-    """Each array of ours next to the one of theirs."""
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(np.asarray(one, np.float64), np.asarray(other, np.float64), rtol=1e-4, atol=1e-4)
+def measure(name, inputs, backend, peers, args, cache):
+    """The times of a cell: ours, our logsumexp as the unit, the peers whose result is right; and who was wrong."""
+    ours = Ours(backend, args.thread)
+    racing = {"unit": ours.call("logsumexp", inputs)}
+    wrong = {}
+    for who, library in {"ours": ours, **peers}.items():
+        try:
+            call = library.call(name, inputs)
+            if name != "logsumexp":
+                functions.check(name, as_numpy(call()), inputs, cache, peer=who != "ours")
+            racing[who] = call
+        except Exception as error:
+            wrong[who] = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:120]}"
+    racers = {who: timing.Contender(call, timer=CLOCKS[args.clock]) for who, call in racing.items()}
+    timing.race(racers, list(peers), args.budget, (3, 15))
+    return {who: racer.best for who, racer in racers.items()}, wrong
 
 
-@case("topk k=50, 32 x 50257", "torch.topk", 6)
-def topk():
-    import torch
-
-    x = normal(32, 50257)
-    tensor = torch.from_numpy(x)
-    return lambda: fastlogits.topk(x, 50), lambda: torch.topk(tensor, 50), close
+CLOCKS = {"cpu": time.thread_time, "wall": time.perf_counter}
 
 
-def all_fields(rows, classes, k):
-    import torch
+HEADER = (
+    f"{'function':<31} {'size':<13} {'dtype':<8} thr {'ours':<7} {'time':>8} {'/ lse':>7}       "
+    f"{'best peer':<13} {'time':>8}  ratio"
+)
 
-    x = normal(rows, classes)
-    labels = np.random.default_rng(1).integers(0, classes, rows)
-    logits, at = torch.from_numpy(x), torch.from_numpy(labels)[:, None]
 
-    def by_torch():
-        log_probs = torch.log_softmax(logits, -1)
-        probs = log_probs.exp()
-        top, top_ids = torch.topk(logits, k)
-        predicted = logits.argmax(-1)
-        return (
-            torch.logsumexp(logits, -1),
-            -log_probs.gather(1, at)[:, 0],
-            predicted,
-            predicted == at[:, 0],
-            -(probs * log_probs).sum(-1),
-            probs.amax(-1),
-            (logits > logits.gather(1, at)).sum(-1),
-            top[:, 0] - top[:, 1],
-            top_ids,
-            log_probs.gather(1, top_ids),
+def line(cell):
+    """A row of the table"""
+    peers = {who: seconds for who, seconds in cell["times"].items() if who not in ("ours", "unit")}
+    peer = min(peers, key=peers.get, default=None)
+    head = f"{cell['function']:<31} {cell['size']:<13} {cell['dtype']:<8} {cell['threads']:>3} {cell['backend']:<7}"
+    if "ours" not in cell["times"]:
+        return f"{head} FAILED: {cell['wrong']['ours']}"
+    most = MOST.get(cell["function"]) if cell["size"] in FEW and cell["dtype"] == "float32" else None
+    missed = f" > {most:g}" if most and cell["multiple"] > most else ""
+    race = f"{peer:<13} {report.duration(peers[peer]):>8} {cell['ratio']:>6.2f}x" if peer else ""
+    return f"{head} {report.duration(cell['times']['ours']):>8} {cell['multiple']:>7.2f}{missed:<6} {race}"
+
+
+def grid(args):
+    """The cells that were asked for, printed as they come."""
+    names = matching(functions.CALLS, args.functions)
+    print(HEADER)
+    cells, jobs = [], list(itertools.product(args.sizes, args.dtypes, args.threads))
+    progress = Progress(len(jobs) * len(names) * len(args.backends))
+    for size, dtype, thread in jobs:
+        args.thread, inputs, cache = thread, Inputs(size, dtype), {}
+        peers = rivals(args)
+        for backend, name in itertools.product(args.backends, names):
+            progress.step(f"{name} {size} {dtype}")
+            if name in functions.ROWS_ONLY and len(inputs.shape) > 2:
+                continue
+            times, wrong = measure(name, inputs, backend, peers, args, cache)
+            cell = {"function": name, "size": size, "dtype": dtype, "threads": thread, "backend": backend}
+            cell |= {"times": times, "wrong": wrong, "multiple": None, "ratio": None}
+            if "ours" in times:
+                cell["multiple"] = times["ours"] / times["unit"]
+                others = [seconds for who, seconds in times.items() if who not in ("ours", "unit")]
+                cell["ratio"] = min(others) / times["ours"] if others else None
+            cells.append(cell)
+            progress.clear()
+            print(line(cell), flush=True)
+            for who in set(wrong) - {"ours"}:
+                print(f"    not timed, {who}: {wrong[who]}")
+    return cells
+
+
+def rivals(args):
+    found = {}
+    with contextlib.suppress(ImportError):
+        if "numpy" in args.peers:
+            found["numpy"] = NumPyFormulas(args.thread)
+        if "torch" in args.peers:
+            found["torch"] = TorchFormulas(args.thread)
+        if "torch.compile" in args.peers:
+            found["torch.compile"] = TorchFormulas(args.thread, compiled=True)
+    return found
+
+
+def summary(cells):
+    """Means, what is slower than a peer, what costs more than it may, what failed."""
+    lines = []
+    for kind, group in itertools.groupby(
+        sorted((c for c in cells if c["ratio"]), key=lambda c: (c["dtype"], c["threads"], c["backend"])),
+        key=lambda c: f"{c['dtype']}, threads {c['threads']}, {c['backend']}",
+    ):
+        ratios = [cell["ratio"] for cell in group]
+        lines.append(
+            f"{kind}: best peer's time / ours in {len(ratios)} cells: mean {report.geometric_mean(ratios):.2f}, "
+            f"lowest {min(ratios):.2f}, below 1.5 {sum(r < 1.5 for r in ratios)}, below 1 {sum(r < 1 for r in ratios)}"
         )
-
-    def agree(ours, theirs):
-        close(vars(ours).values(), theirs)
-
-    return lambda: fastlogits.row_stats(x, labels, top_k=k), by_torch, agree
+    lines += ["below 1: " + line(cell) for cell in cells if cell["ratio"] and cell["ratio"] < 1]
+    lines += [line(cell) for cell in cells if "ours" not in cell["times"]]
+    return "\n".join(lines)
 
 
-@case("row_stats, all fields, 256 x 32000", "torch functions", 10)
-def long_rows():
-    return all_fields(256, 32000, 10)
-
-
-@case("row_stats, all fields, 65536 x 10", "torch functions", 2)
-def short_rows():
-    return all_fields(65536, 10, 3)
-
-
-@case("row_stats, lse argmax nll, 256 x 32000", "our logsumexp", 1 / 1.4)
-def three_fields():
-    x = normal(256, 32000)
-    labels = np.random.default_rng(1).integers(0, 32000, 256)
-    want = ("lse", "argmax", "nll")
-
-    def agree(ours, theirs):
-        close([ours.lse], [theirs])
-
-    return lambda: fastlogits.row_stats(x, labels, want=want), lambda: fastlogits.logsumexp(x), agree
-
-
-@case("sample top_p=0.9, 32 x 128256", "torch softmax, sort, cumsum, multinomial", 20)
-def sample_top_p():
-    import torch
-
-    x = normal(32, 128256)
-    logits = torch.from_numpy(x)
-
-    def by_torch():
-        probs, ids = torch.softmax(logits, -1).sort(-1, descending=True)
-        probs = probs.masked_fill(probs.cumsum(-1) - probs > 0.9, 0)
-        return ids.gather(-1, torch.multinomial(probs, 1)), probs, ids
-
-    def agree(ours, theirs):
-        _, probs, ids = theirs
-        drawn = (ids == torch.from_numpy(ours.ids)[:, None]).float().argmax(-1, keepdim=True)
-        close([ours.log_probs], [(probs / probs.sum(-1, keepdim=True)).gather(-1, drawn)[:, 0].log()])
-
-    return lambda: fastlogits.sample(x, seed=0, top_p=0.9), by_torch, agree
-
-
-@case("filter_logits, three filters, 32 x 128256", "transformers", 20)
-def three_filters():
-    import torch
-    from transformers.generation import logits_process
-
-    x = normal(32, 128256)
-    logits = torch.from_numpy(x)
-    warpers = logits_process.LogitsProcessorList(
-        [
-            logits_process.TemperatureLogitsWarper(0.7),
-            logits_process.TopKLogitsWarper(50),
-            logits_process.TopPLogitsWarper(0.9),
-        ]
-    )
-
-    def agree(ours, theirs):
-        np.testing.assert_array_equal(ours, theirs)
-
-    return (
-        lambda: fastlogits.filter_logits(x, temperature=0.7, top_k=50, top_p=0.9),
-        lambda: warpers(None, logits).numpy(),
-        agree,
-    )
-
-
-@case("selective_log_softmax + gradient, 256 x 32000", "torch log_softmax, gather", 3)
-def selective():
-    import torch
-
-    from fastlogits.torch import selective_log_softmax
-
-    logits = torch.from_numpy(normal(256, 32000)).requires_grad_()
-    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 32000, 256))
-
-    def with_gradient(log_probs):
-        return log_probs.detach(), *torch.autograd.grad(log_probs.sum(), logits)
-
-    def by_torch():
-        return with_gradient(torch.log_softmax(logits, -1).gather(-1, ids[:, None])[:, 0])
-
-    return lambda: with_gradient(selective_log_softmax(logits, ids)), by_torch, close
-
-
-@case("fit_temperature, 50000 x 1000", "torch, L-BFGS", 10)
-def temperature():
-    import torch
-
-    from fastlogits.calibration import fit_temperature
-
-    x, rng = normal(50000, 1000, spread=2.0), np.random.default_rng(1)
-    labels = np.empty(len(x), np.int64)
-    for start in range(0, len(x), 1000):
-        rows = slice(start, start + 1000)
-        labels[rows] = (x[rows] / 1.7 + rng.gumbel(size=(1000, 1000)).astype(np.float32)).argmax(axis=-1)
-    logits, at = torch.from_numpy(x), torch.from_numpy(labels)
-
-    def by_torch():
-        inverse = torch.ones(1, requires_grad=True)
-        optimizer = torch.optim.LBFGS([inverse], max_iter=50, line_search_fn="strong_wolfe")
-
-        def closure():
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(logits * inverse, at)
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        return 1 / inverse.item()
-
-    def agree(ours, theirs):
-        np.testing.assert_allclose(ours.temperature, theirs, rtol=1e-3)  # float32 stops it there
-
-    return lambda: fit_temperature(x, labels), by_torch, agree
+def curve(args):
+    """Time per logit at C classes over that at 4096, the same number of logits in all."""
+    for name in matching(("logsumexp", *functions.CALLS), args.functions):
+        for dtype, thread, backend in itertools.product(args.dtypes, args.threads, args.backends):
+            args.thread = thread
+            costs = {}
+            for classes in CURVE:
+                inputs = Inputs(f"{CURVE_LOGITS // classes}x{classes}", dtype)
+                times, wrong = measure(name, inputs, backend, rivals(args), args, {})
+                for who, seconds in times.items():
+                    costs.setdefault(who, {})[classes] = seconds / inputs.logits.size
+            costs.pop("unit")
+            for who, cost in costs.items():
+                last = cost.get(CURVE[-1], math.nan)
+                row = (f"{cost.get(c, math.nan) / last:6.2f}" for c in CURVE)
+                most = f"  at most {CURVE_MOST[name]:g} from 4 on" if who == "ours" and name in CURVE_MOST else ""
+                print(f"{name:<28} {who:<14}", *row, most, flush=True)
 
 
 def main():
+    args = arguments()
+    if args.curve:
+        print(f"{'classes':<43}", *(f"{c:>6}" for c in CURVE))
+        return curve(args)
+    cells = grid(args)
+    print("\n" + summary(cells))
+    if args.json:
+        report.save({"cells": cells}, args.json)
+    return 1 if any("ours" not in cell["times"] for cell in cells) else 0
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="*", metavar="A,B,...", help="cases; * and ? are wildcards")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds for a case, without preparations")
-    args = parser.parse_args()
-    chosen = [c for c in CASES if any(fnmatch.fnmatch(c.name, f"{pattern}*") for pattern in args.only.split(","))]
-    if not chosen:
-        raise SystemExit(f"--only {args.only}: fits none of: {'; '.join(c.name for c in CASES)}")
-    print(f"{'':<46} {'ours, us':>10} {'theirs, us':>11} {'ratio':>6} {'goal':>6}  against")
-    with fastlogits.settings(num_threads=args.threads):
-        missed = [c.name for c in chosen if not met(c, args)]
-    return 1 if missed else 0
-
-
-def met(case, args):
-    try:
-        import torch
-
-        torch.set_num_threads(args.threads)
-    except ImportError:
-        pass  # then so says the case that needs it
-    ours, theirs, agree = case.prepare()
-    agree(ours(), theirs())
-    racers = {"ours": timing.Contender(ours), "theirs": timing.Contender(theirs)}
-    timing.race(racers, budget=args.budget)
-    own, other = (racer.seconds * 1e6 for racer in racers.values())
-    noise = "" if max(racer.spread for racer in racers.values()) < timing.NOISY else "  (noisy)"
-    ratio = other / own
-    verdict = "" if ratio >= case.goal else "  MISSED"
-    print(f"{case.name:<46} {own:>10.1f} {other:>11.1f} {ratio:>6.2f} {case.goal:>6.2f}  {case.peer}{verdict}{noise}")
-    return not verdict
+    several = {"type": lambda text: text.split(","), "metavar": "A,B,..."}
+    parser.add_argument("--functions", default=["*"], **several, help="* and ? are wildcards")
+    parser.add_argument("--sizes", default=[*FEW, *LARGE], **several, help="any, such as 4x21x128x128")
+    parser.add_argument("--dtypes", default=["float32"], **several, help=", ".join(DTYPES))
+    parser.add_argument("--threads", default=[1], type=lambda text: [*map(int, text.split(","))], metavar="A,B,...")
+    parser.add_argument("--backends", default=["cython"], **several, help="of ours: cython, numba, numpy")
+    parser.add_argument("--peers", default=[*PEERS], **several, help=f"of {', '.join(PEERS)}; or none")
+    parser.add_argument("--curve", action="store_true", help="the cost of a logit by the number of classes")
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds for a cell, without preparations")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of the calling thread, on a busy machine")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the cells go")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

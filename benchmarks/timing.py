@@ -28,6 +28,7 @@ class Contender:
     reset: Callable = lambda: None
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     samples: list = field(default_factory=list)
+    timer: Callable = time.perf_counter
 
     def calibrate(self):
         """How many calls make a sample."""
@@ -44,11 +45,16 @@ class Contender:
         self.samples.append(self._time(self.calls) / self.calls)
 
     def _time(self, calls):
-        return self.context.run(timeit.timeit, self.call, number=calls)
+        return self.context.run(timeit.timeit, self.call, number=calls, timer=self.timer)
 
     @property
     def seconds(self):
         return statistics.median(self.samples)
+
+    @property
+    def best(self):
+        """What the samples were like that nothing else slowed down."""
+        return min(self.samples)
 
     @property
     def spread(self):

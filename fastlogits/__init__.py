@@ -1,7 +1,8 @@
 """Fast softmax, log-softmax, log-sum-exp, cross-entropy and all that one wants of logits, on the CPU."""
 
 from fastlogits._memory import empty_cache
-from fastlogits.config import settings, show_config
+from fastlogits._results import RowStats
+from fastlogits.config import get_include, settings, show_config
 from fastlogits.cross_entropy import CrossEntropy, cross_entropy, cross_entropy_with_grad
 from fastlogits.filters import filter_logits
 from fastlogits.likelihood import LogLikelihood, loglikelihood
@@ -16,7 +17,7 @@ from fastlogits.softmax import (
     softmax,
     softmax_backward,
 )
-from fastlogits.states import RowState, RowStats
+from fastlogits.states import RowState
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "empty_cache",
     "entropy",
     "filter_logits",
+    "get_include",
     "log_softmax",
     "log_softmax_backward",
     "loglikelihood",
@@ -49,3 +51,11 @@ __all__ = [
     "softmax_backward",
     "topk",
 ]
+
+
+def __getattr__(name):
+    if name == "_C_API":  # by which C finds the functions of fastlogits.h
+        from fastlogits.backends.cython import _core
+
+        return _core.API
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

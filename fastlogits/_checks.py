@@ -24,7 +24,29 @@ def as_array(name, values):
     # xarray's arrays have the method in memory too.
     if hasattr(values, "__dask_graph__") and values.__dask_graph__() is not None:
         raise TypeError(f"{name}: expected an array in memory, got a lazy one; pass {name}.compute()")
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        if isinstance(values, (list, tuple)):
+            one_length(name, values)
+        raise
+
+
+def one_length(name, rows):
+    """Refuses lists in lists that make no array."""
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in rows]
+    for position, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ragged(name, position, length, lengths[0])
+    for row in rows:
+        if isinstance(row, (list, tuple)):
+            one_length(name, row)
+
+
+def ragged(name, position, length, expected):
+    return ValueError(
+        f"{name}: expected rows of one length, got {length} at row {position}, after {expected}; pad them with -inf"
+    )
 
 
 def promoted(name, dtype):
@@ -161,7 +183,7 @@ def real(name, value):
 
 
 def finite(name, value):
-    number = real(name, value)
+    number = value if type(value) is float else real(name, value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {value}")
     return number
@@ -176,7 +198,7 @@ def scale(name, value):
 
 
 def fraction(name, value):
-    number = real(name, value)
+    number = value if type(value) is float else real(name, value)
     if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
     return number
@@ -219,7 +241,11 @@ def labels_are_targets(labels, logits, batch_shape, name="labels"):
             f"{logits.shape}, got shape {labels.shape}"
         )
     expected = "integer class indices" if labels.shape == batch_shape else "a floating-point distribution"
-    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}")
+    raise TypeError(f"{name}: expected {expected} for shape {labels.shape}, got {labels.dtype}{_names(labels)}")
+
+
+def _names(labels):
+    return "; name the classes with classes=[...]" if labels.dtype.kind in "OSTU" else ""
 
 
 def bad_label(labels, classes, ignore_index, name="labels"):
@@ -233,11 +259,7 @@ def bad_label(labels, classes, ignore_index, name="labels"):
     return IndexError(f"{name}: expected {allowed}, got {labels[position]} at {position}")
 
 
-def ignore_index(value, *, default, soft, labelled=True):
-    if value is default:
-        return int(value)
-    if soft:
-        raise ValueError("ignore_index: applies to class indices, but labels are a distribution")
+def ignore_index(value, *, labelled=True):
     number = operator.index(value)
     if not -INT64_MAX <= number <= INT64_MAX:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {value}")
@@ -246,14 +268,8 @@ def ignore_index(value, *, default, soft, labelled=True):
     return number
 
 
-def loss_options(label_smoothing, z_loss, softcap, logit_scale):
-    """The four in the form and order in which a backend takes them."""
-    return (
-        fraction("label_smoothing", label_smoothing),
-        finite("z_loss", z_loss),
-        0.0 if softcap is None else scale("softcap", softcap),
-        finite("logit_scale", logit_scale),
-    )
+def ignored_distribution(name):
+    return ValueError(f"ignore_index: applies to class indices, but {name} holds a distribution")
 
 
 def class_bias(values, shape, axes):
@@ -266,24 +282,19 @@ def class_bias(values, shape, axes):
     return values
 
 
-def fitted_classes(classes, expected):
-    if classes != expected:
-        raise ValueError(f"logits: expected the {expected} classes of the fit, got {classes}")
-
-
 def class_indices(labels, batch_shape):
     labels = as_array("labels", labels)
     if labels.shape != batch_shape:
         raise ValueError(f"labels: expected class indices of shape {batch_shape}, got shape {labels.shape}")
     if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}")
+        raise TypeError(f"labels: expected integer class indices, got {labels.dtype}{_names(labels)}")
     return labels
 
 
 def weights(name, values, shape, dtype):
     values = as_array(name, values)
     form_of_weights(name, values, shape)
-    return np.require(values, dtype, "A")
+    return values if values.dtype == dtype and values.flags.aligned else np.require(values, dtype, "A")
 
 
 def form_of_weights(name, values, shape):
@@ -295,6 +306,8 @@ def form_of_weights(name, values, shape):
 
 def grad_loss(value, batch_shape, reduction):
     """(number, None), or (1.0, array) where each row has its own."""
+    if type(value) is float:
+        return value, None
     if np.ndim(value) == 0:
         return real("grad_loss", value), None
     if reduction != "none":

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import warnings
 
 import numpy as np
 
@@ -66,3 +67,30 @@ def impossible_labels(nll):
         f"logits: expected rows that give their labels a probability above 0, got {what} at {position} "
         f"({np.count_nonzero(bad)} of {bad.size} rows are bad; the label ignore_index leaves them out)"
     )
+
+
+def not_negative(name, value):
+    number = _checks.finite(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+    return number
+
+
+def same_classes(found, fitted):
+    if found != fitted:
+        raise ValueError(f"logits: expected {fitted} classes, as the fit has, got {found}")
+
+
+def finite_logits(x):
+    if not np.isfinite(x).all():
+        raise ValueError("logits: expected finite numbers, since each calibrated logit is made of all, got NaN or inf")
+
+
+def warn_of_probabilities(rows):
+    """Rows within [0, 1] that sum to 1 are hardly logits, unless they are whole numbers."""
+    if rows.size and (rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) < 1e-3).all() and (rows % 1).any():
+        warnings.warn(
+            "logits: expected logits, got what look like probabilities (rows from 0 to 1 that sum to 1); "
+            "pass their logarithms",
+            stacklevel=4,
+        )

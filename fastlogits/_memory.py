@@ -1,8 +1,8 @@
 """Memory for large results, used again as soon as nobody holds the last one; and whether they fit the caches."""
 
 import collections
+import contextlib
 import math
-import sys
 
 import numpy as np
 
@@ -14,7 +14,9 @@ KEPT_FROM = 1 << 22
 ALIGNMENT = 64  # what TensorFlow asks of memory that it takes without a copy
 # Two, because in `p = softmax(x)`, said again, the last p is still held while the next one is written; and graphs of
 # TensorFlow let go of a result only while they compute the next one.
-_kept = collections.deque(maxlen=2)
+KEPT = 2
+CACHES = [threads.empty_scratch]  # what else `empty_cache` empties; adapters add theirs
+_free = collections.deque(maxlen=KEPT)
 
 
 def last_cache(size="/sys/devices/system/cpu/cpu0/cache/index3/size"):
@@ -38,30 +40,53 @@ def empty(shape, dtype):
     return memory[start : start + nbytes].view(dtype).reshape(shape)
 
 
+class _Lent:
+    """Memory under one result: free again when neither the array nor a view of it is left.
+
+    It is their `base`, and goes with the last of them. Counts of references would not do: Pythons without the
+    interpreter lock keep them in several parts.
+    """
+
+    def __init__(self, memory):
+        self.memory, self.pool = memory, _free
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self):
+        if self.pool is _free:  # not where `empty_cache` was called since
+            self.pool.append(self.memory)
+
+
 def _memory(nbytes):
-    """Kept memory to which nothing refers any more, if it suffices and no more than half is left over; else new."""
+    """Free memory, if it suffices and no more than half is left over; else new."""
     if nbytes < KEPT_FROM:
         return np.empty(nbytes, np.uint8)
-    for _ in range(len(_kept)):
+    return np.asarray(_Lent(_taken(nbytes)))
+
+
+def _taken(nbytes):
+    for _ in range(KEPT):
         try:
-            popped = [_kept.popleft()]
-        except IndexError:  # by another thread
+            memory = _free.popleft()
+        except IndexError:
             break
-        # No other thread has it now; the two references are the list and getrefcount's argument.
-        suits = sys.getrefcount(popped[0]) == 2 and nbytes <= popped[0].nbytes <= 2 * nbytes
-        _kept.append(popped[0])
-        if suits:
-            return popped[0]
-    memory = np.empty(nbytes, np.uint8)
-    _kept.append(memory)
-    return memory
+        if nbytes <= memory.nbytes <= 2 * nbytes:
+            return memory
+        _free.append(memory)
+    if len(_free) == KEPT:
+        # What has not suited for long goes before there is more, not after.
+        with contextlib.suppress(IndexError):  # gone, to another thread
+            _free.popleft()
+    return np.empty(nbytes, np.uint8)
 
 
 def empty_cache() -> None:
     """Return the memory kept for the next large results, and the scratch memory of threads, to the system.
 
-    Results of 4 MB and more are written to memory that is kept, of the last two at most, and used again when
-    nothing refers to it any more, since fresh pages cost more than the kernels.
+    Results of 4 MB and more leave their memory, when nothing refers to it any more, to the next ones, since fresh pages
+    cost more than the kernels. That of two results at most is kept.
     """
-    _kept.clear()
-    threads.empty_scratch()
+    global _free
+    _free.clear()
+    _free = collections.deque(maxlen=KEPT)
+    for empty in CACHES:
+        empty()

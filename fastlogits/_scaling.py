@@ -1,9 +1,9 @@
 """Logits as a temperature, a bias and a mask make them, the same for all functions that take these.
 
 z = logits / temperature + bias, and -inf where the mask is false, whatever stands there. A temperature alone is the
-kernels' own affair: they multiply differences of logits by its inverse, so that nothing is rounded on the way. A bias of
-each class goes with statistics of rows into the kernels. Everything else is formed block after block, in the dtype that
-is computed in, and the kernels find it in cache.
+kernels' own affair: they multiply differences of logits by its inverse, so that nothing is rounded on the way. A bias
+of each class goes with statistics of rows into the kernels. Everything else is formed block after block, in the dtype
+that is computed in, and the kernels find it in cache.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Scaling(NamedTuple):
         if where is not None:
             where = _checks.where(where, layout.shape)
             if by_class(where, axis):
-                first = where[tuple(slice(None) if i == axis else 0 for i in range(where.ndim))] if where.size else False
+                row = tuple(slice(None) if i == axis else 0 for i in range(where.ndim))
+                first = where[row] if where.size else False
                 zero = np.zeros(layout.shape[axis], dtype)
                 bias = np.where(first, zero if bias is None else bias, dtype.type(-np.inf))
                 where = None
@@ -57,7 +58,7 @@ class Scaling(NamedTuple):
         return self.bias is not None or self.where is not None
 
     def rest(self, layout):
-        """What the kernels' results are still to be multiplied by: a number, or one of each row in the batch's shape."""
+        """What the kernels' results are still to be multiplied by: a number, or those of rows in the batch's shape."""
         if self.shifts:
             return 1.0
         return self.scale if self.scales is None else layout.unflatten(self.scales)
@@ -104,7 +105,7 @@ class Scaling(NamedTuple):
             z = np.empty((stop - start, layout.classes), dtype)
             by_rows = z.reshape(part.shape)
             by_rows[...] = part
-            self._apply(z, slice(start, stop))
+            self.apply(z, slice(start, stop))
             if where is not None:
                 np.copyto(by_rows, -np.inf, where=~where[place])
             yield slice(start, stop), z
@@ -113,7 +114,10 @@ class Scaling(NamedTuple):
             start = stop
 
     @np.errstate(all="ignore")
-    def _apply(self, z, rows):
+    def apply(self, z, rows):
+        """To these rows, in place; what `where` leaves out stays."""
+        if self.is_plain:
+            return
         z *= z.dtype.type(self.scale) if self.scales is None else self.scales[rows, None].astype(z.dtype)
         if self.bias is not None:
             z += self.bias
@@ -136,6 +140,11 @@ def has_apply(temperature):
     return hasattr(temperature, "apply") and not hasattr(temperature, "temperature")
 
 
+def is_fit(temperature):
+    """Whether it is what a fit found, of either kind."""
+    return hasattr(temperature, "apply") or hasattr(temperature, "temperature")
+
+
 def is_number(temperature):
     """Whether it is one for all rows, as such or in a fit."""
     if type(temperature) in (float, int) or hasattr(temperature, "temperature"):
@@ -152,12 +161,13 @@ def number(temperature):
 
 
 def applied(fit, x, axis):
-    """What a fit makes of logits, in a dtype that the kernels take."""
-    z = _layout.floats(fit.apply(x, axis), "temperature")
+    """What a fit makes of logits, in a dtype that the kernels take: half types are not rounded in between."""
+    z = _layout.floats(fit.apply(x.astype(_layout.COMPUTE[x.dtype], copy=False), axis), "temperature")
     _checks.same_shape("temperature.apply(logits)", z, "logits", x)
     return z
 
 
 def by_class(where, axis):
     """Whether all rows have the same mask, as the strides of what was broadcast show."""
-    return all(n == 1 or step == 0 for i, (n, step) in enumerate(zip(where.shape, where.strides, strict=True)) if i != axis)
+    others = (i for i in range(where.ndim) if i != axis)
+    return all(where.shape[i] == 1 or where.strides[i] == 0 for i in others)

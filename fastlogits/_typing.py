@@ -31,3 +31,4 @@ else:
 
 Backend = Literal["auto", "cython", "numba", "numpy"]
 Reduction = Literal["mean", "sum", "none"]
+TemperatureOrder = Literal["temperature_first", "temperature_last"]

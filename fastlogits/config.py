@@ -16,7 +16,7 @@ from fastlogits.backends import threads as backend_threads
 from fastlogits.backends.threads import SERIAL_BELOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Literal
 
     from fastlogits._typing import Backend
@@ -25,6 +25,9 @@ BACKENDS = ("auto", *backends.NAMES)
 
 _backend = contextvars.ContextVar("fastlogits_backend", default=None)
 _num_threads = contextvars.ContextVar("fastlogits_num_threads", default=None)
+
+# Adapters that reach the kernels without Python where they can -> whether they do. They add themselves.
+ROUTES: dict[str, Callable[[], bool]] = {}
 
 # What `_backend` may be -> the plain calls of that backend, once it has been loaded.
 _plain_calls = {None: {}}
@@ -72,7 +75,7 @@ def settings(*, backend: Backend | None = None, num_threads: int | None = None) 
 
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
-    """Print the backend, instruction set, threads and versions in force.
+    """Print the backend, instruction set, threads and versions in force, and which way frameworks reach the kernels.
 
     Parameters
     ----------
@@ -85,12 +88,13 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     module = backend()
     config = {
         "fastlogits": __version__,
-        "backend": module.__name__.rpartition(".")[2],
+        "backend": name_of(module),
         "instruction set": getattr(module, "isa", "native"),
         "threads": threads(SERIAL_BELOW),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        **{name: "by the C core" if is_native() else "by Python" for name, is_native in ROUTES.items()},
     }
     if mode == "dicts":
         return config
@@ -99,9 +103,26 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     return None
 
 
+def get_include() -> str:
+    """The folder of ``fastlogits.h``, which declares the kernels for C, C++ and whatever calls C.
+
+    Examples
+    --------
+    >>> import os, fastlogits
+    >>> os.listdir(fastlogits.get_include())
+    ['fastlogits.h']
+    """
+    return os.path.join(os.path.dirname(__file__), "include")
+
+
 def backend():
     """The backend module in force."""
     return _backend.get() or _default_backend()
+
+
+def name_of(module):
+    """A backend's, as `settings` takes it."""
+    return module.__name__.rpartition(".")[2]
 
 
 def plain_call(name):
@@ -115,7 +136,7 @@ def plain_call(name):
 def chosen():
     """What `settings` has set in this context, by the names of its parameters."""
     module, number = _backend.get(), _num_threads.get()
-    named = {"backend": module and module.__name__.rpartition(".")[2], "num_threads": number}
+    named = {"backend": module and name_of(module), "num_threads": number}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -149,6 +170,12 @@ def _environment_isa():
 
 def _environment(variable, allowed):
     return _checks.one_of(variable, os.environ.get(variable) or allowed[0], allowed)
+
+
+@functools.cache
+def native():
+    """Whether frameworks may call the C core without Python, where they can: not with FASTLOGITS_NATIVE=0."""
+    return _environment("FASTLOGITS_NATIVE", ("1", "0")) == "1"
 
 
 @functools.cache

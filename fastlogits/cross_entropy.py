@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastlogits import _checks, _layout, config, dispatch
+from fastlogits._options import IGNORE_INDEX, NOTHING, LossArrays, LossOptions
 from fastlogits._results import CrossEntropy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike
 
     from fastlogits._typing import Array, Lists, Reduction
-
-
-class Unasked(int):
-    """An ignore_index that the user did not pass."""
-
-
-IGNORE_INDEX = Unasked(-100)
-NOTHING = Unasked(-_checks.INT64_MAX)  # for frameworks whose losses ignore no label
 
 
 @dispatch.by_array
@@ -39,6 +34,7 @@ def cross_entropy(
     logit_scale: float = 1.0,
     reduction: Reduction = "mean",
     normalizer: float | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Any:
     """Cross-entropy of `labels` under ``softmax(logits)``, without forming the probabilities.
 
@@ -75,6 +71,8 @@ def cross_entropy(
         with a distribution, by the sum of `sample_weight`.
     normalizer : float, optional
         What "mean" divides by instead. 0, in a step in which no label counts, makes the loss and its gradient 0.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -99,8 +97,10 @@ def cross_entropy(
     1000.6931471805599
     """
     x = _layout.floats(logits, "logits")
-    options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    loss, _ = evaluate(x, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer)
+    options = LossOptions(
+        axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer
+    ).checked()  # fmt: skip
+    loss, _ = evaluate(x, labels, weight, sample_weight, options)
     return _rounded(loss, x.dtype)
 
 
@@ -121,6 +121,7 @@ def cross_entropy_with_grad(
     normalizer: float | None = None,
     grad_loss: ArrayLike | None = None,
     out: Array | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> CrossEntropy[Array]:
     """`cross_entropy` and its gradient with respect to the logits, in one pass over them.
 
@@ -147,21 +148,10 @@ def cross_entropy_with_grad(
     array([[ 0.5, -0.5]])
     """
     x = _layout.floats(logits, "logits")
-    options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    loss, grad = evaluate(
-        x,
-        labels,
-        axis,
-        weight,
-        sample_weight,
-        ignore_index,
-        options,
-        reduction,
-        normalizer,
-        with_grad=True,
-        grad_loss=grad_loss,
-        out=out,
-    )
+    options = LossOptions(
+        axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer
+    ).checked()  # fmt: skip
+    loss, grad = evaluate(x, labels, weight, sample_weight, options, 1.0 if grad_loss is None else grad_loss, out)
     return CrossEntropy(_rounded(loss, x.dtype), grad)
 
 
@@ -171,105 +161,83 @@ def _rounded(loss, dtype):
     return _layout.rounded(loss, _layout.COMPUTE[dtype])[()]
 
 
-def evaluate(
-    x,
-    labels,
-    axis,
-    weight,
-    sample_weight,
-    ignore_index,
-    options,
-    reduction,
-    normalizer,
-    with_grad=False,
-    grad_loss=None,
-    out=None,
-    label_name="labels",
-):
-    """(loss, gradient or None) of an array that `_layout.floats` has passed; the loss a float, or float64."""
-    dtype, all_count = x.dtype, ignore_index is NOTHING
-    told = ignore_index if ignore_index is IGNORE_INDEX or type(ignore_index) is not Unasked else None
-    layout = _layout.of(x, _checks.one_axis(axis))
+def evaluate(x, labels, weight, sample_weight, options, grad_loss=None, out=None):
+    """(loss, gradient) of an array that `_layout.floats` has passed; the loss a float, or float64.
+
+    The options have been checked. There is a gradient if one arrives at the loss, `grad_loss`; else it is None.
+    """
+    dtype, name = x.dtype, options.label_name
+    layout = _layout.of(x, options.axis)
     if type(labels) is not np.ndarray:
-        labels = _checks.as_array(label_name, labels)
-    soft = _checks.labels_are_targets(labels, x, layout.batch_shape, label_name)
-    ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
-    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    divisor = None if normalizer is None else _checks.normalizer(normalizer, reduction)
+        labels = _checks.as_array(name, labels)
+    soft = _checks.labels_are_targets(labels, x, layout.batch_shape, name)
+    options.check_labels(soft)
     if out is not None:
         apart = {"labels": labels, "weight": weight, "sample_weight": sample_weight, "grad_loss": grad_loss}
         _checks.out(out, x.shape, dtype, over={"logits": x}, apart=apart)
 
-    indices = targets = None
-    target_stride = 0
+    targets, target_stride = None, 0
     if soft:
         x, targets = _promoted(x, _layout.floats(labels, "labels"))
-        layout = _layout.of(x, axis)
+        layout = _layout.of(x, options.axis)
         target_stride = layout.stride_of(targets)
     if weight is not None:
         weight = _checks.weights("weight", weight, (layout.classes,), _layout.COMPUTE[x.dtype]).ravel()
     if sample_weight is not None:
         sample_weight = _checks.weights("sample_weight", sample_weight, layout.batch_shape, np.float64)
         sample_weight = layout.flatten(sample_weight)
-    grad_scale = 1.0
-    if grad_loss is not None:
-        grad_scale, grad_loss = _checks.grad_loss(grad_loss, layout.batch_shape, reduction)
+    with_grad, grad_scale = grad_loss is not None, 1.0
+    if with_grad:
+        grad_scale, grad_loss = _checks.grad_loss(grad_loss, layout.batch_shape, options.reduction)
         if grad_loss is not None:
             grad_loss = layout.flatten(grad_loss)
 
     backend = config.backend()
-    first_bad, total = -1, 0.0
     if soft:
-        total = layout.rows if sample_weight is None else float(np.add.reduce(sample_weight))
-    elif layout.rows:
-        indices = layout.flatten(int64(labels, ignore_index))
-        first_bad, total = backend.count_labels(indices, weight, sample_weight, layout.classes, ignore_index)
-    if first_bad >= 0 or (all_count and indices is not None and labels.itemsize == 8 and NOTHING in indices):
-        raise _checks.bad_label(labels, layout.classes, told, label_name)
+        indices, total = None, layout.rows if sample_weight is None else float(np.add.reduce(sample_weight))
+    else:
+        indices, total = _counted(backend, labels, weight, sample_weight, layout, options)
+    divisor = options.normalizer
     if divisor is None:
-        divisor = total if reduction == "mean" else 1.0
+        divisor = total if options.reduction == "mean" else 1.0
 
     grad, grad_stride = None, 0
     if with_grad:
         # Nothing counted, nothing to learn: without this, 0 / 0 would be the gradient of rows of weight 0.
         grad_scale = grad_scale / divisor if divisor else 0.0
         grad, grad_stride = layout.destination(out if x.dtype == dtype else None, x.dtype)
-    losses = np.empty(layout.rows)
+    losses = np.zeros(layout.rows)
     if x.size:
-        strides = layout.stride, target_stride, grad_stride
+        strides, threads = (layout.stride, target_stride, grad_stride), config.threads(x.size)
+        by_row = indices, sample_weight, grad_loss, losses
         for rows, outer, inner, arrays, each in layout.parts((x, targets, grad), strides, reads=2):
-            logits, shares, gradient = arrays
-            own = [None if values is None else values[rows] for values in (indices, sample_weight, grad_loss, losses)]
-            backend.cross_entropy(
-                logits,
-                gradient,
-                own[0],
-                shares,
-                weight,
-                *own[1:],
-                outer,
-                layout.classes,
-                inner,
-                each[0],
-                each[2],
-                each[1],
-                ignore_index,
-                *options,
-                grad_scale,
-                config.threads(x.size),
-            )
-    else:
-        losses.fill(0.0)
+            own = by_row
+            if outer * inner < layout.rows:
+                own = [None if values is None else values[rows] for values in by_row]
+            arrays = LossArrays._make((*arrays, *own, weight))
+            backend.cross_entropy(arrays, outer, layout.classes, inner, each, options, grad_scale, threads)
     if with_grad:
         grad = _layout.deliver(_layout.rounded(grad, dtype), out)
 
-    if reduction == "none":
+    if options.reduction == "none":
         return layout.unflatten(losses), grad
     loss = float(np.add.reduce(losses))
-    if normalizer is not None and not divisor:
+    if options.normalizer is not None and not divisor:
         return 0.0, grad
     # IEEE division: 0 / 0 is NaN.
     return loss / divisor if divisor else loss * math.inf, grad
+
+
+def _counted(backend, labels, weight, sample_weight, layout, options):
+    """Class indices for the kernels, all of them good, and what their mean divides by."""
+    ignore_index = options.ignore_index
+    indices = layout.flatten(int64(labels, ignore_index))
+    bad, total = -1, 0.0
+    if layout.rows:
+        bad, total = backend.count_labels(indices, weight, sample_weight, layout.classes, ignore_index)
+    if bad >= 0 or (ignore_index is NOTHING and labels.itemsize == 8 and NOTHING in indices):
+        raise _checks.bad_label(labels, layout.classes, options.named_index, options.label_name)
+    return indices, total
 
 
 def _promoted(x, targets):

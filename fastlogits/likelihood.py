@@ -14,6 +14,8 @@ from fastlogits.cross_entropy import int64
 from fastlogits.states import count_labels, sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike
 
     from fastlogits._typing import Fit, Lists
@@ -63,6 +65,7 @@ def loglikelihood(
     temperature: ArrayLike | Fit = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> LogLikelihood[Array]:
     """Log-probability, perplexity and greediness of documents, from a single read of the logits.
 
@@ -91,6 +94,8 @@ def loglikelihood(
         Rows with this label, such as a prompt or padding, do not count, whatever their logits.
     temperature, bias, where
         As of `row_stats`.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -141,7 +146,7 @@ def loglikelihood(
     x = _layout.floats(logits, "logits")
     layout = _layout.of(x, _checks.one_axis(axis))
     labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     documents = Documents.of(layout.batch_shape, lengths, offsets, groups)
     dtype = _layout.COMPUTE[x.dtype]
     x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
@@ -153,7 +158,8 @@ def likelihoods(x, layout, labels, ignore_index, scaling=PLAIN):
     indices = int64(labels, ignore_index)
     if layout.rows:
         count_labels(labels, indices, layout, ignore_index)
-    return of_rows(sweep(x, layout, PARTS, labels=indices, scaling=scaling), indices, ignore_index, scaling.rest(layout))
+    parts = sweep(x, layout, PARTS, labels=indices, scaling=scaling)
+    return of_rows(parts, indices, ignore_index, scaling.rest(layout))
 
 
 PARTS = {"peak", "rest", "label_logit", "argmax"}

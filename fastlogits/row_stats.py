@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
+from fastlogits._options import IGNORE_INDEX, LossOptions
 from fastlogits._scaling import Scaling
 from fastlogits._typing import Array
-from fastlogits.cross_entropy import IGNORE_INDEX, evaluate, int64
+from fastlogits.cross_entropy import evaluate, int64
 from fastlogits.likelihood import likelihoods
 from fastlogits.states import TIES, RowState, RowStats, asked, count_labels, sweep, whole
 
@@ -42,6 +43,7 @@ def row_stats(
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     ties: Ties = "first",
+    classes: Iterable[Any] | None = None,
 ) -> RowStats:
     """Any of ten answers about each row of logits, from a single sweep over them.
 
@@ -70,6 +72,8 @@ def row_stats(
     ties : {"first", "min"}, default "first"
         What becomes of the label's equals in `rank`: "first" counts those with a lower index, so that ``rank < k``
         says whether the label is among ``topk(logits, k)``; "min" counts none.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -126,7 +130,7 @@ def row_stats(
     top_k = 0 if top_k is None else _checks.top_k("top_k", top_k, layout.classes)
     if labels is not None:
         labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False, labelled=labels is not None)
+    ignore_index = _checks.ignore_index(ignore_index, labelled=labels is not None)
     indices = None
     if labels is not None:
         indices = int64(labels, ignore_index)
@@ -215,12 +219,13 @@ def perplexity(
     temperature: ArrayLike | Fit = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Any:
     """exp of the mean negative log-likelihood of the labels.
 
     Parameters
     ----------
-    logits, labels, axis, ignore_index
+    logits, labels, axis, ignore_index, classes
         As of `cross_entropy`, with labels that are class indices. Ignored rows do not count.
     temperature, bias, where
         As of `row_stats`.
@@ -242,11 +247,9 @@ def perplexity(
     dtype = _layout.COMPUTE[x.dtype]
     x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
     if scaling.is_plain:
-        options = _checks.loss_options(0.0, 0.0, None, 1.0)
-        mean, _ = evaluate(x, labels, axis, None, None, ignore_index, options, "mean", None)
+        mean, _ = evaluate(x, labels, None, None, LossOptions(axis, ignore_index).checked())
     else:
-        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
-        losses, counted, _ = likelihoods(x, layout, labels, ignore_index, scaling)
+        losses, counted, _ = likelihoods(x, layout, labels, _checks.ignore_index(ignore_index), scaling)
         mean = np.divide(losses.sum(), np.count_nonzero(counted))
     with np.errstate(over="ignore"):
         return _layout.rounded(np.exp(np.float64(mean)), dtype)
@@ -264,6 +267,7 @@ def accuracy(
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     ties: Ties = "first",
+    classes: Iterable[Any] | None = None,
 ) -> Any:
     """Share of the rows whose label is among the `top_k` most probable classes.
 
@@ -280,6 +284,8 @@ def accuracy(
     ties : {"first", "min"}, default "first"
         As of `row_stats`: of equal logits those with the lowest index come first, as in `topk`; or with "min" the label
         does.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -300,12 +306,14 @@ def accuracy(
     if x.size:
         top_k = _checks.top_k("top_k", top_k, layout.classes)
         labels = _checks.class_indices(labels, layout.batch_shape)
-        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+        ignore_index = _checks.ignore_index(ignore_index)
         indices = int64(labels, ignore_index)
         rows = count_labels(labels, indices, layout, ignore_index)
         x, layout, scaling = Scaling.of(x, layout, temperature, bias, where)
-        ahead = sweep(x, layout, {TIES[ties]}, labels=indices, scaling=scaling)[TIES[ties]]
-        hit = np.count_nonzero((ahead < top_k) & (indices != ignore_index))
+        right = sweep(x, layout, {TIES[ties]}, labels=indices, scaling=scaling)[TIES[ties]] < top_k
+        if rows < indices.size:
+            right &= indices != ignore_index
+        hit = np.count_nonzero(right)
     else:
         Scaling.of(x, layout, temperature, bias, where)  # which checks them
         state = RowState.of(x, labels, want=HITS, top_k=top_k, axis=axis, ignore_index=ignore_index)
@@ -317,7 +325,7 @@ HITS = ("correct", "topk_ids")  # the first for its check of the labels
 
 
 def hits(state, top_k):
-    """How many rows have their label among the top classes, and how many have one, by a state asked for HITS or rank."""
+    """How many rows have their label among the top classes, and how many have one; the state is of HITS or rank."""
     labels = state.parts["label"]
     counted = labels != state.ignore_index
     stats = state.results()

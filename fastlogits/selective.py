@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, _layout, dispatch
+from fastlogits._options import LossOptions
 from fastlogits._scaling import Scaling
 from fastlogits.cross_entropy import evaluate
 from fastlogits.states import sweep
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from fastlogits._typing import Array, Fit, Lists
 
-NO_OPTIONS = _checks.loss_options(0.0, 0.0, None, 1.0)
 NOTHING_IGNORED = -1  # an id that has passed its check is none
 
 
@@ -123,7 +123,7 @@ def selective_log_softmax_backward(
         return result
     g = g.reshape(many.shape).astype(np.float64)
     total = g.sum(axis)
-    log_probs, result = _evaluate(x, many, axis, with_grad=True, grad_loss=-total, out=out)
+    log_probs, result = _evaluate(x, many, axis, -total, out)
     if many.shape[axis] > 1:
         own = _added_by_class(g, many, axis, x.shape[axis])
         # 1 - p without its cancellation, for a class that dominates its row.
@@ -154,14 +154,13 @@ def _log_probs(x, layout, ids, axis, scaling):
 
 
 @np.errstate(invalid="ignore")
-def _evaluate(x, ids, axis, **gradient):
-    """(log-probabilities at `ids` in double, gradient or None): the loss of the likeliest id gives them all."""
+def _evaluate(x, ids, axis, grad_loss, out):
+    """(log-probabilities at `ids` in double, gradient): the loss of the likeliest id gives them all."""
     logits = np.take_along_axis(x, ids, axis).astype(np.float64)
     best = logits.argmax(axis, keepdims=True)
     label, label_logit = (np.take_along_axis(a, best, axis) for a in (ids, logits))
-    losses, grad = evaluate(
-        x, label.squeeze(axis), axis, None, None, NOTHING_IGNORED, NO_OPTIONS, "none", None, **gradient
-    )
+    options = LossOptions(axis, NOTHING_IGNORED, reduction="none")
+    losses, grad = evaluate(x, label.squeeze(axis), None, None, options, grad_loss, out)
     gaps = np.where(logits == label_logit, 0, logits - label_logit)
     return gaps - np.expand_dims(losses, axis), grad
 

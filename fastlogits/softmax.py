@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
@@ -139,6 +139,30 @@ def _scaled(kernel, x, layout, options, excluded, out):
     return _layout.deliver(y, out)
 
 
+@overload
+def logsumexp(
+    a: Array | Lists,
+    axis: Axis = -1,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
+) -> Array: ...
+
+
+@overload
+def logsumexp(
+    a: Array | Lists,
+    axis: Axis = -1,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[True],
+    where: ArrayLike | None = None,
+) -> tuple[Array, Array]: ...
+
+
 @dispatch.by_array
 def logsumexp(
     a: Array | Lists,
@@ -148,7 +172,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
     where: ArrayLike | None = None,
-) -> Array:
+) -> Array | tuple[Array, Array]:
     """``log(sum(b * exp(a)))`` without overflow, as `scipy.special.logsumexp` of real input.
 
     Parameters
@@ -169,8 +193,8 @@ def logsumexp(
     Returns
     -------
     ndarray or scalar
-        Of the dtype of `a` (and `b`), or float32 if that is smaller; a NumPy scalar where all axes are summed over. -inf where there is
-        nothing to sum. A negative sum is NaN without `return_sign`.
+        Of the dtype of `a` (and `b`), or float32 if that is smaller; a NumPy scalar where all axes are summed over.
+        -inf where there is nothing to sum. A negative sum is NaN without `return_sign`.
 
     Examples
     --------

@@ -10,11 +10,12 @@ import dataclasses
 import functools
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastlogits import _checks, _layout, config
+from fastlogits._results import RowStats
 from fastlogits._scaling import PLAIN, Scaling, inverse
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ BLOCK = 1024
 class Field(NamedTuple):
     """A field of `RowStats`: what is swept up of each row for it, and its formula."""
 
-    parts: tuple
-    formula: Callable
+    parts: tuple[str, ...]
+    formula: Callable[[Any], np.ndarray]
 
 
 # With m the largest logit and s what logits are multiplied by: log_sum = lse - s m, norm = exp(log_sum); so is nothing
@@ -79,10 +80,6 @@ FINISHED = ("lse", "nll", "entropy", "max_prob", "margin")
 TIES = {"first": "ahead", "min": "above"}
 
 
-class RowStats(types.SimpleNamespace):
-    """What `row_stats` returns: the fields that were wanted, and no others; ``vars()`` of it is a dict."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowState:
     """What a piece of the class axis, or some of the rows, has to say about `row_stats`.
@@ -116,12 +113,12 @@ class RowState:
 
     first_class: int
     stop_class: int
-    want: tuple
+    want: tuple[str, ...]
     top_k: int
     axis: int
     dtype: np.dtype
     ignore_index: int
-    parts: dict
+    parts: dict[str, Any]
 
     @classmethod
     def of(
@@ -129,7 +126,7 @@ class RowState:
         logits: ArrayLike,
         labels: ArrayLike | None = None,
         *,
-        want: Iterable | None = None,
+        want: Iterable[str] | None = None,
         top_k: int | None = None,
         axis: int = -1,
         ignore_index: int = -100,
@@ -169,7 +166,7 @@ class RowState:
         parts |= sweep(x, layout, needed, min(top_k, layout.classes), at, parts.get("threshold"), scaling=scaling)
         for name in parts.keys() & {"argmax", "top_ids"}:
             parts[name] += first_class
-        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False, labelled=labels is not None)
+        ignore_index = _checks.ignore_index(ignore_index, labelled=labels is not None)
         stop_class = first_class + layout.classes
         return cls(first_class, stop_class, want, top_k, layout.axes[0], x.dtype, ignore_index, parts)
 
@@ -185,7 +182,7 @@ class RowState:
         return functools.reduce(_joined, pieces)
 
     @classmethod
-    def concatenate(cls, states: Iterable, axis: int = 0) -> RowState:
+    def concatenate(cls, states: Iterable[RowState], axis: int = 0) -> RowState:
         """The state of these rows together, one piece after the other along `axis` of the results."""
         states = list(states)
         first = states[0]
@@ -261,7 +258,8 @@ class RowState:
         ndim = self.parts["peak"].ndim
         found = {name: FIELDS[name].formula(row) for name in self.want}
         dtype = _layout.COMPUTE[self.dtype]
-        return RowStats(**{name: delivered(values, ndim, self.axis, dtype) for name, values in found.items()})
+        delivery = {name: delivered(values, ndim, self.axis, dtype) for name, values in found.items()}
+        return RowStats(self.axis, **delivery)
 
 
 def before(parts):
@@ -301,7 +299,7 @@ class SoftmaxState(NamedTuple):
         """The state of these pieces together, each followed by the next."""
         return SoftmaxState(*(np.concatenate(parts, -1) for parts in zip(self, *others, strict=True)))
 
-    def settled(self, scale: float) -> tuple:
+    def settled(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """m and the sum of exp(scale (x - m)) over all classes but one maximum, of each row, as `normalized` asks."""
         shape, blocks = self.peaks.shape[:-1], self.peaks.shape[-1]
         parts = [np.ascontiguousarray(values).reshape(-1, blocks) for values in self]
@@ -385,7 +383,7 @@ def whole(x, layout, want, top_k, labels, ignore_index, scaling=PLAIN, ties="fir
     found = {name: getattr(row, name) if name in finished else FIELDS[name].formula(row) for name in want}
     ndim, axis = len(layout.batch_shape), layout.axes[0]
     dtype = _layout.COMPUTE[x.dtype]
-    return RowStats(**{name: delivered(values, ndim, axis, dtype) for name, values in found.items()})
+    return RowStats(axis, **{name: delivered(values, ndim, axis, dtype) for name, values in found.items()})
 
 
 def delivered(values, ndim, axis, dtype):

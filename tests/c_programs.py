@@ -1,4 +1,4 @@
-"""C programs of the tests, compiled with the team's sources."""
+"""C programs of the tests, compiled, with the team's sources or without."""
 
 import functools
 import os
@@ -19,11 +19,11 @@ COMPILER = shlex.split(os.environ.get("CC", "cc"))
 
 
 @functools.cache
-def built(program, *flags, team=True):
-    """The path of tests/team/<program>.c, compiled; skips where there is no compiler, or no sources."""
+def built(program, *flags, team=True, folder="team"):
+    """The path of tests/<folder>/<program>.c, compiled; skips where there is no compiler, or no sources."""
     if not shutil.which(COMPILER[0]) or not TEAM.is_dir():
         missing("cython", "no C compiler, or no sources of the team")
-    sources = [TESTS / "team" / f"{name}.c" for name in program.split("+")]
+    sources = [TESTS / folder / f"{name}.c" for name in program.split("+")]
     target = Path(_folder().name, "-".join([program, *flags]).replace("/", "_"))
     sources += sorted(TEAM.glob("*.c")) if team else []
     command = [*COMPILER, "-g", "-O1", "-Wall", "-Werror", "-DTEAM_COUNTS", f"-I{TEAM}", *flags]

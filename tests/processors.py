@@ -9,6 +9,7 @@ torch = need("torch")
 logits_process = need("transformers.generation.logits_process")
 
 NAMES = {
+    "top_h": "TopHLogitsWarper",
     "top_k": "TopKLogitsWarper",
     "top_p": "TopPLogitsWarper",
     "min_p": "MinPLogitsWarper",
@@ -26,7 +27,7 @@ def stable():
     def stable_sort(values, dim=-1, descending=False):
         return sort(values, dim=dim, descending=descending, stable=True)
 
-    def topk(values, k, dim=-1):
+    def topk(values, k, dim=-1, largest=True, sorted=True):
         best = stable_sort(values, dim, True)
         return torch.return_types.topk((best.values.narrow(dim, 0, k), best.indices.narrow(dim, 0, k)))
 
@@ -34,16 +35,23 @@ def stable():
         yield
 
 
-def filter_logits(x, *, min_keep=1, dtype="float64", **parameters):
+def filter_logits(x, *, min_keep=1, dtype="float64", history=None, **parameters):
     """What transformers makes of the rows of x: divided by the temperature as they are, filtered in `dtype`."""
     scores = torch.from_numpy(x)
+    if "logit_bias" in parameters:
+        bias = {(i,): value for i, value in parameters["logit_bias"].items()}
+        scores = logits_process.SequenceBiasLogitsProcessor(bias)(torch.zeros(len(x), 1, dtype=torch.long), scores)
+    if "repetition_penalty" in parameters:
+        processor = logits_process.RepetitionPenaltyLogitsProcessor(parameters["repetition_penalty"])
+        scores = processor(torch.from_numpy(history), scores)
     if "temperature" in parameters:
         scores = logits_process.TemperatureLogitsWarper(parameters["temperature"])(None, scores)
     scores = scores.to(getattr(torch, dtype))
     with stable():
         for name, processor in NAMES.items():
             if name in parameters:
-                warper = getattr(logits_process, processor)(parameters[name], min_tokens_to_keep=min_keep)
+                keep = {} if name == "top_h" else {"min_tokens_to_keep": min_keep}
+                warper = getattr(logits_process, processor)(parameters[name], **keep)
                 if name == "eta_cutoff":
                     warper.epsilon = torch.tensor(parameters[name], dtype=scores.dtype)  # which would be float32
                 scores = warper(None, scores)

@@ -6,6 +6,7 @@ from conftest import need
 
 tf = need("tensorflow")
 ft = need("fastlogits.tensorflow")
+_native = need("fastlogits.tensorflow._native")
 
 DTYPES = (tf.float32, tf.float64, tf.bfloat16, tf.float16)
 
@@ -30,3 +31,8 @@ FUNCTIONS = {
     "reduce_logsumexp": (ft.reduce_logsumexp, tf.reduce_logsumexp, ()),
 }
 each_function = pytest.mark.parametrize(("ours", "theirs", "first"), FUNCTIONS.values(), ids=FUNCTIONS)
+
+
+def by_python(monkeypatch):
+    """From here on, the way of what the C core does not serve."""
+    monkeypatch.setattr(_native, "serves", lambda *_: False)

@@ -108,3 +108,39 @@ def test_memory_benchmark_sees_a_planted_copy(operation):
     size = 256 * 32000 * 4 / 2**20
     assert plain == pytest.approx(size * (operation == "softmax"), abs=3)
     assert planted - plain == pytest.approx(size, abs=3)
+
+
+@pytest.mark.parametrize("size", ["60x5", "7x130", "2x9x4x3"])
+def test_formulas_of_the_grid_agree_with_ours(size):
+    """NumPy's and torch's, so that the grid compares the same thing; and a planted fault is seen."""
+    pytest.importorskip("scipy")
+    output = run(
+        f"""
+        import sys
+        sys.path.insert(0, {str(BENCHMARKS)!r})
+        import postprocessing as grid
+        from benchmarks import postprocessing as functions
+        from benchmarks.common import Inputs
+
+        inputs, cache = Inputs({size!r}, "float64"), {{}}
+        libraries = [grid.Ours(None, 1), grid.NumPyFormulas(1)]
+        try:
+            libraries.append(grid.TorchFormulas(1))
+        except ImportError:
+            pass
+        for name in functions.CALLS:
+            if name in functions.ROWS_ONLY and len(inputs.shape) > 2:
+                continue
+            for library in libraries:
+                try:
+                    call = library.call(name, inputs)
+                except KeyError:
+                    continue
+                functions.check(name, grid.as_numpy(call()), inputs, cache, peer=True)
+        try:
+            functions.check("entropy", grid.as_numpy(libraries[0].call("entropy", inputs)()) + 0.1, inputs, cache)
+        except AssertionError as error:
+            print(error)
+        """
+    )
+    assert output.startswith("entropy is wrong in")

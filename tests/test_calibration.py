@@ -15,6 +15,7 @@ from test_imports import HEAVY
 from tolerance import Tolerance
 
 from fastlogits import calibration
+from fastlogits.calibration import state
 
 NAN, INF = np.nan, np.inf
 CURVES = {"reliability": calibration.reliability_curve, "risk-coverage": calibration.risk_coverage_curve}
@@ -341,3 +342,12 @@ def test_public_names():
         assert getattr(calibration, name).__doc__
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = calibration.no_such_name
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 7, 15, 49, 1000, 12345])
+def test_even_bins_are_those_of_a_search(bins, rng):
+    """On the edges too, a step beside them, and of what is no number."""
+    edges = state.edges(bins)
+    beside = [np.nextafter(edges, 2).clip(0, 1), np.nextafter(edges, -1).clip(0, 1)]
+    confidence = np.concatenate([rng.random(5000), edges, *beside, [5e-324, np.nan]])
+    np.testing.assert_array_equal(state.even_bin_of(confidence, bins), state.bin_of(confidence, edges))

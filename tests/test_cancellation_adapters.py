@@ -301,3 +301,28 @@ def test_a_distribution_of_the_largest_numbers_in_the_formulas(dtype):
         value, tangent = jax.jvp(lambda z: fastlogits.cross_entropy(z, jax.numpy.asarray(t)), (x,), (np.ones_like(x),))
         assert value == 0
         assert tangent == 0
+
+
+@pytest.mark.parametrize("low", [-np.inf, np.finfo(F32).min], ids=str)
+def test_a_class_of_weight_0_costs_nothing_in_the_formulas(low):
+    """Not even at a logit of -inf, nor where its distance from the largest is too large to be a number."""
+    x, label, weight = np.array([[np.finfo(F32).max / 2, low, 0]], F32), np.array([1]), np.array([1, 0, 1], F32)
+    assert fastlogits.cross_entropy(x, label, weight=weight, reduction="sum") == 0
+    torch = need("torch")
+    need("fastlogits.torch")
+    options = {"weight": torch.tensor(weight), "reduction": "sum"}
+    loss_of = torch.func.grad_and_value(lambda z: fastlogits.cross_entropy(z, torch.tensor(label), **options))
+    grad, loss = loss_of(torch.tensor(x))
+    assert loss == 0
+    assert not grad.any()
+    tf = need("tensorflow")
+    with need("fastlogits.tensorflow").portable():
+        portable = tf.function(fastlogits.cross_entropy)
+        if np.isinf(low):  # else its optimizer doubles the halves of a difference first, and that is inf
+            assert portable(tf.constant(x), tf.constant(label), weight=tf.constant(weight), reduction="sum") == 0
+    jax = need("jax")
+    with jax.enable_x64(True):
+        options = {"weight": jax.numpy.asarray(weight), "reduction": "sum"}
+        value, tangent = jax.jvp(lambda z: fastlogits.cross_entropy(z, label, **options), (x,), (np.ones_like(x),))
+        assert value == 0
+        assert tangent == 0

@@ -62,6 +62,14 @@ def test_bench(capsys, monkeypatch):
     assert len({len(line) for line in (title, *lines[:12])}) == 1
 
 
+def test_bench_quick(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "LIBRARIES", {name: bench.LIBRARIES[name] for name in ("fastlogits", "numpy")})
+    told = json.loads(said(capsys, "bench", "--quick", "--json"))
+    assert {tuple(cell["shape"]) for cell in told["milliseconds"]} == set(bench.QUICK_SHAPES)
+    told = json.loads(said(capsys, "bench", "--quick", "--shapes", "3x4", "--json"))
+    assert {tuple(cell["shape"]) for cell in told["milliseconds"]} == {(3, 4)}
+
+
 @pytest.mark.parametrize(
     ("times", "switches", "noisy"),
     [
@@ -77,7 +85,7 @@ def test_bench_knows_a_busy_machine(times, switches, noisy):
 
 def test_bench_marks_what_cannot_be_trusted(monkeypatch):
     monkeypatch.setattr(bench, "SECONDS", 0)
-    cell = bench._race({"fastlogits": lambda: None, "numpy": Slower()})
+    cell = bench._race({"fastlogits": lambda: None, "numpy": Slower()}, bench.SECONDS)
     assert "numpy" in cell["noisy"]
     cell = {"operation": "softmax", "shape": [2, 3], "fastlogits": 2.0, "numpy": 12.0, "torch": 4.0, "noisy": ["numpy"]}
     title, line, note = bench.text({"dtype": "float32", "threads": 1, "milliseconds": [cell]}).splitlines()
@@ -109,7 +117,7 @@ def test_bench_goes_without_what_is_missing(capsys, monkeypatch):
 def test_bench_checks_before_it_times(monkeypatch):
     monkeypatch.setattr(fastlogits, "softmax", lambda x: np.zeros_like(x))
     with pytest.raises(Failure, match="fastlogits: softmax differs"):
-        list(bench._cells((3, 4), np.float32, 1))
+        list(bench._cells((3, 4), np.float32, 1, 0))
 
 
 SIZES = {"1": 1, "512MB": 512_000_000, "1.5GiB": 3 << 29, "64 kib": 65536, "2t": 2 * 10**12, "10B": 10}

@@ -64,7 +64,7 @@ USAGE = {
     "apply topk x.npy out.npz": "required: --top-k",
     "apply topk x.npy out.npz --top-k -1": "top_k: expected an integer from 0",
     "apply sample x.npy out.npz --top-p 0": "top_p: expected a number above 0 and at most 1",
-    "apply sample x.npy out.npz --top-k 0": "top_k: expected an integer of at least 1",
+    "apply sample x.npy out.npz --top-k -2": "top_k: expected an integer of at least 1",
     "apply sample x.npy out.npz --temperature -1": "temperature: expected a number above 0",
     "apply sample x.npy out.npz --seed -1": "seed: expected an integer of at least 0",
     "apply stats x.npy out.npz --want lse,perplexity": "want: expected some of",

@@ -45,6 +45,32 @@ CALLS = CALLS | {
         fastlogits.sample, (CALLS["softmax"][1][0],),
         {"seed": 3, "rows": np.arange(20).reshape(4, 5) ** 5, "top_p": 0.9},
     ),
+    "filter_logits of a history": (
+        fastlogits.filter_logits, (CALLS["softmax"][1][0],),
+        {
+            "axis": 1, "history": np.arange(48).reshape(4, 3, 4) % 6 - 1, "repetition_penalty": 1.3, "top_n_sigma": 1.5,
+            "presence_penalty": np.linspace(0, 1, 12).reshape(4, 3), "logit_bias": {1: -1.0}, "xtc_threshold": 0.3,
+        },
+    ),
+    "filter_logits of what is allowed": (
+        fastlogits.filter_logits, (CALLS["softmax"][1][0],),
+        {
+            "axis": 1, "allowed": np.arange(60).reshape(4, 5, 3) % 3 > 0,
+            "logit_bias": np.linspace(0, 1, 15).reshape(5, 3),
+        },
+    ),
+    "filter_logits by a packed mask": (
+        fastlogits.filter_logits, (CALLS["softmax"][1][0],),
+        {"axis": 1, "allowed": np.arange(1, 13, dtype=np.int32).reshape(4, 1, 3), "top_h": 0.9},
+    ),
+    "sample by seeds of rows": (
+        fastlogits.sample, (CALLS["softmax"][1][0],),
+        {"axis": 1, "seed": np.arange(12).reshape(4, 3), "rows": 4, "order": "temperature_last", "temperature": 2.0},
+    ),
+    "sample several of each": (fastlogits.sample, (CALLS["softmax"][1][0],), {"axis": 1, "seed": 3, "draws": 3}),
+    "sample without replacement": (
+        fastlogits.sample, (CALLS["softmax"][1][0],), {"axis": 0, "seed": 3, "draws": 3, "replacement": False},
+    ),
     "sample from row 7 on": (fastlogits.sample, (CALLS["softmax"][1][0],), {"seed": 3, "rows": 7, "axis": 1}),
 }  # fmt: skip
 
@@ -322,7 +348,10 @@ def test_every_function_is_lazy_or_says_why_not():
         **{name: getattr(calibration, name) for name in calibration.__all__},
     }
     of_logits = {name for name, function in functions.items() if hasattr(function, "__wrapped__")} - {"settings"}
-    assert of_logits - {*fd.__all__} == {"fit_vector_scaling"}
+    assert of_logits - {*fd.__all__} == {
+        "bootstrap", "classwise_reliability_curves", "fit_dirichlet", "fit_matrix_scaling", "fit_vector_scaling",
+        "plot_classwise_reliability", "plot_entropy", "smooth_calibration_error",
+    }  # fmt: skip
 
 
 def test_no_lazy_form():
@@ -338,7 +367,7 @@ def test_signatures_are_those_of_fastlogits_without_out():
         ours = inspect.signature(getattr(fd, name)).parameters.values()
         function = getattr(fastlogits, name, None) or getattr(calibration, name)
         theirs = inspect.signature(inspect.unwrap(function)).parameters.values()
-        theirs = [(p.name, p.kind, p.default) for p in theirs if p.name != "out"]
+        theirs = [(p.name, p.kind, p.default) for p in theirs if p.name not in ("out", "classes")]
         assert [(p.name, p.kind, p.default) for p in ours] == theirs
         assert getattr(fd, name).__doc__
 

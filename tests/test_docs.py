@@ -37,10 +37,11 @@ def test_example(block):
 
 
 def test_every_python_block_is_run():
-    """Each stands by itself, and none is only to look at; benchmarks/README.md has what needs a machine."""
+    """Each stands by itself, and none is only to look at; benchmarks/README.md has what needs a machine, and
+    tests/test_core.py compiles those of C."""
     assert all(re.match(r">>> (import|from) ", block.text) for block in BLOCKS)
     assert {block.page for block in documents.blocks("python", "py")} <= {"benchmarks/README.md"}
-    languages = {"pycon", "sh", "text", "console", "python"}
+    languages = {"pycon", "sh", "text", "console", "python", "c"}
     unknown = {language for page in PAGES.values() for language, _ in documents.FENCE.findall(page.read_text("utf-8"))}
     assert {language for language in unknown - languages if not language.startswith("{")} == set()
 
@@ -228,7 +229,10 @@ def test_links_of_the_site(site):
             assert not anchor or other is None or anchor in other.anchors, f"{name}: {link}"
 
 
-MODULES = ("calibration", "conformal", "torch", "torch.hf", "tensorflow", "tensorflow.keras", "jax", "dask")
+MODULES = (
+    "calibration", "conformal", "torch", "torch.hf", "torch.metrics", "tensorflow", "tensorflow.keras",
+    "tensorflow.metrics", "jax", "dask",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("module", ["fastlogits", *(f"fastlogits.{name}" for name in MODULES)])

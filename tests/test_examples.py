@@ -53,6 +53,16 @@ def test_loglikelihood(tmp_path, capsys):
     assert "textwrap" in capsys.readouterr().out
 
 
+def test_ensemble_in_numba():
+    need("numba"), need("fastlogits.backends.cython")
+    recipe = example("ensemble_in_numba")
+    rng = np.random.default_rng(0)
+    features, weights, biases = (rng.standard_normal(s).astype(np.float32) for s in ((150, 8), (3, 8, 5), (3, 5)))
+    logits = features @ weights + biases[:, None]
+    found = recipe.mean_probabilities(features, weights, biases)
+    np.testing.assert_allclose(found, fastlogits.softmax(logits).mean(0), rtol=1e-5)
+
+
 def test_ray_data():
     """A batch is a dict of arrays; whatever the batches, the rows get the same."""
     recipe = example("ray_data")
@@ -70,6 +80,21 @@ def test_ray_data():
     np.testing.assert_array_equal(whole["nll"], fastlogits.row_stats(x, labels).nll)
 
 
+def test_generate_text():
+    """All three ways write tokens of the library's kind; processors beside configuration the very same."""
+    torch = need("torch")
+    need("transformers")
+    recipe = example("generate_text")
+    model = recipe.train(4)
+    written = {}
+    for name, options in recipe.ways(np.arange(recipe.BATCH)).items():
+        torch.manual_seed(0)
+        written[name], speed = recipe.generate(model, 3, **options)
+        assert written[name].shape == (recipe.BATCH, 3)
+        assert speed > 0
+    np.testing.assert_array_equal(written["LogitsProcessor"], written["transformers"])
+
+
 def test_conformal_digits():
     """Each method has the coverage that was asked for, within four standard deviations of what so few rows tell."""
     need("sklearn"), need("matplotlib")
@@ -81,6 +106,28 @@ def test_conformal_digits():
         for sets, report in results.values():
             assert len(sets) == 999
             assert abs(report.coverage - (1 - alpha)) < 4 * deviation
+
+
+def test_digits_in_a_frame(capsys):
+    """Results come back with the images' index; by whatever library the table is, the numbers are the same."""
+    pd, pl, pa = need("pandas"), need("polars"), need("pyarrow")
+    need("sklearn")
+    recipe = example("digits_in_a_frame")
+    logits, labels = recipe.load()
+    table, losses = recipe.evaluate(logits, labels)
+    assert table.index.equals(logits.index)
+    assert {*losses.index} == {*recipe.NAMES}
+    codes = np.where(labels.isna(), -100, pd.Index(logits.columns).get_indexer(labels))
+    exact = fastlogits.row_stats(logits.to_numpy(), codes, top_k=2)
+    np.testing.assert_array_equal(table.nll, exact.nll)
+    np.testing.assert_array_equal(table.topk_ids_1, exact.topk_ids[:, 1])
+    assert (table.prediction[exact.correct] == table.label[exact.correct]).all()
+    for held in (pl.from_pandas(logits), pa.Table.from_pandas(logits, preserve_index=False)):
+        for names in (labels, pl.from_pandas(labels).cast(pl.Enum(sorted(recipe.NAMES)))):
+            stats = fastlogits.row_stats(held, names, want="nll", ignore_index=-100)
+            np.testing.assert_array_equal(np.asarray(stats.nll), exact.nll)
+    recipe.main()
+    assert "least certain" in capsys.readouterr().out
 
 
 def test_spark_pandas_udf():

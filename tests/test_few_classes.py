@@ -1,4 +1,5 @@
-"""Statistics of few classes, which the kernels take on several rows at once: rows and columns, against the oracle."""
+"""Statistics that the kernels take of several rows at once, most of them of few classes: rows and columns, against the
+oracle."""
 
 from types import SimpleNamespace
 
@@ -89,3 +90,19 @@ def test_neighbours_and_threads_change_nothing(backend, classes, by_columns, rng
     for one, other, row in zip(whole, shared, alone, strict=True):
         assert one.tobytes() == other.tobytes()
         np.testing.assert_array_equal(one[..., 5], row[..., 0])
+
+
+@pytest.mark.parametrize("k", [17, 40, 106, 107, 255, 256])
+@pytest.mark.parametrize("classes", [129, 300, 1500])
+def test_many_of_many(backend, classes, k, dtype, rng):
+    """Rows that wait for each other's lists, rows with too many candidates and rows with NaN side by side."""
+    k = min(k, classes)
+    x = logits_of(rng, classes, dtype)
+    x[9::40] = np.round(x[9::40].astype(np.float64) / 4).astype(dtype)  # ties beyond what a list holds
+    order = ranking(x.astype(np.float64))[:, :k]
+    top = fastlogits.topk(x, k)
+    np.testing.assert_array_equal(top.indices, order)
+    expected = np.take_along_axis(x, order, -1)
+    np.testing.assert_array_equal(top.values.astype(np.float64), expected.astype(np.float64))
+    some = fastlogits.topk(x, k, sorted=False)
+    np.testing.assert_array_equal(np.sort(some.indices, -1), np.sort(order, -1))

@@ -274,7 +274,7 @@ BAD = [
     ("temperature", "hot", TypeError, ["above 0", "hot"]),
     ("temperature", 1j, TypeError, ["1j"]),
     ("temperature", None, None, []),
-    ("top_k", 0, ValueError, ["at least 1", "0"]),
+    ("top_k", -2, ValueError, ["at least 1", "None", "-2"]),
     ("top_k", -3, ValueError, ["-3"]),
     ("top_k", 2.0, TypeError, ["integer", "2.0"]),
     ("top_k", [2.0, 1.0], TypeError, ["integer", "float64"]),

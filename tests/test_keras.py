@@ -187,9 +187,9 @@ def test_fit_and_evaluate(data, monkeypatch):
     """Like Keras's loss; each step one sweep, with weights too, and a loss alone where nothing is trained."""
     sweeps = []
 
-    def watched(*args, **names):
-        sweeps.append(bool(args[9]))
-        return evaluate(*args, **names)
+    def watched(x, labels, weight, sample_weight, options, grad_loss, out):
+        sweeps.append(grad_loss is not None)
+        return evaluate(x, labels, weight, sample_weight, options, grad_loss, out)
 
     evaluate = _gradients.evaluate
     monkeypatch.setattr(_gradients, "evaluate", watched)

@@ -190,7 +190,7 @@ def test_of_one_document_it_is_perplexity(fl, dtype):
 def test_the_logits_are_read_once(backend, monkeypatch):
     module, reads = fastlogits.config.backend(), []
     sweep = module.row_stats
-    monkeypatch.setattr(module, "row_stats", lambda *args, **options: reads.append(args[0].size) or sweep(*args, **options))
+    monkeypatch.setattr(module, "row_stats", lambda *args, **more: reads.append(args[0].size) or sweep(*args, **more))
     x = make_logits(21, 300, np.dtype(np.float32))
     fastlogits.loglikelihood(x, labels_like(x), groups=IDS[::-1])
     assert reads == [x.size]

@@ -109,7 +109,7 @@ def test_large_results_use_their_memory_again(compiled_backend, hold):
         last = result if hold else None
 
     assert kept.is_used_again(step)
-    assert len(_memory._kept) == (2 if hold else 1)
+    assert len(kept.blocks()) == (2 if hold else 1)
 
 
 def test_results_that_live_are_never_written_to_again(compiled_backend):
@@ -141,29 +141,47 @@ WORDS = _memory.KEPT_FROM // 4
 def test_which_memory_suits(first, second, again):
     """What suffices, with no more than half left over."""
     _memory.empty((first,), F32)
-    (block,) = _memory._kept
+    (block,) = kept.blocks()
     block = weakref.ref(block)
     result = _memory.empty((second,), F32)
     assert np.may_share_memory(result, block()) == again
-    assert len(_memory._kept) == (1 if again else 2)
+    assert len(kept.blocks()) == (1 if again else 2)
 
 
 def test_no_more_than_two_are_kept():
     held = [_memory.empty((WORDS,), F32) for _ in range(3)]
-    gone = [weakref.ref(array) for array in held]
-    blocks = [weakref.ref(block) for block in _memory._kept]
-    assert len(blocks) == 2
+    gone = [weakref.ref(block) for block in kept.blocks()]
+    assert len(gone) == 3
     held.clear()
-    assert not any(array() is not None for array in gone)
-    assert all(block() is not None for block in blocks)
+    assert sum(block() is not None for block in gone) == 2
     fastlogits.empty_cache()
-    assert not any(block() is not None for block in blocks)
+    assert not any(block() is not None for block in gone)
+
+
+def test_what_does_not_suit_goes_before_there_is_more():
+    """Three blocks, two of them free, are not four while a larger one is written."""
+    held = [_memory.empty((WORDS,), F32) for _ in range(3)]
+    gone = [weakref.ref(block) for block in kept.blocks()]
+    del held[1:]
+    larger = _memory.empty((3 * WORDS,), F32)
+    assert sum(block() is not None for block in gone) == 2
+    assert larger.size == 3 * WORDS
+
+
+def test_what_is_held_while_the_cache_is_emptied_is_not_kept():
+    result = _memory.empty((WORDS,), F32)
+    (block,) = map(weakref.ref, kept.blocks())
+    fastlogits.empty_cache()
+    assert block() is not None
+    del result
+    assert block() is None
+    assert not kept.blocks()
 
 
 def test_small_results_are_not_kept():
     _memory.empty((WORDS // 2,), F32)
     fastlogits.softmax(np.zeros((10, 1000)))
-    assert not _memory._kept
+    assert not kept.blocks()
 
 
 def test_it_is_aligned():
@@ -182,7 +200,7 @@ def test_another_thread_may_take_what_is_looked_at(monkeypatch):
         def __len__(self):
             return 2
 
-    monkeypatch.setattr(_memory, "_kept", Emptied(maxlen=2))
+    monkeypatch.setattr(_memory, "_free", Emptied(maxlen=2))
     assert _memory.empty((WORDS,), F32).shape == (WORDS,)
 
 

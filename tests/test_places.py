@@ -18,22 +18,26 @@ from tolerance import DTYPES
 
 import fastlogits
 from fastlogits import _checks, backends, dispatch
+from fastlogits._options import LossOptions
+from fastlogits.formula import Targets
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 
-SERVICES = ("empty_cache", "settings", "show_config")
+SERVICES = ("empty_cache", "get_include", "settings", "show_config")
 OPERATIONS = [
     name for name in fastlogits.__all__ if inspect.isfunction(getattr(fastlogits, name)) and name not in SERVICES
 ]
 OPTIONS = [
     name
     for name, parameter in inspect.signature(fastlogits.cross_entropy).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
+    if parameter.kind is parameter.KEYWORD_ONLY and name != "classes"  # their names, which adapters/numpy knows
 ]
 ADAPTERS = sorted(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))
 FRAMEWORKS = [name for name in ADAPTERS if name != "numpy"]
+# Where an adapter has the losses under their own names and signatures
+UNIFORM = {"torch": "uniform", "tensorflow": "uniform", "jax": "uniform", "dask": "cross_entropy"}
 
 
 def text(path):
@@ -63,6 +67,19 @@ def takes(function):
     return lambda name: name in inspect.signature(function).parameters
 
 
+def in_both_losses(adapter, module):
+    def has(name):
+        functions = ast.parse(text(f"adapters/{adapter}/{module}.py")).body
+        options = [
+            {argument.arg for argument in function.args.kwonlyargs}
+            for function in functions
+            if isinstance(function, ast.FunctionDef) and function.name in ("cross_entropy", "cross_entropy_with_grad")
+        ]
+        return len(options) == 2 and all(name in names for names in options)
+
+    return has
+
+
 @dataclass
 class Place:
     where: str
@@ -87,6 +104,14 @@ PLACES = {
         OPTIONS,
         Place("docs/loss.md: the table of options", says("docs/loss.md", r"^\| `NAME` \|")),
         Place("fastlogits/cross_entropy.py: cross_entropy_with_grad", takes(fastlogits.cross_entropy_with_grad)),
+        Place("fastlogits/_options.py: LossOptions, or if it is an array Targets in formula.py", lambda name: (
+            name in LossOptions._fields + Targets._fields
+        )),
+        Place("fastlogits/formula.py: what it does to the loss of a row", says("fastlogits/formula.py", r"\bNAME\b")),
+        *(
+            Place(f"adapters/{name}/{module}.py: both losses", in_both_losses(name, module))
+            for name, module in UNIFORM.items()
+        ),
         Place("tests/oracle.py: cross_entropy", lambda name: name == "axis" or takes(oracle.cross_entropy)(name)),
     ),
     "dtype": (
@@ -100,9 +125,10 @@ PLACES = {
     "instruction set": (
         ["generic", *sorted(assigned("setup.py", "LEVELS") & {"v2", "v3", "v4"})],
         Place("fastlogits/_checks.py: INSTRUCTION_SETS", _checks.INSTRUCTION_SETS.__contains__),
-        Place("fastlogits/backends/cython.py: LEVELS",
-              assigned("fastlogits/backends/cython.py", "LEVELS").__contains__),
-        Place("fastlogits/backends/_cpu.pyx: best", says("fastlogits/backends/_cpu.pyx", 'return "NAME"')),
+        Place("fastlogits/backends/cython/__init__.py: LEVELS",
+              assigned("fastlogits/backends/cython/__init__.py", "LEVELS").__contains__),
+        Place("fastlogits/backends/cython/_cpu.pyx: best",
+              says("fastlogits/backends/cython/_cpu.pyx", 'return "NAME"')),
         Place("docs/install.md: FASTLOGITS_ISA", says("docs/install.md", r"^\|.* `FASTLOGITS_ISA` \|.*`NAME`")),
     ),
     "backend": (
@@ -136,7 +162,7 @@ def test_no_place_is_forgotten(kind, name, place):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("function", sorted(assigned("fastlogits/backends/cython.py", "__all__") - {"isa"}))
+@pytest.mark.parametrize("function", sorted(assigned("fastlogits/backends/cython/__init__.py", "__all__") - {"isa"}))
 def test_every_backend_has_every_function(backend, function):
     if why := why_missing(backend):
         pytest.skip(why)

@@ -229,7 +229,7 @@ BAD = [
     ("temperature", -1.0, ValueError, ["above 0", "-1.0"]),
     ("temperature", [1.0, -0.5], ValueError, ["-0.5"]),
     ("top_p", 0.0, ValueError, ["above 0 and at most 1"]),
-    ("top_k", 0, ValueError, ["at least 1"]),
+    ("top_k", -2, ValueError, ["at least 1", "None"]),
 ]
 
 

@@ -53,7 +53,8 @@ def options_of(kind, rows, classes, labels):
 
 
 KINDS = (
-    "number", "of rows", "fit", "vector fit", "own fit", "bias", "bias that leaves out", "mask of classes", "mask", "all",
+    "number", "of rows", "fit", "vector fit", "own fit", "bias", "bias that leaves out", "mask of classes", "mask",
+    "all",
 )  # fmt: skip
 
 
@@ -253,13 +254,14 @@ def test_states_with_a_temperature(backend, ties):
     options = {"temperature": temperature, "ties": ties, "top_k": 3}
     whole = fastlogits.row_stats(x, labels, **options)
     at = np.take_along_axis(x, labels[:, None], 1)[:, 0].astype(np.float64)
-    pieces = [RowState.of(x[:, i : i + 1000], labels, first_class=i, label_logits=at, **options) for i in (0, 1000, 2000)]
+    options["label_logits"] = at
+    pieces = [RowState.of(x[:, i : i + 1000], labels, first_class=i, **options) for i in (0, 1000, 2000)]
     merged = pieces[0].merge(*pieces[1:])
     for name, values in vars(merged.results()).items():
         np.testing.assert_allclose(values, getattr(whole, name), 2e-5, 2e-5, err_msg=name)
     probs = fastlogits.softmax(x, temperature=temperature)
     np.testing.assert_allclose(merged.softmax(x[:, 1000:2000]), probs[:, 1000:2000], 2e-5, 1e-7)
-    other = RowState.of(x[:, 2000:], labels, first_class=2000, label_logits=at, **options | {"temperature": 2.0})
+    other = RowState.of(x[:, 2000:], labels, first_class=2000, **options | {"temperature": 2.0})
     with refused(ValueError, "states: expected one temperature for all pieces of a row, got others"):
         pieces[0].merge(pieces[1], other)
 

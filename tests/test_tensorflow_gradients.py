@@ -3,7 +3,7 @@
 import kept
 import numpy as np
 import pytest
-from tensorflow_cases import LOGITS, each_function, ft, normal, shares, tf
+from tensorflow_cases import LOGITS, by_python, each_function, ft, normal, shares, tf
 
 import fastlogits
 from fastlogits.tensorflow import _calls, _gradients
@@ -145,11 +145,12 @@ def test_without_private_names(name):
 @pytest.fixture
 def sweeps(monkeypatch):
     """What our kernels are asked for: True for a loss with its gradient, False for a loss alone."""
+    by_python(monkeypatch)
     asked = []
 
-    def watched(*args, **names):
-        asked.append(bool(args[9]))
-        return _evaluate(*args, **names)
+    def watched(x, labels, weight, sample_weight, options, grad_loss, out):
+        asked.append(grad_loss is not None)
+        return _evaluate(x, labels, weight, sample_weight, options, grad_loss, out)
 
     _evaluate = _gradients.evaluate
     monkeypatch.setattr(_gradients, "evaluate", watched)

@@ -1,5 +1,6 @@
 """How many threads by default: the environment, OpenMP, a controller of threads, affinity and quotas."""
 
+import itertools
 import os
 import sys
 
@@ -86,6 +87,31 @@ def test_torchs_own_number(first):
             print(fastlogits.config.threads(1 << 30) == min(number, cpus))
         """
     assert run(code, FASTLOGITS_BACKEND="cython").split() == ["True", "True"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [*itertools.permutations(["torch", "sklearn.linear_model", "fastlogits"])])
+def test_any_order_of_imports(order):
+    """One process with the OpenMP of torch, that of scikit-learn and our team: all compute, and the number is ours."""
+    need("torch"), need("sklearn")
+    require_backend("cython")
+    code = f"""
+        import {order[0]}
+        import {order[1]}
+        import {order[2]}
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+        import fastlogits, torch
+
+        torch.set_num_threads(2)
+        x = np.random.default_rng(0).standard_normal((3000, 1000)).astype(np.float32)
+        for _ in range(2):
+            expected = torch.softmax(torch.from_numpy(x), 1).numpy()
+            LogisticRegression().fit(x[:100, :5], np.arange(100) % 2).predict(x[:, :5])
+            assert np.allclose(fastlogits.softmax(x), expected, rtol=1e-4)
+        print(fastlogits.config.threads(1 << 30) == min(2, fastlogits.backends.threads.available_cpus()))
+        """
+    assert run(code, timeout=300, FASTLOGITS_BACKEND="cython") == "True"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted under /proc")

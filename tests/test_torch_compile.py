@@ -3,6 +3,8 @@
 import pytest
 from conftest import need
 
+from fastlogits._options import LossOptions
+
 torch = need("torch")
 ft = need("fastlogits.torch")
 F = torch.nn.functional
@@ -13,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 X, LABELS = torch.linspace(-3, 3, 60).reshape(4, 5, 3), torch.arange(12).reshape(4, 3) % 5
 SHARES, WEIGHT, ROWS = torch.linspace(0, 1, 60).reshape(4, 5, 3), torch.linspace(0.5, 1, 5), torch.rand(4, 3)
-NUMBERS = [0.1, 0.01, 2.0, 0.5]
+OPTIONS = LossOptions(1, -100, 0.1, 0.01, 2.0, 0.5)
 
 
 def tracked(tensor):
@@ -23,7 +25,7 @@ def tracked(tensor):
 def loss_arguments(soft, reduction, dtype):
     logits = tracked(X.to(dtype))
     target = tracked(SHARES.to(dtype)) if soft else LABELS
-    return logits, target, WEIGHT, ROWS, 1, -100, NUMBERS, reduction, None, dtype
+    return logits, target, WEIGHT, ROWS, dtype, *OPTIONS._replace(reduction=reduction)
 
 
 OPERATORS = {
@@ -36,7 +38,7 @@ OPERATORS = {
     ),
     "backward of rows": (
         ops.cross_entropy_backward,
-        (ROWS.t(), X.transpose(0, 2), LABELS.t(), None, None, 1, -100, NUMBERS, "none", None, torch.float32),
+        (ROWS.t(), X.transpose(0, 2), LABELS.t(), None, None, torch.float32, *OPTIONS._replace(reduction="none")),
     ),
     "softmax": (ops.softmax, (tracked(X), 1)),
     "softmax of a view": (ops.softmax, (tracked(X)[:, ::2], -1)),
@@ -111,7 +113,7 @@ def test_bad_labels_compiled():
 
 def test_second_derivative_of_the_operator():
     def loss(x):
-        return ops.cross_entropy(x, LABELS, None, None, 1, -100, [0.1, 0.1, 2.0, 0.5], "mean", None, x.dtype)
+        return ops.cross_entropy(x, LABELS, None, None, x.dtype, *OPTIONS._replace(z_loss=0.1))
 
     x = tracked(X.double())
     assert torch.autograd.gradcheck(loss, x)

@@ -28,6 +28,7 @@ assert_type(fastlogits.softmax(x), npt.NDArray[np.float32])
 assert_type(fastlogits.softmax(tensor, temperature=2.0, axis=(0, 1)), Tensor)
 assert_type(fastlogits.softmax([[1.0, 2.0]]), "np.ndarray[Any, Any]")
 assert_type(fastlogits.logsumexp(tensor, keepdims=True), Tensor)
+assert_type(fastlogits.logsumexp(x, return_sign=True), tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]])
 assert_type(fastlogits.softmax_backward(x, x, out=x), npt.NDArray[np.float32])
 assert_type(fastlogits.topk(tensor, 2).indices, Tensor)
 assert_type(fastlogits.loglikelihood(tensor, labels, lengths=[1, 1]).log_prob, Tensor)
@@ -36,12 +37,18 @@ assert_type(fastlogits.cross_entropy_with_grad(x, labels, reduction="sum").grad_
 assert_type(fastlogits.filter_logits(x, top_k=[2, 3]), npt.NDArray[np.float32])
 with fastlogits.settings(backend="numpy", num_threads=1):
     assert_type(fastlogits.row_stats(x, labels, want=["nll"]), fastlogits.RowStats)
+    stats = fastlogits.row_stats(tensor, ["cat", "dog"], classes=("cat", "dog", "eel"))
+    assert_type(len(stats), int)
+    assert_type(stats.nll, Any)
+    assert_type(stats[:1], Any)
+    assert_type(stats._asdict(), dict[str, Any])
 
 fastlogits.softmax(x, axes=1)  # call-arg
 fastlogits.softmax(x, temperature="hot")  # arg-type
 fastlogits.topk(x)  # call-arg
 fastlogits.cross_entropy(x, labels, reduction="avg")  # arg-type
 fastlogits.settings(backend="numpi")  # arg-type
+fastlogits.row_stats(x, labels, classes=3)  # arg-type
 fastlogits.show_config("dict")  # arg-type
 """
 

@@ -160,7 +160,7 @@ def merged(function, array, axes):
 
 
 def pick(objects, index, axes, dtype, **options):
-    """The lazy array whose blocks are item `index` of the blocks of `objects`, a pair as of `lazily`."""
+    """The lazy array whose blocks are the item at `index`, or at indices, of the blocks of `objects`, a pair."""
     return lazily(_item, axes, objects, index=index, dtype=dtype, **options)
 
 
@@ -196,7 +196,9 @@ def _same(block, axis, keepdims):
 
 
 def _item(block, *, index):
-    return block[index]
+    for i in index if isinstance(index, tuple) else (index,):
+        block = block[i]
+    return block
 
 
 def _name(function):

@@ -67,3 +67,7 @@ def in_the_whole(error, spans):
         return error
     place = tuple(n + span.start for n, span in zip(place, spans, strict=True))
     return type(error)(f"{error}"[: position.start()] + f"{place}" + f"{error}"[position.end() :])
+
+
+def not_per_row(name, value):
+    return TypeError(f"{name}: expected one array for all rows, got {type(value).__name__}")

@@ -39,7 +39,7 @@ class Labelled(NamedTuple):
     @classmethod
     def of(cls, logits, labels, axis, ignore_index, weight=None):
         x = chunked("logits", logits, _checks.one_axis(axis)).in_whole_rows()
-        ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+        ignore_index = _checks.ignore_index(ignore_index)
         return cls(x, class_indices(labels, x), row_weight("sample_weight", weight, x), ignore_index)
 
     def reduced(self, function, merge, *, of=None, **options):

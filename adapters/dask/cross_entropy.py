@@ -3,13 +3,15 @@
 import dask.array as da
 import numpy as np
 
-from fastlogits import CrossEntropy, _checks, _layout
+from fastlogits import CrossEntropy, _checks, _layout, formula
+from fastlogits._options import IGNORE_INDEX, LossOptions
 from fastlogits._scaling import is_number, number
-from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
+from fastlogits.cross_entropy import evaluate
 from fastlogits.dask._blocks import chunked, lazily, pick
 from fastlogits.dask._checks import stand_in
-from fastlogits.dask._losses import Formula, gradient, loss_states, losses
+from fastlogits.dask._losses import Loss, gradient, loss_states, losses
 from fastlogits.dask.row_stats import row_stats
+from fastlogits.formula import NUMPY, Targets
 
 
 def cross_entropy(
@@ -17,8 +19,10 @@ def cross_entropy(
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
 ):  # fmt: skip
     """As `fastlogits.cross_entropy`."""
-    options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    return _evaluate(logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer)[0]
+    options = LossOptions(
+        axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer
+    ).checked()  # fmt: skip
+    return _evaluate(logits, labels, weight, sample_weight, options)[0]
 
 
 def cross_entropy_with_grad(
@@ -27,11 +31,11 @@ def cross_entropy_with_grad(
     grad_loss=None,
 ):  # fmt: skip
     """As `fastlogits.cross_entropy_with_grad`: computed together, the two are one pass over the logits."""
-    options = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
+    options = LossOptions(
+        axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer
+    ).checked()  # fmt: skip
     grad_loss = 1.0 if grad_loss is None else grad_loss
-    return CrossEntropy(
-        *_evaluate(logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer, grad_loss)
-    )
+    return CrossEntropy(*_evaluate(logits, labels, weight, sample_weight, options, grad_loss))
 
 
 def perplexity(
@@ -47,24 +51,20 @@ def perplexity(
     labels = da.asanyarray(labels)
     x = chunked("logits", logits, _checks.one_axis(axis))
     _checks.class_indices(stand_in(labels, x.shape(x.batch)), x.seen(x.batch))
-    options = _checks.loss_options(0.0, 0.0, None, 1.0)
-    return _evaluate(logits, labels, axis, None, None, ignore_index, options, "mean", None, then=np.exp)[0]
+    return _evaluate(logits, labels, None, None, LossOptions(axis, ignore_index).checked(), then=np.exp)[0]
 
 
-def _evaluate(
-    logits, labels, axis, weight, sample_weight, ignore_index, options, reduction, normalizer,
-    grad_loss=None, then=np.positive,
-):  # fmt: skip
+def _evaluate(logits, labels, weight, sample_weight, options, grad_loss=None, then=np.positive):
     """The pair (loss, gradient or None), of which each sum over rows is one of sums over blocks, in double."""
-    x = chunked("logits", logits, _checks.one_axis(axis))
+    x = chunked("logits", logits, options.axis)
     labels = da.asanyarray(labels)
     axes = x.all if labels.ndim == x.array.ndim else x.batch
     soft = _checks.labels_are_targets(stand_in(labels, x.shape(axes)), stand_in(x.array), x.seen(x.batch))
-    ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
-    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    if normalizer is not None:
-        normalizer = _checks.normalizer(normalizer, reduction)
-    formula = Formula(x.axis, x.classes, soft, ignore_index, options, reduction == "none")
+    options.check_labels(soft)
+    reduction, normalizer = options.reduction, options.normalizer
+    # Of a block that is summed, all else comes later.
+    by_block = options._replace(axis=x.axis, reduction="none" if reduction == "none" else "sum", normalizer=None)
+    common = Loss(by_block, x.classes, soft)
     labels = x.aligned(labels, axes)
     weight, sample_weight = _class_weight(weight, x), row_weight("sample_weight", sample_weight, x)
     arriving = None if grad_loss is None else _arriving(grad_loss, x, reduction)
@@ -76,7 +76,7 @@ def _evaluate(
     elif reduction == "mean":
         counted = x.first_of(labels) if soft else labels
         divisor = lazily(
-            _counted, x.batch, counted, weight, sample_weight, formula=formula, compute=compute, dtype=np.float64,
+            _counted, x.batch, counted, weight, sample_weight, loss=common, compute=compute, dtype=np.float64,
             chunks=x.one_row,
         )  # fmt: skip
         divisor = divisor.sum(), ()
@@ -84,22 +84,22 @@ def _evaluate(
         arriving = lazily(_quotient, (), arriving, divisor, dtype=np.float64), ()
 
     arrays = labels, weight, sample_weight
-    kind, sizes = (compute, {}) if formula.each else (np.float64, {"chunks": x.one_row})
+    kind, sizes = (compute, {}) if reduction == "none" else (np.float64, {"chunks": x.one_row})
     if x.in_pieces:
-        known = loss_states(x, labels, weight, formula)
+        known = loss_states(x, labels, weight, common)
         loss = lazily(
-            losses, x.batch, *known, None if soft else labels, weight, sample_weight, formula=formula, kind=kind,
+            losses, x.batch, *known, None if soft else labels, weight, sample_weight, loss=common, kind=kind,
             dtype=kind, rows=x.rows, **sizes,
         )  # fmt: skip
         grad = arriving and lazily(
-            gradient, x.all, x.blocks, *known, *arrays, arriving, x.location, formula=formula, kind=x.dtype,
+            gradient, x.all, x.blocks, *known, *arrays, arriving, x.location, loss=common, kind=x.dtype,
             dtype=x.dtype,
         )  # fmt: skip
     else:
-        both = lazily(_both, x.all, x.blocks, *arrays, arriving, formula=formula, kind=kind, dtype=object, rows=x.rows)
+        both = lazily(_both, x.all, x.blocks, *arrays, arriving, loss=common, kind=kind, dtype=object, rows=x.rows)
         loss = pick((both, x.all), 0, x.batch, kind, **sizes)
         grad = arriving and pick((both, x.all), 1, x.all, x.dtype)
-    if not formula.each:
+    if reduction != "none":
         loss = lazily(
             _reduced, (), (loss.sum(), ()), divisor, given=normalizer is not None, then=then, kind=compute,
             dtype=compute,
@@ -133,19 +133,15 @@ def _arriving(grad_loss, x, reduction):
     return grad_loss, ()
 
 
-def _counted(labels, weight, sample_weight, *, formula, compute):
-    """What the rows of a block add to the divisor of "mean"."""
-    if formula.soft:
-        total = labels.size if sample_weight is None else sample_weight.sum(dtype=np.float64)
-    else:
-        valid = labels != formula.ignore_index
-        total = np.count_nonzero(valid)
-        if weight is not None or sample_weight is not None:
-            # A label that is out of range is reported by the loss.
-            weights = 1.0 if weight is None else weight.astype(compute).take(labels[valid], mode="clip")
-            weights = weights * (1.0 if sample_weight is None else sample_weight[valid])
-            total = np.sum(weights, dtype=np.float64)
-    return np.full((1,) * (labels.ndim - formula.soft), total, np.float64)
+def _counted(labels, weight, sample_weight, *, loss, compute):
+    """What the rows of a block add to the divisor of "mean"; a label out of range is reported by the loss."""
+    if loss.soft:
+        labels = np.moveaxis(labels, loss.options.axis, -1)
+    weight = None if weight is None else weight.astype(compute).astype(np.float64)
+    sample_weight = None if sample_weight is None else sample_weight.astype(np.float64)
+    targets = Targets(labels, loss.soft, weight, sample_weight)
+    total = formula.divisor(NUMPY, targets, loss.options)
+    return np.full((1,) * (labels.ndim - loss.soft), total, np.float64)
 
 
 @np.errstate(all="ignore")
@@ -154,18 +150,14 @@ def _quotient(grad_loss, divisor):
     return np.where(divisor == 0, 0.0, grad_loss / divisor)
 
 
-def _both(x, labels, weight, sample_weight, arriving, *, formula, kind):
+def _both(x, labels, weight, sample_weight, arriving, *, loss, kind):
     x = _layout.floats(x, "logits")
-    ignore_index = IGNORE_INDEX if formula.soft else formula.ignore_index
-    loss, grad = evaluate(
-        x, labels, formula.axis, weight, sample_weight, ignore_index, formula.options,
-        "none" if formula.each else "sum", None, with_grad=arriving is not None, grad_loss=arriving,
-    )  # fmt: skip
-    return formula.delivered(loss, x.ndim - 1, kind), grad
+    value, grad = evaluate(x, labels, weight, sample_weight, loss.options, arriving)
+    return loss.delivered(value, x.ndim - 1, kind), grad
 
 
 @np.errstate(all="ignore")
 def _reduced(total, divisor, *, given, then, kind):
     if divisor is not None:
-        total = np.where(given and divisor == 0, 0.0, total / divisor)
+        total = formula.over(NUMPY, total, divisor) if given else total / divisor
     return _layout.rounded(then(total), kind)

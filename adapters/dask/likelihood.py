@@ -24,7 +24,7 @@ def loglikelihood(
 ):  # fmt: skip
     """As `fastlogits.loglikelihood`. `lengths`, `offsets` and `groups` are arrays in memory."""
     x = chunked("logits", logits, _checks.one_axis(axis))
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     compute = _layout.COMPUTE[x.dtype]
     x, temperature = scaled(x, temperature, bias, where)
     labels = class_indices(labels, x)

@@ -6,9 +6,10 @@ import dask.array as da
 import numpy as np
 
 import fastlogits
-from fastlogits import RowStats, TopK, _checks, _layout
+from fastlogits import TopK, _checks, _layout
 from fastlogits.dask._blocks import chunked, lazily, merged, pick
 from fastlogits.dask._checks import stand_in
+from fastlogits.dask._results import RowStats
 from fastlogits.dask._scaling import scaled
 from fastlogits.dask._states import row_states
 from fastlogits.row_stats import HITS, hits
@@ -29,7 +30,7 @@ def row_stats(
         _checks.some_classes(x.array.shape, x.axis)
     if top_k is not None:
         _checks.top_k("top_k", top_k, x.classes)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     x, temperature = scaled(x, temperature, bias, where)
     options = {"top_k": top_k, "ignore_index": ignore_index, "temperature": temperature, "ties": ties}
     states = row_states(x, class_indices(labels, x), want=want, **options)
@@ -38,7 +39,7 @@ def row_stats(
     for name in want:
         shape = {"axes": x.all, "chunks": {x.axis: top_k}} if name.startswith("topk") else {"axes": x.batch}
         fields[name] = _field(x, stats, name, **shape)
-    return RowStats(**fields)
+    return RowStats(x.axis, **fields)
 
 
 def class_indices(labels, x):
@@ -118,7 +119,7 @@ def accuracy(
     """As `fastlogits.accuracy`."""
     x = chunked("logits", logits, _checks.one_axis(axis))
     top_k = _checks.top_k("top_k", top_k, x.classes)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     x, _ = scaled(x, temperature, bias, where)
     # Of equals the first are known without the label's logit, which may lie in another piece.
     want = {"want": HITS, "top_k": top_k} if ties == "first" else {"want": ("rank",), "ties": ties}

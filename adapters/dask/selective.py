@@ -60,7 +60,8 @@ def _places(ids, x, location, axis):
 def _log_probs(state, picked, ids, *, axis, kind, shape):
     peak = np.expand_dims(state.parts["peak"], axis)
     _checks.class_ids(ids, tuple(shape[i] if i == axis else n for i, n in enumerate(peak.shape)), axis)
-    gaps = np.where(picked == peak, 0, picked - peak) * np.expand_dims(state.scale, axis if np.ndim(state.scale) else ())
+    scale = np.expand_dims(state.scale, axis) if np.ndim(state.scale) else state.scale
+    gaps = np.where(picked == peak, 0, picked - peak) * scale
     return _layout.rounded((gaps - np.expand_dims(state.log_sum, axis)).reshape(ids.shape), kind)
 
 

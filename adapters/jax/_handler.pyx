@@ -1,4 +1,8 @@
-"""From XLA's typed foreign function interface to a Python function on NumPy arrays over XLA's own buffers."""
+"""XLA's typed foreign function interface: to the C core, or to a Python function on NumPy arrays over XLA's own buffers.
+
+The core serves what a plan describes, without the interpreter. What has none, and what the core refuses, goes to Python,
+which alone knows all options and all messages.
+"""
 
 import atexit
 
@@ -10,8 +14,16 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
 from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.stdlib cimport free, malloc
 
 from fastlogits.backends._team cimport help, join, team_pool
+from fastlogits.backends.cython cimport _core
+from fastlogits.backends.cython._core cimport (
+    FL_BFLOAT16, FL_FLOAT16, FL_FLOAT32, FL_FLOAT64, FL_INT32, FL_INT64, FL_NONE, FL_OK, fl_loss, fl_loss_of, fl_rows,
+    fl_rows_of,
+)
+
+from fastlogits._options import NOTHING
 
 cnp.import_array()
 
@@ -45,6 +57,9 @@ cdef extern from "xla_ffi.h" nogil:
     ctypedef struct xla_ffi_span:
         const char* start
         size_t length
+    ctypedef struct xla_ffi_array:
+        size_t size
+        void* data
     ctypedef struct xla_ffi_values:
         int64_t size
         void** values
@@ -130,6 +145,8 @@ cdef xla_ffi_error* handle(xla_ffi_call* call) noexcept nogil:
         metadata.version.minor = min(XLA_FFI_MINOR, call.api.version.minor)
         metadata.traits = 0
         return NULL
+    if is_served(call):
+        return NULL
     __atomic_add_fetch(&inside, 1, __ATOMIC_ACQ_REL)
     if closing:
         error = failure(call, b"the interpreter ends")
@@ -140,13 +157,18 @@ cdef xla_ffi_error* handle(xla_ffi_call* call) noexcept nogil:
     return error
 
 
-cdef xla_ffi_error* answer(xla_ffi_call* call) noexcept:
-    cdef xla_ffi_span* text = <xla_ffi_span*>call.attributes.values[0]
+cdef xla_team team_of(const xla_ffi_call* call) noexcept nogil:
     cdef xla_team team
-    cdef int64_t i
     team.pool.invite = xla_invite
     team.call = call
     team.help = help
+    return team
+
+
+cdef xla_ffi_error* answer(xla_ffi_call* call) noexcept:
+    cdef xla_ffi_span* text = <xla_ffi_span*>call.attributes.values[0]
+    cdef xla_team team = team_of(call)
+    cdef int64_t i
     join(&team.pool)
     try:
         function = prepared(PyBytes_FromStringAndSize(text.start, text.length))
@@ -189,3 +211,185 @@ cdef cnp.ndarray array(xla_ffi_buffer* buffer, int writeable):
 cdef void ask_for_huge_pages(uintptr_t start, size_t size) noexcept nogil:
     cdef uintptr_t first = (start + PAGE - 1) // PAGE * PAGE, last = (start + size) // PAGE * PAGE
     madvise(<void*>first, last - first, MADV_HUGEPAGE)
+
+
+# Without the interpreter
+
+# What `_lowering.plan` says of a call
+ctypedef struct Plan:
+    int64_t operation   # its place among OPERATIONS
+    int64_t axis        # from the end
+    int64_t threads
+    int64_t ignore_index
+    double label_smoothing, z_loss, softcap, logit_scale
+
+cdef enum:
+    SOFTMAX, LOG_SOFTMAX, SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD, LOGSUMEXP, CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD
+    ROOM = 512          # so many upstream gradients are kept on the stack
+
+OPERATIONS = (
+    "softmax", "log_softmax", "softmax_backward", "log_softmax_backward", "logsumexp", "cross_entropy",
+    "cross_entropy_backward",
+)
+cdef int64_t NO_LABEL = NOTHING
+
+
+cdef bint is_served(xla_ffi_call* call) noexcept nogil:
+    cdef xla_ffi_array* given = <xla_ffi_array*>call.attributes.values[1]
+    cdef const Plan* plan = <const Plan*>given.data
+    cdef xla_team team
+    cdef bint served
+    if given.size == 0:
+        return False
+    team = team_of(call)
+    join(&team.pool)
+    if plan.operation >= CROSS_ENTROPY:
+        served = is_served_loss(call, plan)
+    else:
+        served = are_served_rows(call, plan)
+    join(NULL)
+    return served
+
+
+cdef xla_ffi_buffer* operand(const xla_ffi_call* call, int i) noexcept nogil:
+    return <xla_ffi_buffer*>call.arguments.values[i]
+
+
+cdef xla_ffi_buffer* result_of(const xla_ffi_call* call) noexcept nogil:
+    return <xla_ffi_buffer*>call.results.values[0]
+
+
+cdef int dtype_of(const xla_ffi_buffer* buffer) noexcept nogil:
+    """The core's number for XLA's; 0 for what it does not know."""
+    if buffer.dtype == 11:
+        return FL_FLOAT32
+    if buffer.dtype == 12:
+        return FL_FLOAT64
+    if buffer.dtype == 10:
+        return FL_FLOAT16
+    if buffer.dtype == 16:
+        return FL_BFLOAT16
+    if buffer.dtype == 4:
+        return FL_INT32
+    return FL_INT64 if buffer.dtype == 5 else 0
+
+
+cdef int computed_in(int dtype) noexcept nogil:
+    return FL_FLOAT64 if dtype == FL_FLOAT64 else FL_FLOAT32
+
+
+cdef int64_t product(const int64_t* lengths, int64_t start, int64_t stop) noexcept nogil:
+    cdef int64_t total = 1, i
+    for i in range(start, stop):
+        total *= lengths[i]
+    return total
+
+
+cdef void claim(const xla_ffi_buffer* buffer) noexcept nogil:
+    cdef size_t size = 8 if buffer.dtype == 12 else 4 if buffer.dtype == 11 else 2
+    size *= product(buffer.dims, 0, buffer.rank)
+    if size >= HUGE_FROM:
+        ask_for_huge_pages(<uintptr_t>buffer.data, size)
+
+
+cdef bint are_served_rows(const xla_ffi_call* call, const Plan* plan) noexcept nogil:
+    cdef xla_ffi_buffer* x = operand(call, 0)
+    cdef xla_ffi_buffer* z = result_of(call)
+    cdef int64_t axis = x.rank + plan.axis
+    cdef int dtype = dtype_of(x), code
+    if plan.operation == LOGSUMEXP and dtype != computed_in(dtype):
+        return False
+    cdef fl_rows rows = fl_rows_of(dtype, x.data, product(x.dims, 0, axis), x.dims[axis])
+    rows.inner = product(x.dims, axis + 1, x.rank)
+    rows.x_stride = rows.y_stride = rows.z_stride = rows.classes * rows.inner
+    rows.z = z.data
+    rows.threads = plan.threads
+    if call.arguments.size > 1:
+        rows.y = operand(call, 1).data
+    claim(z)
+    if plan.operation == SOFTMAX:
+        code = _core.softmax(&rows)
+    elif plan.operation == LOG_SOFTMAX:
+        code = _core.log_softmax(&rows)
+    elif plan.operation == SOFTMAX_BACKWARD:
+        code = _core.softmax_backward(&rows)
+    elif plan.operation == LOG_SOFTMAX_BACKWARD:
+        code = _core.log_softmax_backward(&rows)
+    else:
+        code = _core.logsumexp(&rows)
+    return code == FL_OK
+
+
+cdef bint is_served_loss(const xla_ffi_call* call, const Plan* plan) noexcept nogil:
+    """The operands are [g,] x, labels[, weight][, losses], where g arrives at the losses."""
+    cdef bint backward = plan.operation == CROSS_ENTROPY_BACKWARD
+    cdef xla_ffi_buffer* x = operand(call, backward)
+    cdef xla_ffi_buffer* labels = operand(call, backward + 1)
+    cdef xla_ffi_buffer* weight = NULL
+    cdef xla_ffi_buffer* z = result_of(call)
+    cdef int64_t axis = x.rank + plan.axis
+    cdef int dtype = dtype_of(x)
+    cdef fl_loss loss = fl_loss_of(dtype, x.data, product(x.dims, 0, axis), x.dims[axis])
+    if call.arguments.size - 2 * backward > 2:
+        weight = operand(call, backward + 2)
+        if weight.rank != 1 or dtype_of(weight) != computed_in(dtype):
+            return False
+        loss.weight = weight.data
+    loss.inner = product(x.dims, axis + 1, x.rank)
+    loss.x_stride = loss.grad_stride = loss.targets_stride = loss.classes * loss.inner
+    if labels.rank == x.rank:
+        if dtype_of(labels) != dtype:
+            return False
+        loss.targets = labels.data
+    else:
+        loss.labels = labels.data
+        loss.label_dtype = dtype_of(labels)
+        if plan.ignore_index == NO_LABEL and has_no_label(&loss):
+            return False
+    loss.threads = plan.threads
+    loss.ignore_index = plan.ignore_index
+    loss.label_smoothing = plan.label_smoothing
+    loss.z_loss = plan.z_loss
+    loss.softcap = plan.softcap
+    loss.logit_scale = plan.logit_scale
+    loss.reduction = FL_NONE
+    if backward:
+        claim(z)
+        loss.grad = z.data
+        return is_served_gradient(&loss, operand(call, 0))
+    loss.losses = z.data
+    loss.loss_dtype = dtype_of(z)
+    return _core.cross_entropy(&loss) == FL_OK
+
+
+cdef bint has_no_label(const fl_loss* loss) noexcept nogil:
+    """Whether a label is the number by which nothing is ignored."""
+    cdef const int64_t* labels = <const int64_t*>loss.labels
+    cdef int64_t i
+    if loss.label_dtype == FL_INT64:
+        for i in range(loss.outer * loss.inner):
+            if labels[i] == NO_LABEL:
+                return True
+    return False
+
+
+cdef bint is_served_gradient(fl_loss* loss, const xla_ffi_buffer* g) noexcept nogil:
+    cdef int64_t rows = loss.outer * loss.inner, i
+    cdef const float* singles = <const float*>g.data
+    cdef double few[ROOM]
+    cdef double* many = NULL
+    cdef double* each = few
+    cdef bint served
+    if dtype_of(g) == FL_FLOAT64:
+        loss.grad_loss = <const double*>g.data
+        return _core.cross_entropy(loss) == FL_OK
+    if rows > ROOM:
+        each = many = <double*>malloc(rows * sizeof(double))
+        if many == NULL:
+            return False
+    for i in range(rows):
+        each[i] = singles[i]
+    loss.grad_loss = each
+    served = _core.cross_entropy(loss) == FL_OK
+    free(many)
+    return served

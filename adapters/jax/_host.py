@@ -8,9 +8,8 @@ import numpy as np
 import fastlogits
 from fastlogits import _checks
 from fastlogits._layout import floats
-from fastlogits.cross_entropy import IGNORE_INDEX, NOTHING, Unasked, evaluate
-
-MASKED = Unasked(1 - 2**31)  # label of rows that a mask leaves out
+from fastlogits._options import LossOptions
+from fastlogits.cross_entropy import evaluate
 
 
 def described(name, params):
@@ -23,6 +22,8 @@ def call(text):
     """The function of (*operands, result) that `text` describes."""
     name, params = json.loads(text)
     settings = dict(params.pop("settings"))
+    if "options" in params:
+        params["options"] = LossOptions.of_plain(params["options"])
     function = functools.partial(globals()[name], **params)
     if not settings:
         return function
@@ -54,25 +55,17 @@ def log_softmax_backward(g, log_p, out, *, axis):
     fastlogits.log_softmax_backward(g, log_p, axis, out=out)
 
 
-def cross_entropy(x, labels, *others, **options):
+def cross_entropy(x, labels, *others, options):
     *weight, out = others
     for batch, weights in _by_weight(*weight):
-        out[batch], _ = _evaluate(x[batch], labels[batch], weights, **options)
+        out[batch], _ = evaluate(floats(x[batch], "logits"), labels[batch], weights, None, options)
 
 
-def cross_entropy_backward(g, x, labels, *others, **options):
+def cross_entropy_backward(g, x, labels, *others, options):
     *weight, _, out = others
     for batch, weights in _by_weight(*weight):
-        grad_loss = g[batch].astype(np.float64)
-        _evaluate(x[batch], labels[batch], weights, **options, with_grad=True, grad_loss=grad_loss, out=out[batch])
-
-
-def _evaluate(x, labels, weight, *, axis, ignore_index, numbers, **with_grad):
-    if ignore_index is None:
-        ignore_index = IGNORE_INDEX if labels.ndim == x.ndim else NOTHING
-    elif ignore_index == MASKED:
-        ignore_index = MASKED  # itself: a message does not offer it
-    return evaluate(floats(x, "logits"), labels, axis, weight, None, ignore_index, numbers, "none", None, **with_grad)
+        arriving = g[batch].astype(np.float64)
+        evaluate(floats(x[batch], "logits"), labels[batch], weights, None, options, arriving, out[batch])
 
 
 def _by_weight(weight=None):

@@ -1,12 +1,14 @@
 """The operations: their kernels, and the formulas of their derivatives."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fastlogits import config
+from fastlogits import config, formula
+from fastlogits.formula import Operations, Targets
 from fastlogits.jax import _lowering
 from fastlogits.jax._primitives import like, linear_pair, one_per_row, operation
 
@@ -148,57 +150,43 @@ def logsumexp(x, axis):
 # cross_entropy, a loss for each row
 
 
-def _losses(x, labels, *weight, axis, ignore_index, numbers, settings):
-    smoothing, z_loss, softcap, logit_scale = numbers
-    dtype, soft = _loss_dtype(x, labels), labels.ndim == x.ndim
-    z = x.astype(dtype)
-    valid = None
-    if not soft:
-        valid = jnp.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
-        # What is ignored must not reach a derivative, not even as 0 * NaN.
-        z = jnp.where(jnp.expand_dims(valid, axis), z, 0)
-    if softcap:
-        z = softcap * jnp.tanh(z / softcap)
-    z = logit_scale * z
-    pivot, below, log_s = _normalized(z, axis, settings)
-    nll = log_s - below
-    w = _along(axis, x, *weight) if weight else jnp.ones((), dtype)
-    if soft:
-        losses = _expected(w * ((1 - smoothing) * labels + smoothing / x.shape[axis]), nll, axis)
-    else:
-        label = jnp.expand_dims(jnp.where(valid, labels, 0), axis)
-        losses = (1 - smoothing) * jnp.take_along_axis(w * nll, label, axis).squeeze(axis)
-        if smoothing:
-            losses += _expected(w * smoothing / x.shape[axis], nll, axis)
-    if z_loss:
-        lse = (pivot + log_s).squeeze(axis)
-        losses += z_loss * lse * lse
-    return losses if soft else jnp.where(valid, losses, 0)
+def _operations(settings):
+    """OPERATIONS, and the logarithm on the kernel."""
+
+    def lse(x, axis, keepdims):
+        return jnp.expand_dims(LOGSUMEXP.bind(x, axis=axis, settings=settings), axis)
+
+    return OPERATIONS._replace(logsumexp=lse)
 
 
-def _along(axis, x, weight):
-    """Class weights, with axes of `vmap` in front, in the shape that goes with `x`."""
-    shape = [*weight.shape[:-1], *(1 for _ in range(x.ndim - weight.ndim + 1))]
-    shape[axis] = weight.shape[-1]
-    return weight.reshape(shape)
+def _at(values, labels):
+    values = jnp.broadcast_to(values, (*labels.shape, values.shape[-1]))
+    return jnp.take_along_axis(values, labels[..., None], -1)[..., 0]
 
 
-def _normalized(z, axis, settings):
-    """(m, z - m, log sum exp(z - m)), from which a class that dominates gets a gradient that does not cancel.
+OPERATIONS = Operations(
+    where=jnp.where,
+    exp=jnp.exp,
+    log1p=jnp.log1p,
+    tanh=jnp.tanh,
+    max=lambda x, axis: x.max(axis, keepdims=True, initial=-jnp.inf),
+    sum=lambda x, axis: x.sum(axis, keepdims=True),
+    total=jnp.sum,
+    count=jnp.count_nonzero,
+    sizes=lambda x: (math.prod(x.shape[:-1]), x.shape[-1]),
+    at=_at,
+    constant=lax.stop_gradient,
+)
 
-    Such a class is m itself, with a difference of constant 0: its gradient is then minus the sum of the others'. m is
-    constant where none dominates.
-    """
-    peak = z.max(axis, keepdims=True, initial=-jnp.inf)
-    dominated = lax.stop_gradient(jnp.exp(z - peak)).sum(axis, keepdims=True) < 2
-    pivot = jnp.where(dominated, peak, lax.stop_gradient(peak))
-    below = jnp.where(dominated & (z == peak), 0, z - pivot)
-    return pivot, below, jnp.expand_dims(LOGSUMEXP.bind(below, axis=axis, settings=settings), axis)
 
-
-def _expected(share, nll, axis):
-    """Sum over the classes of share * nll, where 0 * inf = 0."""
-    return (share * jnp.where((share == 0) & (nll == jnp.inf), 0, nll)).sum(axis)
+def _losses(x, labels, weight=None, *, options, settings):
+    ops = _operations(settings)
+    soft = labels.ndim == x.ndim
+    z = jnp.moveaxis(x.astype(_loss_dtype(x, labels)), options.axis, -1)
+    if weight is not None:  # with axes of `vmap` in front
+        weight = weight.reshape(*weight.shape[:-1], *(1 for _ in range(x.ndim - weight.ndim)), weight.shape[-1])
+    targets = Targets(jnp.moveaxis(labels, options.axis, -1) if soft else labels, soft, weight)
+    return formula.weighted(ops, formula.row_losses(ops, z, targets, options), targets, options)
 
 
 def _loss_dtype(x, labels):
@@ -206,8 +194,8 @@ def _loss_dtype(x, labels):
     return widest(dtype)
 
 
-def _loss_type(x, labels, *others, axis, **params):
-    return one_per_row(x, axis, _loss_dtype(x, labels))
+def _loss_type(x, labels, *others, options, settings):
+    return one_per_row(x, options.axis, _loss_dtype(x, labels))
 
 
 def _losses_forward(tangent, x, *others, **params):
@@ -237,10 +225,10 @@ CROSS_ENTROPY = operation(
 )
 
 
-def cross_entropy(x, labels, axis, *weight, ignore_index=None, numbers=(0.0, 0.0, 0.0, 1.0)):
-    """In JAX's default float, or that of `x` if it is wider; `numbers` as of `fastlogits._checks.loss_options`."""
-    params = {"ignore_index": ignore_index, "numbers": numbers, "settings": _settings()}
-    return CROSS_ENTROPY.bind(x, labels, *weight, axis=axis - x.ndim, **params)
+def cross_entropy(x, labels, options, *weight):
+    """A loss for each row, in JAX's default float, or that of `x` if it is wider."""
+    options = options._replace(axis=options.axis - x.ndim, reduction="none")
+    return CROSS_ENTROPY.bind(x, labels, *weight, options=options, settings=_settings())
 
 
 # selective_log_softmax
@@ -249,8 +237,9 @@ def cross_entropy(x, labels, axis, *weight, ignore_index=None, numbers=(0.0, 0.0
 def _selected(x, ids, axis, settings):
     z = x.astype(wide(x.dtype))
     many = ids if ids.ndim == x.ndim else jnp.expand_dims(ids, axis)
-    _, below, log_s = _normalized(z, axis, settings)
-    return (jnp.take_along_axis(below, many, axis) - log_s).reshape(ids.shape).astype(x.dtype)
+    ops = _operations(settings)
+    _, half_gaps, log_sum = formula.normalized(ops, z, axis)
+    return (-2 * jnp.take_along_axis(half_gaps, many, axis) - log_sum).reshape(ids.shape).astype(x.dtype)
 
 
 def _selected_forward(tangent, x, ids, log_probs, **params):

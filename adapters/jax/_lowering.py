@@ -4,9 +4,12 @@ import functools
 import inspect
 
 import jax
+import numpy as np
 from jax.interpreters import mlir
 from jax.interpreters.mlir import ir
 
+from fastlogits import config
+from fastlogits._options import LossOptions
 from fastlogits.jax import _checks, _host
 
 try:
@@ -39,7 +42,7 @@ def by_kernel(name, overwrites=None):
         in_place = overwrites is not None and _can_be_overwritten(operands[overwrites])
         aliases = {overwrites: 0} if in_place else None
         rule = jax.ffi.ffi_lowering("fastlogits", operand_output_aliases=aliases)
-        return rule(context, *operands, call=_host.described(name, params))
+        return rule(context, *operands, call=_host.described(name, params), plan=plan(name, params))
 
     def through_callback(context, *operands, **params):
         (result,) = context.avals_out
@@ -49,6 +52,26 @@ def by_kernel(name, overwrites=None):
         return rule(context, *operands)
 
     return through_handler if _handler else through_callback
+
+
+def _is_in_force(backend=None):
+    """Whether calls of XLA's go to the C core."""
+    return _handler is not None and config.native() and (backend or config.name_of(config.backend())) == "cython"
+
+
+config.ROUTES["jax"] = _is_in_force
+
+
+def plan(name, params):
+    """The call for the C core, as `Plan` of `_handler.pyx` has it; empty where it has to go through Python."""
+    settings = dict(params["settings"])
+    if not _is_in_force(settings.get("backend")) or name not in _handler.OPERATIONS:
+        return np.zeros(0, np.int64)
+    threads = settings.get("num_threads") or config.environment_threads() or 0
+    options = params.get("options", LossOptions(params.get("axis")))
+    integers = _handler.OPERATIONS.index(name), options.axis, threads, options.ignore_index
+    numbers = options.label_smoothing, options.z_loss, options.softcap or 0.0, options.logit_scale
+    return np.array([*map(int, integers), *np.float64(numbers).view(np.int64).tolist()], np.int64)
 
 
 def _can_be_overwritten(value):

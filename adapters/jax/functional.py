@@ -1,18 +1,26 @@
 """jax.nn's softmaxes and optax's losses, on the kernels of fastlogits."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fastlogits import _checks
+from fastlogits._options import MASKED, NOTHING, LossOptions
 from fastlogits.jax import _checks as _jax_checks
 from fastlogits.jax import _kernels
-from fastlogits.jax._host import MASKED
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+    from fastlogits._typing import Axis
 
 
-def softmax(x, axis=-1, where=None):
+def softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> jax.Array:
     """As `jax.nn.softmax`.
 
     Parameters
@@ -38,7 +46,7 @@ def softmax(x, axis=-1, where=None):
     return normalized(_kernels.softmax, _jax_checks.floats("x", x), axis, where, 0)
 
 
-def log_softmax(x, axis=-1, where=None):
+def log_softmax(x: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None) -> jax.Array:
     """As `jax.nn.log_softmax`; parameters as of `softmax`. Classes that `where` leaves out get -inf."""
     return normalized(_kernels.log_softmax, _jax_checks.floats("x", x), axis, where, -jnp.inf)
 
@@ -68,7 +76,37 @@ def merged(x, axis):
     return rows, first, lambda y: y.reshape(turned.shape).transpose(np.argsort(order))
 
 
-def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, where=None):
+@overload
+def logsumexp(
+    a: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
+) -> jax.Array: ...
+
+
+@overload
+def logsumexp(
+    a: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    *,
+    return_sign: Literal[True],
+    where: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]: ...
+
+
+def logsumexp(
+    a: ArrayLike,
+    axis: Axis = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    where: ArrayLike | None = None,
+) -> jax.Array | tuple[jax.Array, jax.Array]:
     """As `jax.nn.logsumexp` (and `jax.scipy.special.logsumexp`), of real numbers.
 
     Parameters
@@ -126,7 +164,9 @@ def _weighted_logsumexp(a, axis, b, keepdims, return_sign, where):
     return (values, sign) if return_sign else jnp.where(sign < 0, jnp.nan, values)
 
 
-def softmax_cross_entropy(logits, labels, axis=-1, where=None):
+def softmax_cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
+) -> jax.Array:
     """As `optax.softmax_cross_entropy`, of which it keeps the name, the order of arguments and the defaults.
 
     Parameters
@@ -157,12 +197,14 @@ def softmax_cross_entropy(logits, labels, axis=-1, where=None):
         where = _mask(where, logits, axis)
         logits, labels = jnp.where(where, logits, -jnp.inf), jnp.where(where, labels, 0)
     rows, class_axis, _ = merged(logits, axis)
-    losses = _kernels.cross_entropy(rows, merged(labels, axis)[0], class_axis)
+    losses = _kernels.cross_entropy(rows, merged(labels, axis)[0], LossOptions(class_axis, NOTHING))
     losses = losses.astype(jnp.promote_types(logits.dtype, labels.dtype))
     return losses if where is None else jnp.where(where.any(axis), losses, 0)
 
 
-def softmax_cross_entropy_with_integer_labels(logits, labels, axis=-1, where=None):
+def softmax_cross_entropy_with_integer_labels(
+    logits: ArrayLike, labels: ArrayLike, axis: Axis = -1, where: ArrayLike | None = None
+) -> jax.Array:
     """As `optax.softmax_cross_entropy_with_integer_labels`, but a label out of range is an error.
 
     Parameters
@@ -214,7 +256,7 @@ def softmax_cross_entropy_with_integer_labels(logits, labels, axis=-1, where=Non
     (class_axis,) = _checks.axes(_checks.one_axis(axis), logits.ndim)
     _checks.labels_are_targets(labels, logits, logits.shape[:class_axis] + logits.shape[class_axis + 1 :])
     if where is None:
-        losses = _kernels.cross_entropy(logits, labels, class_axis)
+        losses = _kernels.cross_entropy(logits, labels, LossOptions(class_axis, NOTHING))
     elif by_class:
         losses = _losses_among(logits, labels, class_axis, _jax_checks.where(where, logits.shape))
     else:
@@ -224,7 +266,7 @@ def softmax_cross_entropy_with_integer_labels(logits, labels, axis=-1, where=Non
 
 def _losses_of_rows(logits, labels, axis, where):
     labels = jnp.maximum(labels.astype(int), MASKED + 1)
-    return _kernels.cross_entropy(logits, jnp.where(where, labels, MASKED), axis, ignore_index=MASKED)
+    return _kernels.cross_entropy(logits, jnp.where(where, labels, MASKED), LossOptions(axis, MASKED))
 
 
 def _losses_among(logits, labels, axis, where):

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fastlogits
-from fastlogits import CrossEntropy, _checks, _checks_filters
+from fastlogits import CrossEntropy, _checks, _checks_filters, formula
+from fastlogits._options import IGNORE_INDEX, LossOptions
 from fastlogits._scaling import is_number, number
-from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
+from fastlogits.formula import Targets
 from fastlogits.jax import _checks as _jax_checks
 from fastlogits.jax import _kernels, functional
 
@@ -46,7 +47,7 @@ def _scaled(logits, axis, temperature, bias, where):
         z = z / number(temperature)
     elif hasattr(temperature, "apply"):
         _jax_checks.concrete("apply", "logits", logits)
-        z = jnp.asarray(temperature.apply(np.asarray(logits), axis))
+        z = jnp.asarray(temperature.apply(np.asarray(z), axis))
     else:
         batch = tuple(n for i, n in enumerate(z.shape) if i not in axes)
         if not isinstance(temperature, jax.core.Tracer):
@@ -139,10 +140,8 @@ def cross_entropy(
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
 ):  # fmt: skip
     logits = _jax_checks.floats("logits", logits)
-    loss_of = _loss(
-        logits, labels, axis, weight, sample_weight, ignore_index,
-        (label_smoothing, z_loss, softcap, logit_scale), reduction, normalizer,
-    )  # fmt: skip
+    options = LossOptions(axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction).checked()
+    loss_of = _loss(logits, labels, weight, sample_weight, options, normalizer)
     return loss_of(logits).astype(_kernels.wide(logits.dtype))
 
 
@@ -153,58 +152,36 @@ def cross_entropy_with_grad(
 ):  # fmt: skip
     _jax_checks.no_out(out)
     logits = _jax_checks.floats("logits", logits)
-    loss_of = _loss(
-        logits, labels, axis, weight, sample_weight, ignore_index,
-        (label_smoothing, z_loss, softcap, logit_scale), reduction, normalizer,
-    )  # fmt: skip
+    options = LossOptions(axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction).checked()
+    loss_of = _loss(logits, labels, weight, sample_weight, options, normalizer)
     loss, backward = jax.vjp(loss_of, logits)
     (grad,) = backward(_jax_checks.grad_loss(1 if grad_loss is None else grad_loss, loss, reduction))
     return CrossEntropy(loss.astype(_kernels.wide(logits.dtype)), grad)
 
 
-def _loss(logits, labels, axis, weight, sample_weight, ignore_index, numbers, reduction, normalizer):
+def _loss(logits, labels, weight, sample_weight, options, normalizer):
     """The function from logits to the loss, which is not rounded to their type yet."""
-    (axis,) = _checks.axes(_checks.one_axis(axis), logits.ndim)
+    (axis,) = _checks.axes(options.axis, logits.ndim)
+    options = options._replace(axis=axis)
     batch_shape = logits.shape[:axis] + logits.shape[axis + 1 :]
     labels = jnp.asarray(labels)
     soft = _checks.labels_are_targets(labels, logits, batch_shape)
+    options.check_labels(soft)
     if soft:
         labels = _jax_checks.floats("labels", labels)
-    ignored = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=soft)
-    numbers = _checks.loss_options(*numbers)
-    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     if normalizer is not None:
-        normalizer = _jax_checks.normalizer(normalizer, reduction)
+        normalizer = _jax_checks.normalizer(normalizer, options.reduction)
     dtype = _kernels.widest(logits.dtype)
     weights = []
     if weight is not None:
         weights = [_jax_checks.weights("weight", weight, logits.shape[axis : axis + 1], dtype)]
     if sample_weight is not None:
         sample_weight = _jax_checks.weights("sample_weight", sample_weight, batch_shape, dtype)
+    targets = Targets(jnp.moveaxis(labels, axis, -1) if soft else labels, soft, *weights or [None], sample_weight)
 
     def loss_of(logits):
-        losses = _kernels.cross_entropy(
-            logits, labels, axis, *weights, ignore_index=None if soft else ignored, numbers=numbers
-        )
-        if sample_weight is not None:
-            losses = losses * sample_weight
-        if reduction == "none":
-            return losses
-        total = losses.sum()
-        if reduction == "sum":
-            return total
-        if normalizer is None:
-            return total / _divisor()
-        return jnp.where(normalizer == 0, 0, total / jnp.where(normalizer == 0, 1, normalizer))
-
-    def _divisor():
-        counted = jnp.ones(batch_shape, dtype) if sample_weight is None else sample_weight
-        if soft:
-            return counted.sum()
-        valid = labels != ignored
-        if weights:
-            counted = counted * weights[0][jnp.where(valid, labels, 0)]
-        return jnp.where(valid, counted, 0).sum()
+        losses = _kernels.cross_entropy(logits, labels, options, *weights)
+        return formula.reduced(_kernels.OPERATIONS, losses, targets, options, normalizer)
 
     return loss_of
 

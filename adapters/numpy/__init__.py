@@ -1,4 +1,8 @@
-"""fastlogits for what holds an array and names its axes: from there to the NumPy functions, and back with the names.
+"""fastlogits for what holds an array: from there to the NumPy functions, and back with the names of its axes.
+
+Frames of pandas and polars, tables, lists and tensors of Arrow, arrays of xarray, what has `__dlpack__` or
+`__array_namespace__`, and subclasses of ndarray; labels by number or by name. docs/inputs.md says what is served, what
+is copied and what is refused.
 
 A DataArray of xarray comes back as a DataArray, a Variable as a Variable: with the dimensions, coordinates and name of
 the logits where the result has their shape, and without the class axis where it has one number a row. `topk` and the
@@ -18,8 +22,9 @@ Examples
 
 import sys
 
-from fastlogits.numpy._labels import by_memory
+from fastlogits.numpy._frames import frame
+from fastlogits.numpy._labels import by_memory, take_rows
 
-__all__ = ["by_memory"]
+__all__ = ["by_memory", "frame", "take_rows"]
 
 uniform = sys.modules[__name__]

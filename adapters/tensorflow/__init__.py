@@ -4,6 +4,7 @@
 """
 
 import importlib
+import types
 
 from fastlogits._memory import empty_cache
 from fastlogits.tensorflow import uniform
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> types.ModuleType:
     if name == "keras":
         return importlib.import_module("fastlogits.tensorflow.keras")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

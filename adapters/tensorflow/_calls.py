@@ -45,17 +45,19 @@ except ImportError:
 
 
 _portable = contextvars.ContextVar("fastlogits_tensorflow_portable", default=False)
-NODE = "fastlogits_in_Python.see_fastlogits.tensorflow.portable"
+HINT = "see_fastlogits.tensorflow.portable"  # for errors, which have the names of nodes
+NODE = f"fastlogits_in_Python.{HINT}"
 
 
 @contextlib.contextmanager
 def portable():
     """Trace functions within into TensorFlow's own operators: slower, but XLA and other processes can run them.
 
-    In a graph, functions of fastlogits are nodes that call Python. XLA cannot compile such a node, and a SavedModel
-    with one in it cannot be used elsewhere. What is traced under ``jit_compile=True`` or by
-    ``tf.saved_model.save`` needs no help; what was traced before, such as a signature, does. In operators of
-    TensorFlow nothing reports a label out of range: the loss of such a row is NaN.
+    In a graph, functions of fastlogits are nodes of its own, or nodes that call Python. XLA can compile neither; a
+    SavedModel can be used where ``fastlogits.tensorflow`` is imported with the former in it, and nowhere else with the
+    latter. What is traced under ``jit_compile=True`` or by ``tf.saved_model.save`` needs no help; what was traced
+    before, such as a signature, does. In operators of TensorFlow nothing reports a label out of range: the loss of
+    such a row is NaN.
 
     Examples
     --------
@@ -145,6 +147,13 @@ def _node(function, values, dtypes, shapes):
 
 def _dtype(value):
     return tf.float64 if isinstance(value, float) else None
+
+
+def threads():
+    """On how many threads an operator may share its work; 0: as many as there are by default."""
+    chosen = config.chosen().get("num_threads") or config.environment_threads() or 0
+    most = _threads_of_tensorflow()
+    return min(chosen, most) if chosen and most else chosen or most
 
 
 def _within_threads(function, *arrays):

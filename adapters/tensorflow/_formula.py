@@ -4,96 +4,72 @@ Second derivatives and gradients of anything but the logits come from here, on o
 loss where no Python runs (see `_calls.portable`), on log1p of the sum over all but one maximum.
 """
 
+import math
+
 import tensorflow as tf
 
+from fastlogits import formula
+from fastlogits.formula import Operations, Targets
 
-def cross_entropy(logits, labels, weight, sample_weight, normalizer, options, logsumexp=None):
+
+def cross_entropy(tensors, options, dtype, logsumexp=None):
     """As `fastlogits.cross_entropy`; a label out of range, which nothing can report here, gives NaN."""
-    smoothing, z_loss, softcap, logit_scale = options.numbers
+    logits, labels, weight, sample_weight, normalizer = tensors
     soft = labels.dtype.is_floating
     z = last(logits, options.axis)
-    if soft:
-        labels = last(labels, options.axis)
-        dtype = z.dtype if z.dtype.size > labels.dtype.size else labels.dtype
-        dtype = tf.float32 if dtype.size == 2 else dtype
-        labels = tf.cast(labels, dtype)
-    else:
-        dtype = tf.float32 if z.dtype.size == 2 else z.dtype
-    z = tf.cast(z, dtype)
-    classes = tf.shape(z, tf.int64)[-1]
-    rows = tf.shape(z)[:-1]
-    valid = None
-    if not soft:
-        labels = tf.cast(labels, tf.int64)
-        valid = labels != options.ignore_index
-        # What is ignored must not reach a derivative, not even as 0 * NaN.
-        z = tf.where(tf.expand_dims(valid, -1), z, tf.zeros((), dtype))
-    if softcap:
-        z = softcap * tf.tanh(z / softcap)
-    z = tf.cast(logit_scale, dtype) * z
-    pivot, below, log_s = _normalized(z, -1, logsumexp)
+    labels = last(labels, options.axis) if soft else tf.cast(labels, tf.int64)
+    kind = labels.dtype if soft and labels.dtype.size > z.dtype.size else z.dtype
+    kind = tf.float32 if kind.size == 2 else kind
+    weight, sample_weight, normalizer = (
+        None if values is None else tf.cast(values, kind) for values in (weight, sample_weight, normalizer)
+    )
+    if weight is not None:
+        weight = tf.reshape(weight, [-1])  # of one axis, even where that is not known before
+    targets = Targets(tf.cast(labels, kind) if soft else labels, soft, weight, sample_weight)
+    value = formula.cross_entropy(_operations(kind, logsumexp), tf.cast(z, kind), targets, options, normalizer)
+    return tf.cast(value, dtype)
 
-    w = tf.ones((), dtype) if weight is None else tf.cast(weight, dtype)
-    even = smoothing / tf.cast(classes, dtype)
-    if soft:
-        losses = _expected(w * ((1 - smoothing) * labels + even), log_s, below)
-        row_weight = None
-    else:
-        inside = (labels >= 0) & (labels < classes)
-        picked = tf.where(inside, labels, 0)
-        flat = tf.reshape(below, [-1, tf.cast(classes, tf.int32)])
-        difference = tf.reshape(tf.gather(flat, tf.reshape(picked, [-1]), batch_dims=1), rows)
-        losses = (1 - smoothing) * (log_s - difference) * tf.where(inside, tf.ones((), dtype), float("nan"))
-        row_weight = None if weight is None else tf.gather(w, picked)
-        if row_weight is not None:
-            losses *= row_weight
-        if smoothing:
-            losses += _expected(w * even, log_s, below)
-    if z_loss:
-        lse = pivot + log_s
-        losses += z_loss * lse * lse
-    if sample_weight is not None:
-        sample_weight = tf.cast(sample_weight, dtype)
-        losses *= sample_weight
-        row_weight = sample_weight if row_weight is None else row_weight * sample_weight
-    if valid is not None:
-        losses = tf.where(valid, losses, tf.zeros((), dtype))
-    if options.reduction == "none":
-        return tf.cast(losses, options.dtype)
-    total = tf.reduce_sum(losses)
-    if options.reduction == "mean":
-        if normalizer is None:
-            total /= tf.cast(_divisor(valid, row_weight, losses), dtype)
-        else:
-            total = tf.math.divide_no_nan(total, tf.cast(normalizer, dtype))
-    return tf.cast(total, options.dtype)
+
+def _operations(dtype, logsumexp=None):
+    # Sizes may be known when the graph runs, and not before: they are tensors.
+    return Operations(
+        where=_where,
+        exp=tf.exp,
+        log1p=tf.math.log1p,
+        tanh=tf.tanh,
+        max=lambda x, axis: tf.reduce_max(x, axis, keepdims=True),
+        sum=_sum,
+        total=tf.reduce_sum,
+        count=lambda x: tf.cast(tf.math.count_nonzero(x), dtype),
+        sizes=lambda x: (tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), dtype), tf.cast(tf.shape(x)[-1], dtype)),
+        at=_at,
+        constant=tf.stop_gradient,
+        logsumexp=logsumexp,
+    )
+
+
+def _where(condition, x, y):
+    dtype = x.dtype if tf.is_tensor(x) else y.dtype
+    return tf.where(condition, tf.cast(x, dtype), tf.cast(y, dtype))
+
+
+def _at(values, labels):
+    classes = tf.shape(values, tf.int64)[-1]
+    inside = (labels >= 0) & (labels < classes)
+    labels = tf.where(inside, labels, 0)
+    if values.shape.rank == 1:
+        return tf.gather(values, labels)
+    rows = tf.reshape(values, [-1, tf.cast(classes, tf.int32)])
+    picked = tf.reshape(tf.gather(rows, tf.reshape(labels, [-1]), batch_dims=1), tf.shape(labels))
+    return _where(inside, picked, math.nan)
 
 
 def normalized(name, logits, axis, temperature):
     """`softmax` and `log_softmax` along any axes."""
-    _, below, log_s = _normalized(_wide(logits) / temperature, axis, keepdims=True)
-    log_probs = below - log_s
+    z = _wide(logits) / temperature
+    _, half_gaps, log_sum = formula.normalized(_operations(z.dtype), z, axis)
+    log_probs = -2 * half_gaps - log_sum
     return tf.cast(tf.exp(log_probs) if name == "softmax" else log_probs, logits.dtype)
-
-
-def _normalized(z, axis, logsumexp=None, keepdims=False):
-    """(m, z - m, log sum exp(z - m)), from which a class that dominates gets a gradient that does not cancel.
-
-    Such a class is m itself, with a difference of constant 0: its gradient is then minus the sum of the others'. m is
-    constant where none dominates.
-    """
-    zero, one = tf.zeros((), z.dtype), tf.ones((), z.dtype)
-    peak = tf.reduce_max(z, axis, keepdims=True)
-    dominated = tf.reduce_sum(tf.stop_gradient(tf.exp(z - peak)), axis, keepdims=True) < 2
-    own = dominated & (z == peak)
-    pivot = tf.where(dominated, peak, tf.stop_gradient(peak))
-    below = tf.where(own, zero, z - pivot)
-    if logsumexp is None:
-        others = tf.reduce_sum(tf.where(own, zero, tf.exp(below)), axis, keepdims=True)
-        log_s = tf.math.log1p(others - tf.where(dominated, zero, one))
-    else:
-        log_s = logsumexp(below, axis, keepdims=True)
-    return (pivot, below, log_s) if keepdims else (tf.squeeze(pivot, axis), below, tf.squeeze(log_s, axis))
 
 
 def backward(name, grad, result, axis):
@@ -175,18 +151,3 @@ def selective_log_softmax(logits, ids, axis, log_softmax=None):
 
 def last(tensor, axis):
     return tensor if axis == -1 else tf.experimental.numpy.moveaxis(tensor, axis, -1)
-
-
-def _expected(share, log_s, below):
-    """Sum over the classes of share * (log_s - below), where 0 * inf = 0."""
-    nll = tf.expand_dims(log_s, -1) - below
-    nll = tf.where((share == 0) & (nll == float("inf")), tf.zeros((), nll.dtype), nll)
-    return tf.reduce_sum(share * nll, -1)
-
-
-def _divisor(valid, row_weight, losses):
-    if row_weight is None:
-        return tf.size(losses) if valid is None else tf.math.count_nonzero(valid)
-    if valid is not None:
-        row_weight = tf.where(valid, row_weight, tf.zeros((), row_weight.dtype))
-    return tf.reduce_sum(row_weight)

@@ -1,27 +1,15 @@
 """The kernels as differentiable operations, eager and in graphs."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 import fastlogits
-from fastlogits import _layout
-from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
-from fastlogits.tensorflow import _arrays, _calls, _formula
-from fastlogits.tensorflow._calls import as_dtype, run
-
-
-class Options(NamedTuple):
-    """What a loss is computed with, beside tensors."""
-
-    axis: int
-    ignore_index: int
-    numbers: tuple  # label_smoothing, z_loss, softcap (0.0: none), logit_scale; see `fastlogits._checks`
-    reduction: str
-    dtype: tf.DType  # of the loss
-    label_name: str = "labels"  # for errors
+from fastlogits import _checks, _layout
+from fastlogits.cross_entropy import evaluate
+from fastlogits.tensorflow import _arrays, _calls, _formula, _native
+from fastlogits.tensorflow._calls import as_dtype, run, threads
 
 
 def differentiable(forward, backward, formula, tensors, others=None):
@@ -74,28 +62,31 @@ def differentiate(function, inputs, upstream, wanted=None):
     return [next(found) if want else None for want in wanted]
 
 
-def cross_entropy(tensors, options):
-    """The loss of `tensors`: logits, labels, weight, sample_weight and normalizer, the last three or None."""
+def cross_entropy(tensors, options, dtype):
+    """The loss, in `dtype`, of `tensors`: logits, labels, weight, sample_weight and normalizer, the last three or None.
+
+    A normalizer, which a graph may know only when it runs, is no part of the options here.
+    """
     if _calls.must_be_plain(*tensors):
-        return _formula.cross_entropy(*tensors, options)
-    loss = _Loss(tensors, options)
+        return _formula.cross_entropy(tensors, options, dtype)
+    loss = _Loss(tensors, options, dtype)
     present = [t for t in tensors if t is not None]
     return differentiable(loss.forward, loss.backward, loss.formula, present, loss.others)
 
 
-def cross_entropy_with_grad(tensors, grad_loss, options):
-    """(loss, gradient to the logits), neither of them differentiable."""
-    loss = _Loss(tensors, options)
+def cross_entropy_with_grad(tensors, grad_loss, options, dtype):
+    """(loss in `dtype`, gradient to the logits), neither of them differentiable."""
     logits = tensors[0]
+    loss = _Loss(tensors, options, dtype)
     present = [t for t in tensors if t is not None]
     if not tf.executing_eagerly() and _calls.must_be_plain(*tensors):
-        value = _formula.cross_entropy(*tensors, options)
+        value = _formula.cross_entropy(tensors, options, dtype)
         return value, loss.formula(tf.cast(grad_loss, value.dtype), *present)
 
     def both(grad_loss, *arrays):
         return loss.evaluate(arrays, grad_loss.astype(np.float64) if grad_loss.ndim else float(grad_loss))
 
-    return run(both, [grad_loss, *present], [options.dtype, logits.dtype], [loss.shape, logits.shape])
+    return run(both, [grad_loss, *present], [dtype, logits.dtype], [loss.shape, logits.shape])
 
 
 # Eager losses by what they have in common -> the number that arrived at all their rows the last time, or None.
@@ -110,23 +101,30 @@ class _Loss:
     gradient is computed anew, so that the result never depends on the guess.
     """
 
-    def __init__(self, tensors, options):
-        self.options = options
+    def __init__(self, tensors, options, dtype):
+        self.options, self.dtype = options, dtype
         self.given = [t is not None for t in tensors]
         eager = tf.executing_eagerly()
         self.usual = _usual if eager else {}
         self.gradient_wanted = eager and _calls.is_recorded([tensors[0]])
         self.others_wanted = [_may_need_gradient(t) for t in tensors[1:] if t is not None]
         self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
+        # An operator's losses have the dtype of the logits.
+        self.native = dtype == tensors[0].dtype and _native.serves_loss(*tensors)
 
     def forward(self, *tensors):
         logits = tensors[0]
-        dtypes = [self.options.dtype, logits.dtype, tf.float64]
+        if self.native:
+            wanted = self.gradient_wanted if tf.executing_eagerly() else _calls.is_recorded([logits])
+            return _native.loss(*tensors, self.options, wanted, threads(), self.shape)
+        dtypes = [self.dtype, logits.dtype, tf.float64]
         return run(self._forward, tensors, dtypes, [self.shape, None, ()])
 
     def backward(self, upstream, grad, expected, *tensors):
         self.gradient_wanted = True
         logits = tensors[0]
+        if self.native:
+            return _native.loss_grad(upstream, grad, expected, *tensors, self.options, threads())
         return run(self._backward, [upstream, grad, expected, *tensors], [logits.dtype], [logits.shape])[0]
 
     def formula(self, upstream, *tensors):
@@ -139,7 +137,7 @@ class _Loss:
         return differentiate(self._formula, tensors, upstream, [False, *self.others_wanted])[1:]
 
     def _formula(self, *tensors):
-        return _formula.cross_entropy(*self._all(tensors), self.options, logsumexp)
+        return _formula.cross_entropy(self._all(tensors), self.options, self.dtype, logsumexp)
 
     def _all(self, present):
         present = iter(present)
@@ -164,13 +162,13 @@ class _Loss:
         return self.evaluate(arrays, upstream.astype(np.float64) if number is None else number)[1:]
 
     def _kind(self, logits):
-        return logits.shape, logits.dtype, self.options
+        return logits.shape, logits.dtype, self.options, self.dtype
 
     def _mean(self, logits):
         """What arrives where the losses are averaged next, as TensorFlow computes it."""
         if self.options.reduction != "none":
             return 1.0
-        one = np.ones((), self.options.dtype.as_numpy_dtype)
+        one = np.ones((), self.dtype.as_numpy_dtype)
         rows = logits.size // max(1, logits.shape[self.options.axis])
         return float(one / one.dtype.type(rows)) if rows else 1.0
 
@@ -178,15 +176,13 @@ class _Loss:
         """(loss, gradient), the latter None unless a gradient arrives."""
         logits, labels, weight, sample_weight, normalizer = self._all(arrays)
         options = self.options
-        with_grad = grad_loss is not None
-        soft = labels.ndim == logits.ndim
-        loss, grad = evaluate(
-            _layout.floats(logits, "logits"), labels, options.axis, weight, sample_weight,
-            IGNORE_INDEX if soft else options.ignore_index, options.numbers, options.reduction, normalizer,
-            with_grad, grad_loss, _arrays.empty(logits.shape, logits.dtype) if with_grad else None,
-            label_name=options.label_name,
-        )  # fmt: skip
-        return as_dtype(loss, options.dtype), grad
+        if normalizer is not None:
+            options = options._replace(normalizer=_checks.normalizer(normalizer, options.reduction))
+        x, out = _layout.floats(logits, "logits"), None
+        if grad_loss is not None:
+            out = _arrays.empty(logits.shape, logits.dtype)
+        loss, grad = evaluate(x, labels, weight, sample_weight, options, grad_loss, out)
+        return as_dtype(loss, self.dtype), grad
 
 
 def _may_need_gradient(tensor):
@@ -233,6 +229,7 @@ def log_softmax(logits, axis, temperature=1.0):
 
 def _normalized(name, logits, axis, temperature):
     plain = _calls.must_be_plain(logits)
+    native = not plain and temperature == 1 and _native.serves_rows(axis, logits)
     function, gradient = getattr(fastlogits, name), getattr(fastlogits, f"{name}_backward")
 
     def compute(x):
@@ -245,6 +242,8 @@ def _normalized(name, logits, axis, temperature):
     def forward(x):
         if plain:
             result = _formula.normalized(name, x, axis, temperature)
+        elif native:
+            result = _native.rows(name, x, axis, threads())
         else:
             (result,) = run(compute, [x], [x.dtype], [x.shape])
         return result, result
@@ -252,6 +251,8 @@ def _normalized(name, logits, axis, temperature):
     def backward(upstream, result, x):
         if plain:
             return _formula.backward(name, upstream, result, axis) / temperature
+        if native:
+            return _native.rows_grad(name, upstream, result, axis, threads())
         return run(compute_gradient, [upstream, result], [x.dtype], [x.shape])[0]
 
     def formula(upstream, x):
@@ -274,12 +275,15 @@ def _backward(name, grad, result, axis):
 
     if _calls.must_be_plain(grad, result):
         return formula(grad, result)
+    native = grad.dtype == result.dtype and _native.serves_rows(axis, result)
     function = getattr(fastlogits, f"{name}_backward")
 
     def compute(grad, result):
         return (function(grad, result, axis, out=_arrays.empty(result.shape, result.dtype)),)
 
     def forward(grad, result):
+        if native:
+            return [_native.rows_grad(name, grad, result, axis, threads())]
         return run(compute, [grad, result], [result.dtype], [result.shape])
 
     def gradient(upstream, grad, result):

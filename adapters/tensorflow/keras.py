@@ -3,10 +3,8 @@
 import keras
 import tensorflow as tf
 
-from fastlogits._checks import loss_options
-from fastlogits.cross_entropy import NOTHING
+from fastlogits._options import NOTHING, LossOptions
 from fastlogits.tensorflow import _checks, _gradients
-from fastlogits.tensorflow._gradients import Options
 
 if keras.backend.backend() != "tensorflow":
     raise _checks.keras_backend(keras.backend.backend())
@@ -18,8 +16,8 @@ class _CrossEntropy(keras.losses.Loss):
     def __init__(self, from_logits, axis, reduction, name, dtype, smoothing=0.0, ignore_class=None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.axis = _checks.keras_arguments(from_logits, axis)
-        self._ignore_index = NOTHING if ignore_class is None else ignore_class
-        self._numbers = loss_options(smoothing, 0.0, None, 1.0)
+        ignore_index = NOTHING if ignore_class is None else ignore_class
+        self._options = LossOptions(self.axis, ignore_index, smoothing, label_name="y_true").checked()
         self._reduction = _Reduction(reduction=reduction, dtype="float64" if self.dtype == "float64" else "float32")
 
     def get_config(self):
@@ -51,8 +49,8 @@ class _CrossEntropy(keras.losses.Loss):
             return self._loss(labels, logits, weights, "sum")
 
     def _loss(self, labels, logits, weights, reduction):
-        options = Options(self.axis, self._ignore_index, self._numbers, reduction, tf.as_dtype(self.dtype), "y_true")
-        return _gradients.cross_entropy([logits, labels, None, weights, None], options)
+        options = self._options._replace(reduction=reduction)
+        return _gradients.cross_entropy([logits, labels, None, weights, None], options, tf.as_dtype(self.dtype))
 
     def _valid(self, labels):
         return None

@@ -5,11 +5,8 @@ import operator
 import tensorflow as tf
 from tensorflow.autograph.experimental import do_not_convert
 
-from fastlogits.cross_entropy import NOTHING
+from fastlogits._options import NOTHING, LossOptions
 from fastlogits.tensorflow import _checks, _gradients
-from fastlogits.tensorflow._gradients import Options
-
-PLAIN = (0.0, 0.0, 0.0, 1.0)  # neither smoothing nor z_loss nor softcap, logit_scale 1
 
 
 @do_not_convert
@@ -46,9 +43,9 @@ def sparse_softmax_cross_entropy_with_logits(labels, logits, name=None):
     logits = _checks.dense("logits", logits)
     labels = _checks.dense("labels", labels, _checks.INTEGERS)
     _checks.batch("labels", labels, "logits", logits)
-    options = Options(-1, NOTHING, PLAIN, "none", logits.dtype)
+    options = LossOptions(-1, NOTHING, reduction="none")
     with tf.name_scope(name or "sparse_softmax_cross_entropy_with_logits"):
-        return _gradients.cross_entropy([logits, labels, None, None, None], options)
+        return _gradients.cross_entropy([logits, labels, None, None, None], options, logits.dtype)
 
 
 @do_not_convert
@@ -76,9 +73,9 @@ def softmax_cross_entropy_with_logits(labels, logits, axis=-1, name=None):
         labels = tf.cast(labels, logits.dtype)
     _checks.alike("labels", labels, "logits", logits)
     axis = _checks.axes(operator.index(axis), logits)
-    options = Options(axis, NOTHING, PLAIN, "none", logits.dtype)
+    options = LossOptions(axis, NOTHING, reduction="none")
     with tf.name_scope(name or "softmax_cross_entropy_with_logits"):
-        return _gradients.cross_entropy([logits, labels, None, None, None], options)
+        return _gradients.cross_entropy([logits, labels, None, None, None], options, logits.dtype)
 
 
 @do_not_convert

@@ -12,13 +12,12 @@ from tensorflow.autograph.experimental import do_not_convert
 
 import fastlogits
 from fastlogits import CrossEntropy, _checks, _checks_filters
+from fastlogits._options import IGNORE_INDEX, LossOptions
 from fastlogits._scaling import is_number, number
-from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.tensorflow import _calls, _formula, _gradients
 from fastlogits.tensorflow import _checks as _tensor_checks
 from fastlogits.tensorflow._arrays import array, tensor
-from fastlogits.tensorflow._gradients import Options
 
 
 @do_not_convert
@@ -68,7 +67,8 @@ def _scaled(logits, axis, temperature, bias, where):
         temperature = tf.cast(temperature, z.dtype)
         if temperature.shape.rank:
             sizes = tf.shape(z)
-            temperature = tf.broadcast_to(temperature, tf.stack([sizes[i] for i in range(z.shape.rank) if i not in axes]))
+            rows = tf.stack([sizes[i] for i in range(z.shape.rank) if i not in axes])
+            temperature = tf.broadcast_to(temperature, rows)
             for i in sorted(axes):
                 temperature = tf.expand_dims(temperature, i)
         z = z / temperature
@@ -192,9 +192,9 @@ def cross_entropy(
     logits, labels, *, axis=-1, weight=None, sample_weight=None, ignore_index=IGNORE_INDEX,
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
 ):  # fmt: skip
-    tensors = _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction)
-    numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    return _gradients.cross_entropy(tensors, _options(tensors, axis, ignore_index, numbers, reduction))
+    options = LossOptions(axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction).checked()
+    tensors = _loss_tensors(logits, labels, weight, sample_weight, normalizer, options)
+    return _gradients.cross_entropy(tensors, options, _wide(tensors[0]))
 
 
 @do_not_convert
@@ -204,16 +204,14 @@ def cross_entropy_with_grad(
     grad_loss=None, out=None,
 ):  # fmt: skip
     _tensor_checks.no_out(out)
-    tensors = _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction)
-    numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    options = _options(tensors, axis, ignore_index, numbers, reduction)
+    options = LossOptions(axis, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction).checked()
+    tensors = _loss_tensors(logits, labels, weight, sample_weight, normalizer, options)
     grad_loss = tf.convert_to_tensor(1.0 if grad_loss is None else grad_loss)
-    return CrossEntropy(*_gradients.cross_entropy_with_grad(tensors, grad_loss, options))
+    return CrossEntropy(*_gradients.cross_entropy_with_grad(tensors, grad_loss, options, _wide(tensors[0])))
 
 
-def _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction):
+def _loss_tensors(logits, labels, weight, sample_weight, normalizer, options):
     """The five in the form that `_gradients` takes."""
-    _checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     logits = _floats("logits", logits)
     labels = _tensor_checks.dense("labels", labels, _tensor_checks.NUMBERS)
     weights = [
@@ -221,17 +219,12 @@ def _loss_tensors(logits, labels, weight, sample_weight, normalizer, reduction):
         for name, value in (("weight", weight), ("sample_weight", sample_weight))
     ]
     if normalizer is not None:
-        if not isinstance(normalizer, tf.Tensor) or reduction != "mean":
-            normalizer = _checks.normalizer(normalizer, reduction)
+        if not isinstance(normalizer, tf.Tensor) or options.reduction != "mean":
+            normalizer = _checks.normalizer(normalizer, options.reduction)
         normalizer = tf.cast(normalizer, tf.float64)
+    _axes(options.axis, logits)
+    options.check_labels(labels.dtype.is_floating)
     return [logits, labels, *weights, normalizer]
-
-
-def _options(tensors, axis, ignore_index, numbers, reduction):
-    logits, labels = tensors[:2]
-    axis = _axes(_checks.one_axis(axis), logits)
-    ignore_index = _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=labels.dtype.is_floating)
-    return Options(axis, ignore_index, numbers, reduction, _wide(logits))
 
 
 @do_not_convert

@@ -1,6 +1,7 @@
-"""The eager path: autograd functions over the public NumPy functions, on the tensors' own memory."""
+"""The eager path: autograd functions over the public NumPy functions, on the tensors' own memory.
 
-from typing import NamedTuple
+The tensors of a loss are logits, target, weight and sample_weight; `dtype` is the loss's own.
+"""
 
 import numpy as np
 import torch
@@ -8,46 +9,30 @@ from torch.autograd import Function
 
 import fastlogits
 from fastlogits._layout import floats
-from fastlogits.cross_entropy import IGNORE_INDEX, evaluate
+from fastlogits.cross_entropy import evaluate
 from fastlogits.selective import log_probs_at
 from fastlogits.torch import _arrays, _checks, _formula
 from fastlogits.torch._arrays import array, numbers, tensor
 
 
-class Options(NamedTuple):
-    """What a loss is computed with, beside tensors."""
-
-    axis: int
-    ignore_index: int
-    numbers: tuple  # label_smoothing, z_loss, softcap (0.0: none), logit_scale; see `fastlogits._checks`
-    reduction: str
-    normalizer: float | None
-    dtype: torch.dtype  # of the loss
-    label_name: str = "labels"  # for errors
-
-
-def loss(logits, target, weight, sample_weight, options):
+def loss(tensors, options, dtype):
     """The loss alone."""
-    return _evaluate(logits, target, weight, sample_weight, options)[0]
+    return loss_and_gradient(tensors, options, dtype, None)[0]
 
 
-def loss_and_gradient(logits, target, weight, sample_weight, options, grad_loss=None, out=None):
-    """Both as tensors; the gradient in the memory of `out`, an ndarray, where given."""
-    if out is None:
+def loss_and_gradient(tensors, options, dtype, grad_loss=1.0, out=None):
+    """Both as tensors, the gradient None if none arrives; it goes to the memory of `out`, an ndarray, where given."""
+    logits, target, weight, sample_weight = tensors
+    if out is None and grad_loss is not None:
         out = _arrays.empty_like(logits)
-    value, grad = _evaluate(logits, target, weight, sample_weight, options, True, grad_loss, out)
-    return value, tensor(grad, logits.dtype)
-
-
-def _evaluate(logits, target, weight, sample_weight, options, *with_grad):
-    axis, ignore_index, numbers, reduction, normalizer, dtype, label_name = options
-    value, grad = evaluate(
-        floats(array(logits), "input"), array(target), axis,
-        None if weight is None else array(weight if weight.dtype.itemsize > 2 else weight.float()),
-        None if sample_weight is None else array(sample_weight.double()),
-        IGNORE_INDEX if target.is_floating_point() else ignore_index,
-        numbers, reduction, normalizer, *with_grad, label_name=label_name,
-    )  # fmt: skip
+    if weight is not None:
+        weight = array(weight if weight.dtype.itemsize > 2 else weight.float())
+    if sample_weight is not None:
+        sample_weight = array(sample_weight.double())
+    x = floats(array(logits), "input")
+    value, grad = evaluate(x, array(target), weight, sample_weight, options, grad_loss, out)
+    if grad is not None:
+        grad = tensor(grad, logits.dtype)
     if type(value) is not float:
         return torch.from_numpy(value).to(dtype), grad
     if dtype is torch.float32:
@@ -56,10 +41,10 @@ def _evaluate(logits, target, weight, sample_weight, options, *with_grad):
     return torch.scalar_tensor(value, dtype=dtype), grad
 
 
-def gradient(grad_loss, logits, target, weight, sample_weight, options, out=None):
+def gradient(grad_loss, tensors, options, dtype, out=None):
     """Gradient to the logits of what arrives at the loss."""
     grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
-    return loss_and_gradient(logits, target, weight, sample_weight, options, grad_loss, out)[1]
+    return loss_and_gradient(tensors, options, dtype, grad_loss, out)[1]
 
 
 def apply(function, *args):
@@ -67,37 +52,30 @@ def apply(function, *args):
     return super(Function, function).apply(*args)
 
 
-def formula_gradients(needed, grad_loss, *arguments, logsumexp):
+def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
     """Gradients of the tensors that `needed` marks, through `_formula`; differentiable in grad mode."""
-    *tensors, options = arguments
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         if not create_graph:
             marked = zip(tensors, needed, strict=True)
             tensors = [t.detach().requires_grad_() if need else t for t, need in marked]
-        value = _formula.cross_entropy(*tensors, options, logsumexp)
+        value = _formula.cross_entropy(tensors, options, dtype, logsumexp)
         wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
-        found = iter(
-            torch.autograd.grad(
-                value,
-                wanted,
-                grad_loss.to(value.dtype),
-                create_graph=create_graph,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-        )
+        grad_loss = grad_loss.to(value.dtype)
+        found = iter(torch.autograd.grad(
+            value, wanted, grad_loss, create_graph=create_graph, allow_unused=True, materialize_grads=True,
+        ))  # fmt: skip
     return [next(found) if need else None for need in needed]
 
 
-def cross_entropy(logits, target, weight, sample_weight, options, inplace):
+def cross_entropy(tensors, options, dtype, inplace):
     if torch.is_grad_enabled() and (
-        logits.requires_grad or any(t is not None and t.requires_grad for t in (target, weight, sample_weight))
+        tensors[0].requires_grad or any(t is not None and t.requires_grad for t in tensors[1:])
     ):
         if inplace:
-            _checks.inplace(logits)
-        return apply(CrossEntropy, logits, target, weight, sample_weight, options, inplace)
-    return loss(logits, target, weight, sample_weight, options)
+            _checks.inplace(tensors[0])
+        return apply(CrossEntropy, *tensors, options, dtype, inplace)
+    return loss(tensors, options, dtype)
 
 
 class CrossEntropy(Function):
@@ -108,18 +86,19 @@ class CrossEntropy(Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, target, weight, sample_weight, options, inplace):
-        ctx.options = options
+    def forward(ctx, logits, target, weight, sample_weight, options, dtype, inplace):
+        ctx.options, ctx.dtype = options, dtype
         needed = ctx.needs_input_grad
         ctx.others_needed = needed[1] or needed[2] or needed[3]
         ctx.save_for_backward(None if inplace else logits, target, weight, sample_weight)
         ctx.overwritten = logits.detach() if inplace else None
+        tensors = logits, target, weight, sample_weight
         if needed[0] and options.reduction != "none" and logits.dtype is not torch.float16:
             out = array(logits) if inplace else None
-            value, ctx.grad_logits = loss_and_gradient(logits, target, weight, sample_weight, options, out=out)
+            value, ctx.grad_logits = loss_and_gradient(tensors, options, dtype, out=out)
         else:
             ctx.grad_logits = None
-            value = loss(logits, target, weight, sample_weight, options)
+            value = loss(tensors, options, dtype)
         if inplace:
             torch.autograd.graph.increment_version(logits)
         return value
@@ -127,7 +106,7 @@ class CrossEntropy(Function):
     @staticmethod
     def backward(ctx, grad_loss):
         if torch.is_grad_enabled():
-            return *CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad[:4]), None, None
+            return *CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad[:4]), None, None, None
         others = None, None, None
         if ctx.others_needed:
             others = CrossEntropy._by_formula(ctx, grad_loss, (False, *ctx.needs_input_grad[1:4]))[1:]
@@ -140,14 +119,14 @@ class CrossEntropy(Function):
                 grad.mul_(factor)
         elif ctx.needs_input_grad[0]:
             grad = CrossEntropy._later(ctx, grad_loss)
-        return grad, *others, None, None
+        return grad, *others, None, None, None
 
     @staticmethod
     def _by_formula(ctx, grad_loss, needed):
         tensors = ctx.saved_tensors
         if tensors[0] is None:
             raise _checks.gradient_gone()
-        return formula_gradients(needed, grad_loss, *tensors, ctx.options, logsumexp=logsumexp)
+        return formula_gradients(needed, grad_loss, tensors, ctx.options, ctx.dtype, logsumexp)
 
     @staticmethod
     def _later(ctx, grad_loss):
@@ -158,7 +137,7 @@ class CrossEntropy(Function):
             if logits is None:
                 raise _checks.gradient_gone()
             out = array(logits)
-        return gradient(grad_loss, logits, *others, ctx.options, out=out)
+        return gradient(grad_loss, (logits, *others), ctx.options, ctx.dtype, out)
 
 
 class Softmax(Function):

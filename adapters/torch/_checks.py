@@ -112,14 +112,6 @@ def dims(values, tensor):
     return values or tuple(range(tensor.dim()))
 
 
-def symbolic_softcap(value):
-    if value is None:
-        return 0.0
-    if value <= 0:
-        raise ValueError(f"softcap: expected a number above 0, got {value}")
-    return value
-
-
 def normalizer(reduction):
     return ValueError(f'normalizer: only reduction="mean" divides, got {reduction!r}')
 

@@ -4,67 +4,45 @@ An operator costs some 30 us more than a function of `_autograd`. It computes th
 in a second operator, since its outputs are fixed in number.
 """
 
+from typing import get_type_hints
+
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from fastlogits._checks import loss_options
+from fastlogits._options import LossOptions
 from fastlogits.torch import _autograd
-from fastlogits.torch._autograd import Options
+
+# What operators take has plain types: the options come one by one, as the record has them.
+TYPES = {int: "int", float: "float", float | None: "float?", str: "str"}
+OPTIONS = ", ".join(f"{TYPES[kind]} {name}" for name, kind in get_type_hints(LossOptions).items())
+LOSS = f"Tensor logits, Tensor target, Tensor? weight, Tensor? sample_weight, ScalarType dtype, {OPTIONS}"
 
 
-def _options(axis, ignore_index, numbers, *others):
-    label_smoothing, z_loss, softcap, logit_scale = numbers
-    numbers = loss_options(label_smoothing, z_loss, softcap or None, logit_scale)
-    return Options(axis, ignore_index, numbers, *others)
+def _arguments(logits, target, weight, sample_weight, dtype, *options):
+    """(tensors, options, dtype), as `_autograd` and `_formula` take them."""
+    return (logits, target, weight, sample_weight), LossOptions.of_plain(LossOptions(*options).checked()), dtype
 
 
-@custom_op("fastlogits::cross_entropy", mutates_args=())
-def cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    axis: int,
-    ignore_index: int,
-    numbers: list[float],
-    reduction: str,
-    normalizer: float | None,
-    dtype: torch.dtype,
-    label_name: str = "labels",
-) -> Tensor:
-    options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype, label_name)
-    return _autograd.loss(logits, target, weight, sample_weight, options).contiguous()
+@custom_op("fastlogits::cross_entropy", mutates_args=(), schema=f"({LOSS}) -> Tensor")
+def cross_entropy(*loss):
+    return _autograd.loss(*_arguments(*loss)).contiguous()
 
 
 @cross_entropy.register_fake
-def _(logits, target, weight, sample_weight, *options):
-    options = Options(*options)
+def _(logits, target, weight, sample_weight, dtype, *options):
+    options = LossOptions(*options)
     if options.reduction != "none":
-        return logits.new_empty((), dtype=options.dtype)
+        return logits.new_empty((), dtype=dtype)
     shape = list(logits.shape)
     del shape[options.axis]
-    return logits.new_empty(shape, dtype=options.dtype)
+    return logits.new_empty(shape, dtype=dtype)
 
 
-@custom_op("fastlogits::cross_entropy_backward", mutates_args=())
-def cross_entropy_backward(
-    grad_loss: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    axis: int,
-    ignore_index: int,
-    numbers: list[float],
-    reduction: str,
-    normalizer: float | None,
-    dtype: torch.dtype,
-    label_name: str = "labels",
-) -> Tensor:
-    options = _options(axis, ignore_index, numbers, reduction, normalizer, dtype, label_name)
+@custom_op("fastlogits::cross_entropy_backward", mutates_args=(), schema=f"(Tensor grad_loss, {LOSS}) -> Tensor")
+def cross_entropy_backward(grad_loss, logits, *loss):
     grad = torch.empty_like(logits)
-    _autograd.gradient(grad_loss, logits, target, weight, sample_weight, options, out=_autograd.array(grad))
+    _autograd.gradient(grad_loss, *_arguments(logits, *loss), out=_autograd.array(grad))
     return grad
 
 
@@ -80,14 +58,14 @@ def _keep_arguments(ctx, inputs, output):
 
 def _cross_entropy_gradients(ctx, grad_loss):
     needed = ctx.needs_input_grad[:4]
-    tensors = ctx.saved_tensors
+    loss = *ctx.saved_tensors, *ctx.options
     by_kernel = needed[0] and not torch.is_grad_enabled()
     grads = [None] * 4
     if any(needed[1:]) or not by_kernel:
         needed = needed[0] and not by_kernel, *needed[1:]
-        grads = _autograd.formula_gradients(needed, grad_loss, *tensors, Options(*ctx.options), logsumexp=None)
+        grads = _autograd.formula_gradients(needed, grad_loss, *_arguments(*loss), logsumexp=None)
     if by_kernel:
-        grads[0] = cross_entropy_backward(grad_loss, *tensors, *ctx.options)
+        grads[0] = cross_entropy_backward(grad_loss, *loss)
     return *grads, *[None] * len(ctx.options)
 
 

@@ -8,14 +8,12 @@ from torch.jit import is_tracing
 from torch.nn import _reduction
 from torch.nn.functional import _get_softmax_dim
 
-from fastlogits import _checks as _number_checks
-from fastlogits._checks import loss_options
+from fastlogits._checks import ignored_distribution
+from fastlogits._options import LossOptions
 from fastlogits.torch import _autograd, _checks, _formula, _library
-from fastlogits.torch._autograd import Options
 
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_is_active = torch._C._are_functorch_transforms_active
-NAMES = ("input", "target")
 
 
 def cross_entropy(
@@ -80,25 +78,25 @@ def cross_entropy(
         reduction = _reduction.legacy_get_string(size_average, reduce)
     if not isinstance(input, Tensor) or not isinstance(target, Tensor):
         raise _checks.no_tensors(input=input, target=target)
-    axis = 1 if input.dim() > 1 else 0
-    return along(
-        axis, input, target, weight, sample_weight, ignore_index, label_smoothing,
-        z_loss, softcap, logit_scale, reduction, normalizer, inplace, names=NAMES,
+    options = LossOptions(
+        1 if input.dim() > 1 else 0, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer,
+        "target",
     )  # fmt: skip
+    return along((input, target, weight, sample_weight), options, inplace, name="input")
 
 
-def along(
-    axis, logits, target, weight, sample_weight, ignore_index, label_smoothing,
-    z_loss, softcap, logit_scale, reduction, normalizer, inplace=False, loss_dtype=None,
-    names=("logits", "labels"),
-):  # fmt: skip
-    """`cross_entropy` with the classes along `axis`, the loss in `loss_dtype`, and the tensors called by `names`."""
-    if target.dtype.is_floating_point:
-        if ignore_index >= 0:
-            raise ValueError(f"ignore_index: applies to class indices, but {names[1]} holds a distribution")
+def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
+    """`cross_entropy` with options as they were given, a loss in `loss_dtype`, and logits called `name`."""
+    logits, target, weight, sample_weight = tensors
+    soft = target.dtype.is_floating_point
+    if soft:
+        if options.ignore_index >= 0:
+            raise ignored_distribution(options.label_name)
+        options = options._replace(ignore_index=-100)
         if target.dtype != logits.dtype:
             dtype = torch.promote_types(logits.dtype, target.dtype)
             logits, target = logits.to(dtype), target.to(dtype)
+            tensors = logits, target, weight, sample_weight
     elif weight is not None and weight.requires_grad:
         raise _checks.not_differentiable("weight")
     if loss_dtype is None:
@@ -106,29 +104,25 @@ def along(
         if loss_dtype.itemsize == 2 and torch.is_autocast_enabled("cpu"):
             loss_dtype = torch.float32
 
-    run = path(logits, target, weight, sample_weight)
+    run = path(*tensors)
     divisor, dtype = None, loss_dtype
-    if isinstance(normalizer, Tensor) and run is not _autograd:
+    if isinstance(options.normalizer, Tensor) and run is not _autograd:
         # Its value may not be known here.
-        if reduction != "mean":
-            raise _checks.normalizer(reduction)
-        divisor, normalizer, reduction = normalizer, None, "sum"
+        if options.reduction != "mean":
+            raise _checks.normalizer(options.reduction)
+        divisor, options = options.normalizer, options._replace(normalizer=None, reduction="sum")
         dtype = torch.promote_types(loss_dtype, torch.float32)
-    elif normalizer is not None and run is not _library:
-        normalizer = _number_checks.normalizer(normalizer, reduction)
     if run is _library:
         # Symbols, perhaps; the operator checks their values.
-        numbers = label_smoothing, z_loss, _checks.symbolic_softcap(softcap), logit_scale
+        loss = _library.cross_entropy(*tensors, dtype, *options)
     else:
-        numbers = loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    options = Options(axis, ignore_index, numbers, reduction, normalizer, dtype, names[1])
-    if run is _autograd:
-        _checks.loss_tensors(names, logits, target, weight, sample_weight)
-        return _autograd.cross_entropy(logits, target, weight, sample_weight, options, inplace)
-    if run is _library:
-        loss = _library.cross_entropy(logits, target, weight, sample_weight, *options)
-    else:
-        loss = _formula.cross_entropy(logits, target, weight, sample_weight, options)
+        options = options.checked()
+        if run is _autograd:
+            _checks.loss_tensors((name, options.label_name), *tensors)
+            if soft:
+                options = LossOptions.of_plain(options)
+            return _autograd.cross_entropy(tensors, options, dtype, inplace)
+        loss = _formula.cross_entropy(tensors, options, dtype)
     return loss if divisor is None else _formula.over(loss, divisor).to(loss_dtype)
 
 

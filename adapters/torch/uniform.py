@@ -7,19 +7,17 @@ the tensors' memory.
 import functools
 import inspect
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import fastlogits
 from fastlogits import CrossEntropy, _checks, _checks_filters
+from fastlogits._options import IGNORE_INDEX, LossOptions
 from fastlogits._scaling import is_number, number
-from fastlogits.cross_entropy import IGNORE_INDEX
 from fastlogits.dispatch import converted
 from fastlogits.torch import _autograd, _library, _transforms, functional
 from fastlogits.torch import _checks as _torch_checks
 from fastlogits.torch._arrays import array, numbers
-from fastlogits.torch._autograd import Options
 
 
 def softmax(logits, axis=-1, *, temperature=1.0, bias=None, where=None, out=None):
@@ -174,10 +172,10 @@ def cross_entropy(
     label_smoothing=0.0, z_loss=0.0, softcap=None, logit_scale=1.0, reduction="mean", normalizer=None,
 ):  # fmt: skip
     tensors = _loss_tensors(logits, labels, weight, sample_weight, ignore_index)
-    return functional.along(
-        _checks.one_axis(axis), *tensors, int(ignore_index), label_smoothing, z_loss, softcap, logit_scale, reduction,
-        normalizer, loss_dtype=_loss_dtype(*tensors),
+    options = LossOptions(
+        _checks.one_axis(axis), int(ignore_index), label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer
     )  # fmt: skip
+    return functional.along(tensors, options, loss_dtype=_loss_dtype(*tensors))
 
 
 def _loss_dtype(logits, labels, *weights):
@@ -191,26 +189,25 @@ def cross_entropy_with_grad(
     grad_loss=None, out=None,
 ):  # fmt: skip
     tensors = _loss_tensors(logits, labels, weight, sample_weight, ignore_index)
-    numbers = _checks.loss_options(label_smoothing, z_loss, softcap, logit_scale)
-    axis = _checks.one_axis(axis)
-    options = Options(axis, int(ignore_index), numbers, reduction, normalizer, _loss_dtype(*tensors))
-    tensors = [None if t is None else t.detach() for t in tensors]
+    options = LossOptions(
+        axis, int(ignore_index), label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer
+    ).checked()  # fmt: skip
+    tensors, dtype = [None if t is None else t.detach() for t in tensors], _loss_dtype(*tensors)
     if functional.path(*tensors) is not _autograd:
-        loss = _library.cross_entropy(*tensors, *options)
+        loss = _library.cross_entropy(*tensors, dtype, *options)
         grad_loss = torch.ones_like(loss) if grad_loss is None else torch.as_tensor(grad_loss)
-        return CrossEntropy(loss, _library.cross_entropy_backward(grad_loss, *tensors, *options))
+        return CrossEntropy(loss, _library.cross_entropy_backward(grad_loss, *tensors, dtype, *options))
     _torch_checks.loss_tensors(("logits", "labels"), *tensors)
     if isinstance(grad_loss, Tensor):
         grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
-    memory = None if out is None else array(out)
-    loss, grad = _autograd.loss_and_gradient(*tensors, options, grad_loss, memory)
+    memory, arriving = None if out is None else array(out), 1.0 if grad_loss is None else grad_loss
+    loss, grad = _autograd.loss_and_gradient(tensors, LossOptions.of_plain(options), dtype, arriving, memory)
     return CrossEntropy(loss, grad if out is None else _written(out))
 
 
 def _loss_tensors(logits, labels, weight, sample_weight, ignore_index):
     labels = torch.as_tensor(labels)
-    if labels.is_floating_point() and ignore_index is not IGNORE_INDEX:
-        _checks.ignore_index(ignore_index, default=IGNORE_INDEX, soft=True)
+    LossOptions(ignore_index=ignore_index).check_labels(labels.is_floating_point())
     weights = (None if w is None else torch.as_tensor(w) for w in (weight, sample_weight))
     return _floats("logits", logits), labels, *weights
 

@@ -50,7 +50,7 @@ class Inputs:
 
     def __init__(self, size, dtype, seed=0):
         self.size, self.dtype = size, dtype
-        self.shape = SIZES[size]
+        self.shape = SIZES.get(size) or tuple(map(int, size.split("x")))
         self.classes = self.shape[AXIS]
         self.batch_shape = self.shape[:AXIS] + self.shape[AXIS + 1 :]
         self.num_rows = int(np.prod(self.batch_shape))
@@ -69,6 +69,12 @@ class Inputs:
     @functools.cached_property
     def labels(self):
         return np.random.default_rng(self._seed).integers(0, self.classes, self.batch_shape)
+
+    @functools.cached_property
+    def drawn(self):
+        """Labels as of a model that is too sure of itself."""
+        noise = np.random.default_rng([self._seed, 3]).gumbel(size=self.shape).astype(self._compute)
+        return (self.logits.astype(self._compute) / self._compute(1.7) + noise).argmax(AXIS)
 
     @functools.cached_property
     def targets(self):

@@ -14,3 +14,5 @@ cdef void help() noexcept nogil
 cdef void* hold(size_t size) noexcept nogil
 cdef void release() noexcept nogil
 cdef void* held() noexcept nogil
+cdef int openmp_threads_here() noexcept nogil
+cdef int limit_of_threads() noexcept nogil

@@ -48,6 +48,14 @@ cdef void* held() noexcept nogil:
     return scratch_held()
 
 
+cdef int openmp_threads_here() noexcept nogil:
+    return team_openmp_threads()
+
+
+cdef int limit_of_threads() noexcept nogil:
+    return team_limit()
+
+
 def use_openmp(bytes library):
     """Share the threads of that library's OpenMP, if it has one; whether the library is loaded."""
     return team_use_openmp(library)

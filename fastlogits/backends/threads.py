@@ -21,9 +21,9 @@ def default():
     """Asked each time: threadpoolctl, omp_set_num_threads and torch.set_num_threads change it while we run."""
     counts = [available_cpus()]
     if _team is not None:
-        counts += filter(None, [_team.limit(), _team.openmp_threads() or _environment()])
+        counts += filter(None, [_team.limit(), _team.openmp_threads() or environment()])
     else:
-        counts.append(_environment())
+        counts.append(environment())
     return max(1, min(counts))
 
 
@@ -74,7 +74,7 @@ _ACQUAINTANCES = {} if _team is None else {"torch": _meet_torch, "threadpoolctl"
 
 
 @functools.cache
-def _environment():
+def environment():
     """OMP_NUM_THREADS and OMP_THREAD_LIMIT."""
     counts = [os.environ.get(name, "").partition(",")[0].strip() for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT")]
     return min((int(text) for text in counts if text.isdecimal() and int(text)), default=available_cpus())

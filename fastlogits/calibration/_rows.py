@@ -1,5 +1,6 @@
 """Logits with their labels as rows, checked once, for what runs over them several times."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from fastlogits import _checks, _checks_calibration, _layout, config
 from fastlogits.cross_entropy import int64
+
+FIRST_ROWS = 8  # along each axis, which tell probabilities from logits
 
 
 class LabelledRows(NamedTuple):
@@ -65,6 +68,9 @@ class LabelledRows(NamedTuple):
 
     @property
     def counted(self):
+        """Which rows count: all, by an index that copies nothing, or a mask."""
+        if self.weight is None and self.total == len(self.labels):
+            return slice(None)
         return self.labels >= 0
 
     def correct(self):
@@ -75,7 +81,6 @@ class LabelledRows(NamedTuple):
             config.backend().argmax(x, indices[rows], outer, self.layout.classes, inner, *strides, threads)
         return (indices == self.labels)[self.counted]
 
-    @np.errstate(all="ignore")
     def scores(self, temperature):
         """The `Scores` of the rows that count."""
         beta = inverse(temperature)
@@ -83,23 +88,43 @@ class LabelledRows(NamedTuple):
         self.moments(beta, results)
         rest, gap, _, _, square = results[:, self.counted]
         # `beta` only stands for the infinite one of temperature 0.
-        nll = np.log1p(rest) + np.where(gap > 0, gap * (beta if temperature else math.inf), gap)
-        return Scores(1 / (1 + rest), nll, np.expm1(-nll) ** 2 + square)
+        return Scores(rest, gap, square, beta if temperature else math.inf)
 
 
-class Scores(NamedTuple):
-    """One number a row, in float64: the largest probability, and two losses."""
+class Scores:
+    """One number a row, in float64: the largest probability, and two losses, each made when it is asked for."""
 
-    confidence: np.ndarray
-    nll: np.ndarray
-    brier: np.ndarray
+    def __init__(self, rest, gap, square, beta):
+        self.rest, self.gap, self.square, self.beta = rest, gap, square, beta
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def confidence(self):
+        confidence = 1 + self.rest
+        return np.divide(1, confidence, out=confidence)
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def nll(self):
+        nll = np.log1p(self.rest)
+        nll += np.where(self.gap > 0, math.inf, self.gap) if self.beta == math.inf else self.gap * self.beta
+        return nll
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def brier(self):
+        brier = np.negative(self.nll)
+        np.expm1(brier, out=brier)
+        np.square(brier, out=brier)
+        brier += self.square
+        return brier
 
 
 def binned(place, values, bins):
     """The sum of the values in each bin, within a few eps: of some rows one after the other, of those in pairs."""
     rows = max(64, bins)
-    part = np.arange(len(place)) // rows
     parts = -(-len(place) // rows)
+    part = np.arange(parts).repeat(rows)[: len(place)]
     sums = np.bincount(part + parts * place, values, parts * bins)
     return np.add.reduce(sums.reshape(bins, parts), axis=1)
 
@@ -112,20 +137,34 @@ def inverse(temperature):
     return 1.0 / _checks.scale("temperature", temperature)
 
 
+def some_rows(x, layout):
+    """The first rows, classes last."""
+    rows = np.moveaxis(x, layout.axes[0], -1)
+    return rows[(slice(FIRST_ROWS),) * (rows.ndim - 1)].astype(np.float64)
+
+
 def labelled_rows(logits, labels, axis, ignore_index, sample_weight=None):
-    """`LabelledRows` of a caller's arguments; rows that count for nothing are left out."""
+    """`LabelledRows` of a caller's arguments; rows that count for nothing are left out.
+
+    Scores of shape (N,) are those of the second of two classes, whose first has the score 0.
+    """
     x = _layout.floats(logits, "logits")
+    if x.ndim == 1 and np.shape(labels) == x.shape:
+        x, axis = np.stack([np.zeros_like(x), x], axis=-1), -1
     layout = _layout.of(x, _checks.one_axis(axis))
+    _checks_calibration.warn_of_probabilities(some_rows(x, layout))
     labels = _checks.class_indices(labels, layout.batch_shape)
-    ignore_index = _checks.ignore_index(ignore_index, default=None, soft=False)
+    ignore_index = _checks.ignore_index(ignore_index)
     indices = layout.flatten(int64(labels, ignore_index))
     first_bad, total = -1, 0.0
     if layout.rows:
         first_bad, total = config.backend().count_labels(indices, None, None, layout.classes, ignore_index)
     if first_bad >= 0:
         raise _checks.bad_label(labels, layout.classes, ignore_index)
-    kept = indices != ignore_index
     weight = None
+    if sample_weight is None and total == len(indices):
+        return LabelledRows(x, layout, layout.outer, layout.stride, indices, weight, total)
+    kept = indices != ignore_index
     if sample_weight is not None:
         weight = layout.flatten(_checks_calibration.row_weights("sample_weight", sample_weight, layout.batch_shape))
         kept &= weight > 0

@@ -1,5 +1,9 @@
 """Temperature and vector scaling as a scikit-learn estimator."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -11,8 +15,13 @@ from fastlogits.calibration.temperature import fit_temperature
 from fastlogits.calibration.vector import fit_vector_scaling
 from fastlogits.softmax import argmax, log_softmax, softmax
 
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import ArrayLike, NDArray
+
 # -inf is a logit like others, that of a class which cannot be.
-VALID = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+VALID: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
 
 
 class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -57,11 +66,20 @@ class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin,
     array(['cat'], dtype='<U3')
     """
 
-    def __init__(self, method="temperature", classes=None):
+    classes_: NDArray[Any]
+    temperature_: float
+    scale_: NDArray[np.float64]
+    bias_: NDArray[np.float64]
+    nll_: float
+    n_iter_: int
+
+    def __init__(
+        self, method: Literal["temperature", "vector"] = "temperature", classes: ArrayLike | None = None
+    ) -> None:
         self.method = method
         self.classes = classes
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Find the temperature, or the scale and bias.
 
         Parameters
@@ -93,7 +111,7 @@ class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin,
         return self
 
     @np.errstate(over="ignore", invalid="ignore")
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Calibrated logits, of the shape and dtype of `X`."""
         X = self._logits(X)
         if self.method == "vector":
@@ -103,20 +121,20 @@ class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin,
             X = X - X.max(axis=1, keepdims=True)
         return X * X.dtype.type(inverse(self.temperature_))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Calibrated probabilities, of the shape and dtype of `X`."""
         return self._normalized(softmax, X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Their logarithms, accurate also where probabilities are tiny."""
         return self._normalized(log_softmax, X)
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Calibrated logits as scikit-learn's classifiers give them: of two classes, the second's minus the first's."""
         logits = self.transform(X)
         return logits if logits.shape[1] != 2 else logits[:, 1] - logits[:, 0]
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The label of the largest calibrated logit in each row."""
         columns = argmax(self.transform(X))
         return self.classes_[columns]

@@ -10,10 +10,13 @@ import numpy as np
 from fastlogits import _blocks as blocks
 from fastlogits import _checks_calibration, dispatch
 from fastlogits.calibration._rows import binned, inverse, labelled_rows
-from fastlogits.calibration.state import CalibrationState, ReliabilityCurve, bin_of, edges, mean
+from fastlogits.calibration.state import ReliabilityCurve, bin_of, bins_of, edges, even_bin_of, mean
 from fastlogits.softmax import softmax
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
 
@@ -34,6 +37,7 @@ def expected_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Expected calibration error (ECE): how far, on average, confidence is from accuracy.
 
@@ -55,6 +59,8 @@ def expected_calibration_error(
         Divides the logits; what `fit_temperature` returned, including the limits 0 and inf.
     ignore_index : int, default -100
         Rows with this label do not count.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -91,9 +97,7 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(logits, [0] * 9 + [1]), 6)
     0.3
     """
-    state = CalibrationState.of(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    state, _ = bins_of(logits, labels, bins, axis, temperature, ignore_index)
     return state.expected_calibration_error()
 
 
@@ -106,6 +110,7 @@ def maximum_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Maximum calibration error (MCE): ``abs(accuracy - mean confidence)`` of the bin where it is largest.
 
@@ -118,9 +123,7 @@ def maximum_calibration_error(
     >>> round(maximum_calibration_error(np.log([[0.6, 0.4], [0.1, 0.9]]), [1, 1]), 6)
     0.6
     """
-    state = CalibrationState.of(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    state, _ = bins_of(logits, labels, bins, axis, temperature, ignore_index)
     return state.maximum_calibration_error()
 
 
@@ -133,6 +136,7 @@ def adaptive_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Adaptive calibration error (ACE): as `expected_calibration_error`, with bins that hold as many rows each.
 
@@ -180,6 +184,7 @@ def classwise_calibration_error(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Class-wise calibration error: the calibration error of each class's probability, averaged over the classes.
 
@@ -218,7 +223,7 @@ def classwise_surplus(rows, bins, temperature):
     for block in blocks.blocks(*shape) if rows.total else ():
         counted = labels[block] >= 0
         probs = softmax(logits[block][counted].astype(np.float64), temperature=within)
-        place = first_bin + bin_of(probs, edges(bins))
+        place = first_bin + even_bin_of(probs, bins)
         np.subtract.at(surplus, place, probs)
         np.add.at(surplus, place[np.arange(len(probs)), labels[block][counted]], 1)
     return surplus
@@ -237,6 +242,7 @@ def brier_score(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Brier score: the mean over the rows of ``sum((probs - one_hot(label)) ** 2)``.
 
@@ -271,6 +277,7 @@ def negative_log_likelihood(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> float:
     """Mean negative log-likelihood of the labels, in nats.
 
@@ -296,6 +303,7 @@ def reliability_curve(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> ReliabilityCurve:
     """Mean confidence, accuracy and number of rows in bins of confidence: what a reliability diagram shows.
 
@@ -317,9 +325,7 @@ def reliability_curve(
     >>> curve.accuracy
     array([nan, nan,  0., nan,  1.])
     """
-    state = CalibrationState.of(
-        logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
-    )
+    state, _ = bins_of(logits, labels, bins, axis, temperature, ignore_index)
     return state.reliability_curve()
 
 
@@ -331,6 +337,7 @@ def risk_coverage_curve(
     axis: int = -1,
     temperature: float = 1.0,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> RiskCoverageCurve:
     """Share of wrong predictions among those at least so confident, for each confidence there is.
 

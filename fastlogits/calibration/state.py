@@ -70,16 +70,9 @@ class CalibrationState:
         ignore_index: int = -100,
     ) -> CalibrationState:
         """The state of some rows; parameters as of `expected_calibration_error`."""
-        bins = _checks_calibration.at_least_one("bins", bins)
-        rows = labelled_rows(logits, labels, axis, ignore_index)
-        scores = rows.scores(temperature)
-        place = bin_of(scores.confidence, edges(bins))
-        return cls(
-            count=np.bincount(place, minlength=bins),
-            correct=np.bincount(place[rows.correct()], minlength=bins),
-            confidence=binned(place, scores.confidence, bins),
-            nll=float(np.add.reduce(scores.nll)),
-            brier=float(np.add.reduce(scores.brier)),
+        binned, scores = bins_of(logits, labels, bins, axis, temperature, ignore_index)
+        return dataclasses.replace(
+            binned, nll=float(np.add.reduce(scores.nll)), brier=float(np.add.reduce(scores.brier))
         )
 
     def merge(self, *others: CalibrationState) -> CalibrationState:
@@ -121,6 +114,22 @@ class CalibrationState:
         return mean(self.nll, self.rows)
 
 
+def bins_of(logits, labels, bins, axis, temperature, ignore_index):
+    """A state without the losses, and the scores that these would be sums of."""
+    bins = _checks_calibration.at_least_one("bins", bins)
+    rows = labelled_rows(logits, labels, axis, ignore_index)
+    scores = rows.scores(temperature)
+    place = even_bin_of(scores.confidence, bins)
+    state = CalibrationState(
+        count=np.bincount(place, minlength=bins),
+        correct=np.bincount(place, rows.correct(), bins).astype(np.intp),
+        confidence=binned(place, scores.confidence, bins),
+        nll=math.nan,
+        brier=math.nan,
+    )
+    return state, scores
+
+
 def edges(bins):
     return np.linspace(0.0, 1.0, bins + 1)
 
@@ -128,6 +137,21 @@ def edges(bins):
 def bin_of(probabilities, edges):
     """The i with edges_i < probability <= edges_(i+1); 0 is in the first bin, and NaN in the last."""
     return np.searchsorted(edges[1:-1], probabilities, side="left")
+
+
+@np.errstate(invalid="ignore")
+def even_bin_of(probabilities, bins):
+    """As bin_of, of `edges(bins)`, without a search: what rounding does to a product with `bins` is put right."""
+    place = probabilities * bins
+    np.ceil(place, out=place)
+    place -= 1
+    np.fmin(place, bins - 1, out=place)
+    np.fmax(place, 0, out=place)
+    place = place.astype(np.intp)
+    inner = edges(bins)[1:-1]
+    place += probabilities > np.append(inner, math.inf)[place]
+    place -= probabilities <= np.append(-math.inf, inner)[place]
+    return place
 
 
 def mean(total, rows):

@@ -11,6 +11,9 @@ from fastlogits import _checks, _checks_calibration, dispatch
 from fastlogits.calibration._rows import labelled_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
 # A step of log(beta) below this is the last: convergence is quadratic, so that what it leaves is about its square.
@@ -40,6 +43,7 @@ def fit_temperature(
     axis: int = -1,
     sample_weight: ArrayLike | None = None,
     ignore_index: int = -100,
+    classes: Iterable[Any] | None = None,
 ) -> TemperatureFit:
     """The temperature T that minimises the mean negative log-likelihood of `labels` under ``softmax(logits / T)``.
 
@@ -56,6 +60,8 @@ def fit_temperature(
         Weight of each row, not negative.
     ignore_index : int, default -100
         Rows with this label are left out, as are rows of weight 0.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------

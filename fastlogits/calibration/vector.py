@@ -14,6 +14,9 @@ from fastlogits.config import settings
 from fastlogits.cross_entropy import cross_entropy_with_grad
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
 
@@ -26,22 +29,11 @@ class VectorScalingFit(NamedTuple):
     iterations: int
     converged: bool
 
+    @np.errstate(over="ignore", invalid="ignore")
     def apply(self, logits: ArrayLike, axis: int = -1) -> np.ndarray:
-        """``scale * logits + bias``.
+        """Calibrated logits, ``scale * logits + bias``, of the shape and dtype of `logits`. -inf stays.
 
         The fit itself may be the `temperature` of `fastlogits.softmax`, `fastlogits.row_stats` and the like.
-
-        Parameters
-        ----------
-        logits : array_like
-            As those of the fit.
-        axis : int, default -1
-            The class axis.
-
-        Returns
-        -------
-        ndarray
-            Of the dtype of `logits`, or float32 if that is smaller. -inf stays.
 
         Examples
         --------
@@ -52,14 +44,12 @@ class VectorScalingFit(NamedTuple):
         array([[2.]])
         """
         x = _layout.floats(logits, "logits")
-        (axis,) = _checks.axes(_checks.one_axis(axis), x.ndim)
-        dtype = _layout.COMPUTE[x.dtype]
-        _checks.fitted_classes(x.shape[axis], len(self.scale))
-        scale, bias = (np.asarray(v, dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis)) for v in (self.scale, self.bias))
-        with np.errstate(all="ignore"):
-            z = x * scale + bias
-        z[np.isneginf(x)] = -np.inf
-        return z
+        axis = _checks.axes(_checks.one_axis(axis), x.ndim)[0]
+        _checks_calibration.same_classes(x.shape[axis], len(self.bias))
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        scale, bias = (values.reshape(shape).astype(_layout.COMPUTE[x.dtype]) for values in self[:2])
+        return _layout.rounded(np.where(x == -np.inf, x, x * scale + bias), x.dtype)
 
 
 @dispatch.by_array
@@ -71,6 +61,7 @@ def fit_vector_scaling(
     sample_weight: ArrayLike | None = None,
     ignore_index: int = -100,
     max_iter: int = 500,
+    classes: Iterable[Any] | None = None,
 ) -> VectorScalingFit:
     """The scale and bias of each class that minimise the mean negative log-likelihood of `labels`.
 
@@ -88,7 +79,7 @@ def fit_vector_scaling(
     -------
     VectorScalingFit
         The named tuple (scale, bias, nll, iterations, converged): two float64 arrays of shape (C,); the mean negative
-        log-likelihood with them, in nats; and whether `max_iter` was enough.
+        log-likelihood with them, in nats; and whether `max_iter` was enough. Its `apply` makes calibrated logits.
 
     Raises
     ------
@@ -117,7 +108,7 @@ def fit_vector_scaling(
     >>> round(float(np.exp(fit.bias[1] - fit.bias[0])), 6), round(fit.nll, 6)
     (2.0, 0.636514)
     """
-    minimize = _minimizer()
+    minimize = minimizer()
     max_iter = _checks_calibration.at_least_one("max_iter", max_iter)
     rows = labelled_rows(logits, labels, axis, ignore_index, sample_weight)
     temperature = temperature_of(rows).temperature
@@ -160,9 +151,9 @@ def _loss_and_gradient(parameters, rows, unit):
     return loss / rows.total, gradient.ravel() / rows.total
 
 
-def _minimizer():
+def minimizer():
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise _checks_calibration.missing_library("SciPy", "fit vector scaling", "calibration") from error
+        raise _checks_calibration.missing_library("SciPy", "fit vector and matrix scaling", "calibration") from error
     return minimize

@@ -158,9 +158,8 @@ def _add_operation(operations, name, operation):
         required = {"required": True, "default": None} if option in operation.needs else {}
         parser.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option] | required)
     _add_axis(parser)
-    parser.add_argument(
-        "--dtype", choices=DTYPES, help="of the floats that come out; default: that of the logits, float32 at least for a number of each row"
-    )
+    own = "default: that of the logits, float32 at least for numbers of rows"
+    parser.add_argument("--dtype", choices=DTYPES, help=f"of the floats that come out; {own}")
     _add_run(parser)
     parser.add_argument("--force", action="store_true", help="replace a TARGET that exists, forget an interrupted run")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run got to, if there is one")
@@ -206,9 +205,8 @@ def _add_calibrate(commands):
 
 def _add_bench(commands):
     parser = _add_command(commands, "bench", "our time beside that of what is installed, on this machine")
-    parser.add_argument(
-        "--shapes", type=_type(_shapes), default="4096x1000,128x32000", metavar="ROWSxCLASSES,...", help="of the logits"
-    )
+    parser.add_argument("--shapes", type=_type(_shapes), metavar="ROWSxCLASSES,...", help="of the logits")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and rounds, for a first look in seconds")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     _add_threads(parser)
     _add_json(parser)

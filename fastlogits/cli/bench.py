@@ -17,6 +17,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
+SHAPES, QUICK_SHAPES = ((4096, 1000), (128, 32000)), ((256, 1000), (8, 32000))
 # Rounds in which every library takes its turn, within so many seconds for an operation, but at least so many.
 SECONDS, FEWEST = 0.4, 5
 SAMPLE = 0.005  # seconds that are filled with calls
@@ -99,11 +100,12 @@ LIBRARIES = {"fastlogits": ours, "numpy": in_numpy, "scipy": in_scipy, "torch": 
 def run(args):
     threads = args.threads or config.threads(config.SERIAL_BELOW)
     with fastlogits.settings(num_threads=threads):
-        cells = [cell for shape in args.shapes for cell in _cells(shape, np.dtype(args.dtype), threads)]
+        shapes, seconds = args.shapes or (QUICK_SHAPES if args.quick else SHAPES), 0 if args.quick else SECONDS
+        cells = [cell for shape in shapes for cell in _cells(shape, np.dtype(args.dtype), threads, seconds)]
     return {"dtype": args.dtype, "threads": threads, "config": fastlogits.show_config("dicts"), "milliseconds": cells}
 
 
-def _cells(shape, dtype, threads):
+def _cells(shape, dtype, threads, seconds):
     """{operation, shape, and the median time of each library} for every operation."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(scale=3, size=shape).astype(dtype), rng.integers(shape[1], size=shape[0])
@@ -116,7 +118,7 @@ def _cells(shape, dtype, threads):
     for operation in calls["fastlogits"]:
         racers = {name: of_library[operation] for name, of_library in calls.items() if operation in of_library}
         _check(operation, racers)
-        yield {"operation": operation, "shape": shape} | _race(racers)
+        yield {"operation": operation, "shape": shape} | _race(racers, seconds)
 
 
 def _check(operation, racers):
@@ -127,11 +129,11 @@ def _check(operation, racers):
             raise Failure(name, f"{operation} differs from the plain formula")
 
 
-def _race(racers):
+def _race(racers, seconds):
     """The median time of each, and which of them are too noisy to trust."""
     calls = {name: _calls(call) for name, call in racers.items()}
     times, switches = ({name: [] for name in racers} for _ in range(2))
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + seconds
     while len(times["fastlogits"]) < FEWEST or time.perf_counter() < end:
         for name, call in racers.items():
             # The threads of the one before spin for some milliseconds; and its data are in the cache.

@@ -1,9 +1,9 @@
 """What `apply` makes of logits.
 
 An operation says which options it takes and needs, and of which shapes and dtypes its results are, given the dtype of
-what has the logits' shape and that of numbers of rows. Called with a block
-of whole rows it returns the results and how many rows have NaN; it may write over the logits. If it takes `integers`,
-they come as they are, and are compared exactly; otherwise as float64.
+what has the logits' shape and that of numbers of rows. Called with a block of whole rows it returns the results and how
+many rows have NaN; it may write over the logits. If it takes `integers`, they come as they are, and are compared
+exactly; otherwise as float64.
 
 Rows larger than the memory come in pieces along the class axis, if the operation has a `state`. The states of all
 pieces are merged, and `from_state` makes of that results and NaN count; with it, `piece` makes each piece's results.

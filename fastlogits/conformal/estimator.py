@@ -1,5 +1,9 @@
 """Conformal prediction as a scikit-learn estimator."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -10,6 +14,13 @@ from fastlogits.conformal.methods import scores
 from fastlogits.conformal.quantiles import threshold
 from fastlogits.conformal.sets import prediction_sets
 from fastlogits.softmax import argmax, softmax
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from fastlogits.conformal.sets import PredictionSets
 
 
 class ConformalClassifier(ClassifierMixin, BaseEstimator):
@@ -60,10 +71,21 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):
            [False,  True]])
     """
 
+    classes_: NDArray[Any]
+    scores_: NDArray[np.float64]
+    threshold_: float | NDArray[np.float64]
+
     def __init__(
-        self, alpha=0.1, method="lac", penalty=None, k_reg=None, class_conditional=False, temperature=1.0, seed=None,
-        classes=None,
-    ):  # fmt: skip
+        self,
+        alpha: float = 0.1,
+        method: Literal["lac", "aps", "raps", "saps"] = "lac",
+        penalty: float | None = None,
+        k_reg: int | None = None,
+        class_conditional: bool = False,
+        temperature: float = 1.0,
+        seed: int | np.random.Generator | None = None,
+        classes: ArrayLike | None = None,
+    ) -> None:
         self.alpha = alpha
         self.method = method
         self.penalty = penalty
@@ -73,7 +95,7 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):
         self.seed = seed
         self.classes = classes
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Find the threshold.
 
         Parameters
@@ -97,7 +119,13 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):
         self.threshold_ = threshold(self.scores_, self.alpha, **by_class)
         return self
 
-    def predict_sets(self, X, *, as_ids=False):
+    @overload
+    def predict_sets(self, X: ArrayLike, *, as_ids: Literal[False] = False) -> NDArray[np.bool_]: ...
+
+    @overload
+    def predict_sets(self, X: ArrayLike, *, as_ids: Literal[True]) -> PredictionSets: ...
+
+    def predict_sets(self, X: ArrayLike, *, as_ids: bool = False) -> NDArray[np.bool_] | PredictionSets:
         """The classes of each row whose score is within the threshold.
 
         Parameters
@@ -117,12 +145,12 @@ class ConformalClassifier(ClassifierMixin, BaseEstimator):
         rows = {} if self._seed is None else {"rows": len(self.scores_)}
         return prediction_sets(X, self.threshold_, as_ids=as_ids, **rows, **self._options())
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The label of the largest logit in each row."""
         columns = argmax(self._logits(X))
         return self.classes_[columns]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Probabilities, of the shape and dtype of `X`."""
         X = self._logits(X)
         return softmax(X, temperature=self.temperature)

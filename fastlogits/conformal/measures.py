@@ -12,6 +12,7 @@ from fastlogits.conformal.sets import PredictionSets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from numpy.typing import ArrayLike
 
@@ -41,7 +42,13 @@ class CoverageReport(NamedTuple):
 
 
 @dispatch.by_array
-def coverage(sets: ArrayLike | PredictionSets, labels: ArrayLike, *, axis: int = -1) -> float:
+def coverage(
+    sets: ArrayLike | PredictionSets,
+    labels: ArrayLike,
+    *,
+    axis: int = -1,
+    classes: Iterable[Any] | None = None,
+) -> float:
     """Share of the rows whose set has the label.
 
     Parameters
@@ -52,6 +59,8 @@ def coverage(sets: ArrayLike | PredictionSets, labels: ArrayLike, *, axis: int =
         Class indices in [0, C).
     axis : int, default -1
         The class axis of a mask.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------
@@ -99,13 +108,18 @@ def set_sizes(sets: ArrayLike | PredictionSets, *, axis: int = -1) -> np.ndarray
 
 @dispatch.by_array
 def coverage_report(
-    sets: ArrayLike | PredictionSets, labels: ArrayLike, *, strata: Iterable[int] = STRATA, axis: int = -1
+    sets: ArrayLike | PredictionSets,
+    labels: ArrayLike,
+    *,
+    strata: Iterable[int] = STRATA,
+    axis: int = -1,
+    classes: Iterable[Any] | None = None,
 ) -> CoverageReport:
     """Coverage of all rows, of sets of some size, and of each class; and the mean size.
 
     Parameters
     ----------
-    sets, labels, axis
+    sets, labels, axis, classes
         As of `coverage`.
     strata : iterable of int, default (0, 2, 4, 11, 101)
         The smallest size of each stratum of sets, the first of them 0.

@@ -11,6 +11,9 @@ from fastlogits.conformal._rows import Rows
 from fastlogits.softmax import argmax
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from numpy.typing import ArrayLike
 
     MethodName = Literal["lac", "aps", "raps", "saps"]
@@ -28,6 +31,7 @@ def scores(
     rows: ArrayLike | None = None,
     temperature: float = 1.0,
     axis: int = -1,
+    classes: Iterable[Any] | None = None,
 ) -> np.ndarray:
     """Nonconformity score of each row's label: the larger, the worse it agrees with the logits.
 
@@ -54,6 +58,8 @@ def scores(
         Divides the logits; what `fastlogits.calibration.fit_temperature` found.
     axis : int, default -1
         The class axis.
+    classes : iterable, optional
+        The names of the classes in their order, for labels that are names: :doc:`/inputs`.
 
     Returns
     -------

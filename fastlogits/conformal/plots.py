@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastlogits import _checks, dispatch
-from fastlogits.calibration.plots import axes, draw_share
+from fastlogits.calibration.plots import axes, draw_share, legend
 from fastlogits.conformal.measures import STRATA, CoverageReport, coverage_report
 from fastlogits.conformal.sets import PredictionSets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
@@ -27,12 +28,13 @@ def plot_coverage(
     strata: Iterable[int] = STRATA,
     axis: int = -1,
     ax: Axes | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> Axes:
     """Coverage against size: how many sets of each stratum have their label, and how many sets it has.
 
     Parameters
     ----------
-    sets, labels, strata, axis
+    sets, labels, strata, axis, classes
         As of `coverage_report`.
     alpha : float, optional
         For a line at the coverage that was asked for, ``1 - alpha``.
@@ -70,7 +72,7 @@ def draw_coverage(report: CoverageReport, *, alpha: float | None = None, ax: Axe
         ax.axhline(asked, color="black", linestyle="--", linewidth=1, label="asked for")
     ax.set(ylim=(0, 1), xlabel="Size of the set", ylabel="Coverage")
     ax.set_xticks(at, _names(report.strata))
-    ax.legend(loc="lower left", title=f"mean size {report.mean_size:.2f}")
+    legend(ax, f"mean size {report.mean_size:.2f}")
     draw_share(ax, at, report.stratum_count, **bars)
     return ax
 

@@ -47,6 +47,13 @@ def total_of(x, n):
     return low + high
 
 
+def total_from(key, x, n, limit, part):
+    """The sum of the x_i whose key is at least `limit`; all others are 0 in `part`."""
+    for i in range(n):
+        part[i] = x[i] if key[i] >= limit else 0.0
+    return total_of(part, n)
+
+
 def largest_of(x, n, sign):
     """max_i sign x_i of numbers without NaN; -inf of nothing."""
     m0 = m1 = m2 = m3 = -machine.INF

@@ -12,5 +12,7 @@ cdef void count_probable(Py_ssize_t classes, Py_ssize_t n, double* cutoffs, doub
 cdef void ranked_cutoff(Py_ssize_t classes, Py_ssize_t n, Py_ssize_t rule, Work* work) noexcept nogil
 cdef void eta_cutoffs(Py_ssize_t classes, Py_ssize_t n, Work* work) noexcept nogil
 cdef void drop_unranked(Py_ssize_t classes, Py_ssize_t n, Work* work) noexcept nogil
+cdef void count_beside(Py_ssize_t classes, Py_ssize_t n, Work* work) noexcept nogil
+cdef void drop_smaller(Py_ssize_t classes, Py_ssize_t n, Work* work) noexcept nogil
 cdef void ranked_filters(Py_ssize_t classes, Py_ssize_t n, bint early, bint late, Work* work) noexcept nogil
 cdef void top_k_tile(Py_ssize_t classes, Py_ssize_t n, Work* work) noexcept nogil

@@ -147,18 +147,20 @@ def drop_unranked(classes, n, work):
     """
     for j in range(n):
         work.shifts[j] = work.other_tile[machine.whole(max(work.kept[j] - 1.0, 0.0)) * n + j]
-        work.count[j] = 0.0
-        work.sum[j] = 0.0
-    for c in range(classes):
-        for j in range(n):
-            z = work.other_tile[c * n + j]
-            work.sum[j] += 1.0 if z > work.shifts[j] else 0.0
-            work.count[j] += 1.0 if z == work.shifts[j] else 0.0
+    count_beside(classes, n, work)
+    some = 0
     for j in range(n):
-        first = max(0.0, work.count[j] - (work.whole[j] - work.sum[j]))
+        above = work.counters[j]
+        equal = classes - above - work.factors[j]
+        first = max(0.0, equal - (work.whole[j] - above))
+        last = first + (work.kept[j] - above)
+        some += 1 if first > 0.0 or last < equal else 0
         work.counters[j] = first
-        work.factors[j] = first + (work.kept[j] - work.sum[j])
+        work.factors[j] = last
         work.spare[j] = 0.0
+    if some == 0:
+        drop_smaller(classes, n, work)
+        return
     for c in range(classes):
         for j in range(n):
             z = work.tile[c * n + j]
@@ -167,6 +169,35 @@ def drop_unranked(classes, n, work):
             stays = 1.0 if z > work.shifts[j] else (within if z == work.shifts[j] else 0.0)
             work.spare[j] = place + 1.0 if z == work.shifts[j] else place
             work.tile[c * n + j] = z if stays > 0.0 else -machine.INF
+
+
+def count_beside(classes, n, work):
+    """How many z of each lane are larger than shifts_j, in counters_j, and how many smaller, in factors_j"""
+    one = machine.splat(1.0)
+    nothing = machine.splat(0.0)
+    j = 0
+    while j < n:
+        middle = load_some(work.shifts, j, n - j)
+        above = below = nothing
+        for c in range(classes):
+            v = load_some(work.other_tile, c * n + j, n - j)
+            above = above + machine.where_larger(v, middle, one, nothing)
+            below = below + machine.where_larger(middle, v, one, nothing)
+        save_some(work.counters, j, n - j, above)
+        save_some(work.factors, j, n - j, below)
+        j += machine.WIDTH
+
+
+def drop_smaller(classes, n, work):
+    """z_cj = -inf where it is smaller than shifts_j"""
+    lowest = machine.splat(-machine.INF)
+    for c in range(classes):
+        j = 0
+        while j < n:
+            z = load_some(work.tile, c * n + j, n - j)
+            low = load_some(work.shifts, j, n - j)
+            save_some(work.tile, c * n + j, n - j, machine.where_larger(low, z, lowest, z))
+            j += machine.WIDTH
 
 
 def ranked_filters(classes, n, early, late, work):
@@ -216,10 +247,4 @@ def top_k_tile(classes, n, work):
         sort_lanes(classes, n, work)
     for j in range(n):
         work.shifts[j] = work.other_tile[machine.whole(work.limit[j] - 1.0) * n + j]
-    for c in range(classes):
-        j = 0
-        while j < n:
-            z = load_some(work.tile, c * n + j, n - j)
-            low = load_some(work.shifts, j, n - j)
-            save_some(work.tile, c * n + j, n - j, machine.where_larger(low, z, machine.splat(-machine.INF), z))
-            j += machine.WIDTH
+    drop_smaller(classes, n, work)

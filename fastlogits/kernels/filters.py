@@ -14,7 +14,7 @@ with more memory.
 import math
 
 from fastlogits.kernels import machine
-from fastlogits.kernels.doubles import exps_of, real_exps, total_of
+from fastlogits.kernels.doubles import count_from, exps_of, real_exps, total_from, total_of
 from fastlogits.kernels.numbers import exp, weigh
 from fastlogits.kernels.plan import field_of
 from fastlogits.kernels.records import Survivors
@@ -37,6 +37,7 @@ from fastlogits.kernels.sizes import (
     ETA,
     MIN_KEEP,
     MIN_P,
+    MOST_ROOM,
     NO_ROOM,
     SPAN,
     TEMPERATURE,
@@ -45,6 +46,8 @@ from fastlogits.kernels.sizes import (
     TYPICAL_P,
 )
 from fastlogits.kernels.sums import load_some, maximum_or_nan, save_some
+
+ROUNDED = 2.0**-40  # of a total, more than rounding does to it
 
 
 def survivors_of(work):
@@ -58,11 +61,12 @@ def survivors_of(work):
 
 
 def scaled_logits(task, at, n, temperature, work):
-    """spare_j = z_j = x_j / temperature of at most BLOCK logits"""
+    """spare_j = z_j = x_j / temperature of at most BLOCK logits, and -inf up to a whole vector"""
+    w = machine.WIDTH
     divisor = machine.splat(temperature)
     j = 0
     while j < n:
-        v = load_some(task.x, at + j, n - j)
+        v = machine.load(task.x, at + j) if j + w <= n else machine.load_tail(task.x, at + j, n - j, -machine.INF)
         machine.save(work.spare, j, v if temperature == 1.0 else v / divisor)
         j += machine.WIDTH
 
@@ -82,21 +86,55 @@ def span_peaks(task, at, temperature, survivors):
 
 
 def row_mass(task, at, temperature, peak, survivors, work):
-    """sum_j exp(z_j - peak)"""
+    """sum_j exp(z_j - peak); the terms are in `mass`, which has room for those of up to MOST_ROOM classes."""
     total = 0.0
     for block in range(blocks_of(task.classes)):
         start = block * BLOCK
         size = min(BLOCK, task.classes - start)
         scaled_logits(task, at + start, size, temperature, work)
-        total += real_exps(machine.stretch_real(work.spare, 0), size, peak, survivors.key)
+        mass = machine.stretch(survivors.mass, start if task.classes <= MOST_ROOM else 0)
+        total += real_exps(machine.stretch_real(work.spare, 0), size, peak, mass)
     return total
 
 
+def row_mean(task, at, temperature, peak, total, survivors, work):
+    """sum_j mass_j (z_j - peak) / total, of a row whose masses are at hand"""
+    moment = 0.0
+    for block in range(blocks_of(task.classes)):
+        start = block * BLOCK
+        size = min(BLOCK, task.classes - start)
+        scaled_logits(task, at + start, size, temperature, work)
+        for i in range(size):
+            survivors.key[i] = weigh(survivors.mass[start + i], work.spare[i] - peak)
+        moment += total_of(survivors.key, size)
+    return moment / total
+
+
+def least_mass(classes, rest, total, survivors):
+    """A limit such that all smaller masses of the row come to at most `rest`: so much for each class, and what those
+    below it leave of `rest` for each of the others.
+    """
+    least = rest / classes
+    above = 0.0
+    left = 0
+    for block in range(blocks_of(classes)):
+        start = block * BLOCK
+        size = min(BLOCK, classes - start)
+        mass = machine.stretch(survivors.mass, start)
+        above += total_from(mass, mass, size, least, survivors.key)
+        left += count_from(mass, size, least)
+    return max(least, (rest - ROUNDED * total - (total - above)) / max(1, left))
+
+
 def gather_survivors(task, at, temperature, bound, survivors, work):
-    """Makes survivors of the finite z from `bound` on; returns how many, or NO_ROOM."""
+    """Makes survivors of the finite z from `bound` on, perhaps of some that are just below it; returns how many, or
+    NO_ROOM.
+    """
     w = machine.WIDTH
-    # What the bound may be rounded to, and less: whole vectors are below it.
-    low = machine.splat(bound - 1e-6 * abs(bound))
+    # Whole vectors are not above `low`, or all above `high`, whatever rounding did to these.
+    low = machine.splat(bound - 1e-6 * abs(bound) - machine.TINY)
+    high = machine.splat(bound + 1e-6 * abs(bound))
+    limit = machine.lane(low)
     n = 0
     more = 0
     for span in range((task.classes + SPAN - 1) // SPAN):
@@ -106,16 +144,25 @@ def gather_survivors(task, at, temperature, bound, survivors, work):
             scaled_logits(task, at + start, size, temperature, work)
             if n + size > work.room[0]:
                 for j in range(size):
-                    more += 1 if work.spare[j] >= bound else 0
+                    more += 1 if work.spare[j] > limit else 0
             else:
+                first = n
                 i = 0
                 while i < size:
-                    if machine.count_above(low, machine.load(work.spare, i)) < w:
-                        for j in range(i, min(i + w, size)):
-                            survivors.z[n] = work.spare[j]
-                            survivors.id[n] = start + j
-                            n += 1 if work.spare[j] >= bound else 0
+                    v = machine.load(work.spare, i)
+                    place = 1.0 * (start + i)
+                    if machine.count_above(v, high) == w:
+                        for j in range(machine.WIDTH):
+                            survivors.id[n + j] = place + j
+                        n += w
+                    elif machine.count_above(v, low) > 0:
+                        # Written whether it stays or not: of branches here half would be mispredicted.
+                        for j in range(machine.WIDTH):
+                            survivors.id[n] = place + j
+                            n += 1 if work.spare[i + j] > limit else 0
                     i += w
+                for k in range(first, n):
+                    survivors.z[k] = work.spare[machine.whole(survivors.id[k]) - start]
     if more > 0:
         work.needed[0] = n + more + SPAN
         return NO_ROOM
@@ -169,13 +216,12 @@ def mean(n, peak, total, survivors):
     return total_of(survivors.key, n) / total
 
 
-def keep_typical(n, typical_p, peak, total, min_keep, survivors):
+def keep_typical(n, typical_p, peak, center, total, min_keep, survivors):
     """Keeps the z nearest to the mean, up to the first with which they have typical_p of the mass, and its equals.
 
     -log p_i - H = sum_j p_j z_j - z_i: the distance of the surprise from the entropy H is that of z from its mean.
     """
     key = survivors.key
-    center = mean(n, peak, total, survivors)
     for i in range(n):
         key[i] = max(-abs((survivors.z[i] - peak) - center), LOWEST)
     threshold, _, _ = select_key(key, survivors.mass, n, total, (1.0 - typical_p) * total, survivors)
@@ -184,14 +230,17 @@ def keep_typical(n, typical_p, peak, total, min_keep, survivors):
     return keep(key, n, threshold, 0, n, FIRST_TIES, min_keep, survivors)
 
 
-def eta_cutoff(n, eta, peak, total, survivors):
+def eta_cutoff(eta, center, total):
     """min(eta, sqrt(eta) exp(-H)), H the entropy."""
-    entropy = math.log(total) - mean(n, peak, total, survivors)
-    return min(eta, math.sqrt(eta) * exp(-entropy))
+    return min(eta, math.sqrt(eta) * exp(center - math.log(total)))
 
 
-def first_bound(task, at, rules, peak, total, survivors, work):
-    """No z below this passes the first of the filters; `total` where that needs it."""
+def first_bound(task, at, rules, peak, total, center, survivors, work):
+    """No z below this passes the first of the filters; `total` and `center`, the mean of z - peak, where it needs them,
+    0 where they are not known.
+
+    typical_p drops what lies farther from the mean than all others, the largest too, and comes to so little.
+    """
     classes = task.classes
     count = machine.whole(rules[MIN_KEEP])
     bound = peak
@@ -200,14 +249,19 @@ def first_bound(task, at, rules, peak, total, survivors, work):
     else:
         least = 0.0
         if rules[TOP_P] < 1.0:
-            least = (1.0 - rules[TOP_P]) * total / classes
+            rest = (1.0 - rules[TOP_P]) * total
+            least = least_mass(classes, rest, total, survivors) if classes <= MOST_ROOM else rest / classes
         elif rules[MIN_P] > 0.0:
             least = rules[MIN_P]
-        elif rules[TYPICAL_P] == 1.0:
-            least = rules[EPSILON] * total
+        elif total > 0.0 and rules[TYPICAL_P] < 1.0:
+            least = min(least_mass(classes, (1.0 - rules[TYPICAL_P]) * total, total, survivors), exp(2.0 * center))
+        elif total > 0.0:
+            share = rules[EPSILON] if rules[EPSILON] > 0.0 else eta_cutoff(rules[ETA], center, total)
+            least = share * total
         if least == 0.0:
             return LOWEST
-        bound = min(peak, peak + math.log(least) - 1e-6)  # well below what rounding may do to it
+        # Well below what rounding may do to it
+        bound = min(peak, peak + math.log(least) - 1e-6 - 1e-15 * abs(peak))
     spans = (classes + SPAN - 1) // SPAN
     # As many spans, or lanes, have a z of this size.
     if count > spans:
@@ -233,12 +287,14 @@ def filter_row(task, at, rules, survivors, work):
         return 0
     # A filter by the share of the whole row's mass must know it even where it looks at the top of the row only.
     whole = 0
-    if rules[TOP_K] >= task.classes:
-        whole = 1 if rules[TOP_P] < 1.0 else 0
-        if rules[MIN_P] == 0.0 and rules[TYPICAL_P] == 1.0 and rules[EPSILON] > 0.0:
-            whole = 1
+    centered = 0
+    if rules[TOP_K] >= task.classes and (rules[TOP_P] < 1.0 or rules[MIN_P] == 0.0):
+        whole = 1
+        if rules[TOP_P] == 1.0 and (rules[TYPICAL_P] < 1.0 or rules[EPSILON] == 0.0):
+            centered = whole = 1 if task.classes <= MOST_ROOM else 0
     total = row_mass(task, at, temperature, peak, survivors, work) if whole else 0.0
-    bound = first_bound(task, at, rules, peak, total, survivors, work)
+    center = row_mean(task, at, temperature, peak, total, survivors, work) if centered else 0.0
+    bound = first_bound(task, at, rules, peak, total, center, survivors, work)
     n = gather_survivors(task, at, temperature, bound, survivors, work)
     if n < 0:
         return n
@@ -255,14 +311,18 @@ def filter_row(task, at, rules, survivors, work):
         n = keep_probable(n, rules[MIN_P], 1.0, FIRST_TIES, min_keep, survivors)
         total = total_of(survivors.mass, n)
     if rules[TYPICAL_P] < 1.0:
-        n = keep_typical(n, rules[TYPICAL_P], peak, total, min_keep, survivors)
+        if not centered:
+            center = mean(n, peak, total, survivors)
+        n = keep_typical(n, rules[TYPICAL_P], peak, center, total, min_keep, survivors)
         total = total_of(survivors.mass, n)
+        centered = 0
     if rules[EPSILON] > 0.0:
         n = keep_probable(n, rules[EPSILON], total, ALL_TIES, min_keep, survivors)
         total = total_of(survivors.mass, n)
     if rules[ETA] > 0.0:
-        cutoff = eta_cutoff(n, rules[ETA], peak, total, survivors)
-        n = keep_probable(n, cutoff, total, ALL_TIES, min_keep, survivors)
+        if not centered:
+            center = mean(n, peak, total, survivors)
+        n = keep_probable(n, eta_cutoff(rules[ETA], center, total), total, ALL_TIES, min_keep, survivors)
     return n
 
 

@@ -110,6 +110,7 @@ def look_at_lanes(task, g, p, tile, first, work):
             v = (v - own) * q
         grads, lost_grads = add_twice(grads, lost_grads, machine.zero_where_equal(q, peaks, v))
         probs, lost_probs = add_twice(probs, lost_probs, machine.zero_where_equal(q, peaks, e))
+    grads = grads + lost_grads
     probs = probs + lost_probs
     prob = peaks
     kept = total

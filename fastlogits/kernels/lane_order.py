@@ -3,6 +3,7 @@
 from fastlogits.kernels import machine
 from fastlogits.kernels.columns import to_rows
 from fastlogits.kernels.numbers import beats
+from fastlogits.kernels.records import Lists, Tile
 from fastlogits.kernels.sizes import TERMS
 from fastlogits.kernels.sums import load_some
 
@@ -57,73 +58,85 @@ def lane_counts(x, tile, count, work, ties):
 
 
 def lane_top(task, x, tile, work):
-    """The k largest of each lane and their classes, of fewer than 2^24. A vector of lanes at a time, whose lists are in
-    `other_tile` and `chunk`, class by class: each goes where the first smaller number is, and those from there on move
-    down, so that equals stay in order of index.
-    """
+    """The k largest of each lane and their classes, of fewer than 2^24; a vector of lanes at a time."""
     w = machine.WIDTH
     k = task.stats.top_k
+    lists = Lists(machine.stretch_real(work.other_tile, 0), machine.stretch_real(work.chunk, 0), k)
     j = 0
     while j < tile.n:
-        if insert_lanes(x, tile, task.classes, k, j, work):
-            insert_numbers(x, tile, task.classes, k, j, work)
         n = min(w, tile.n - j)
-        at = (tile.row + j) * k
+        here = Tile(tile.at + j, tile.step, tile.row + j, n, 0, 0, 0, 0)
+        if insert_lanes(x, here, task.classes, lists, False):
+            insert_numbers(x, here, task.classes, lists)
+        at = here.row * k
         if n == w:
-            to_rows(work.other_tile, k, w, task.stats.top_values, at, k)
-            to_rows(work.chunk, k, w, work.other_tile, 0, k)
+            to_rows(lists.values, k, w, task.stats.top_values, at, k)
+            to_rows(lists.ids, k, w, work.other_tile, 0, k)
             for i in range(w * k):
                 task.stats.top_ids[at + i] = machine.whole(work.other_tile[i])
         else:
             for lane in range(n):
-                for i in range(k):
-                    task.stats.top_values[at + lane * k + i] = work.other_tile[i * w + lane]
-                    task.stats.top_ids[at + lane * k + i] = machine.whole(work.chunk[i * w + lane])
+                write_list(task, here.row + lane, lane, lists)
         j += w
 
 
-def insert_lanes(x, tile, classes, k, j, work):
-    """The lists of a vector of lanes; whether a NaN has spoilt them."""
+def write_list(task, row, lane, lists):
+    """The results of a row from a lane of the lists."""
     w = machine.WIDTH
+    at = row * lists.k
+    for i in range(lists.k):
+        task.stats.top_values[at + i] = lists.values[i * w + lane]
+        task.stats.top_ids[at + i] = machine.whole(lists.ids[i * w + lane])
+
+
+def insert_lanes(x, tile, count, lists, numbered):
+    """The lists of `count` numbers of each lane of a vector, whose indices lie behind them if they are `numbered`;
+    whether a NaN has spoilt them. Each number goes where the first smaller one is, and those from there on move down,
+    so that equals stay in order of index.
+    """
+    w = machine.WIDTH
+    k = lists.k
     nans = 0
-    for c in range(classes):
-        v = load_some(x, tile.at + c * tile.step + j, tile.n - j)
-        now = machine.splat(c)
+    for c in range(count):
+        v = load_some(x, tile.at + c * tile.step, tile.n)
+        now = machine.load(x, tile.at + c * tile.step + w) if numbered else machine.splat(c)
         nans |= machine.any_nan(v, v)
-        i = min(c, k)
-        if i < k:
-            machine.save(work.other_tile, i * w, v)
-            machine.save(work.chunk, i * w, now)
-        i -= 1 if i == k else 0
-        here = machine.load(work.other_tile, i * w)
-        its_class = machine.load(work.chunk, i * w)
+        i = min(c, k - 1)
+        if c < k:
+            machine.save(lists.values, i * w, v)
+            machine.save(lists.ids, i * w, now)
+        here = machine.load(lists.values, i * w)
+        its_id = machine.load(lists.ids, i * w)
+        if c >= k and machine.count_above(v, here) == 0:
+            continue
         while i > 0:
-            above = machine.load(work.other_tile, (i - 1) * w)
-            class_above = machine.load(work.chunk, (i - 1) * w)
+            above = machine.load(lists.values, (i - 1) * w)
+            id_above = machine.load(lists.ids, (i - 1) * w)
             value = machine.where_larger(v, here, v, here)
-            index = machine.where_larger(v, here, now, its_class)
-            machine.save(work.other_tile, i * w, machine.where_larger(v, above, above, value))
-            machine.save(work.chunk, i * w, machine.where_larger(v, above, class_above, index))
+            index = machine.where_larger(v, here, now, its_id)
+            machine.save(lists.values, i * w, machine.where_larger(v, above, above, value))
+            machine.save(lists.ids, i * w, machine.where_larger(v, above, id_above, index))
             here = above
-            its_class = class_above
+            its_id = id_above
             i -= 1
-        machine.save(work.other_tile, 0, machine.where_larger(v, here, v, here))
-        machine.save(work.chunk, 0, machine.where_larger(v, here, now, its_class))
+        machine.save(lists.values, 0, machine.where_larger(v, here, v, here))
+        machine.save(lists.ids, 0, machine.where_larger(v, here, now, its_id))
     return nans
 
 
-def insert_numbers(x, tile, classes, k, j, work):
+def insert_numbers(x, tile, count, lists):
     """As insert_lanes, lane by lane, with NaN as the largest number."""
     w = machine.WIDTH
-    for lane in range(min(w, tile.n - j)):
-        for c in range(classes):
-            value = machine.number(x, tile.at + c * tile.step + j + lane)
+    k = lists.k
+    for lane in range(tile.n):
+        for c in range(count):
+            value = machine.number(x, tile.at + c * tile.step + lane)
             i = min(c, k)
-            while i > 0 and beats(value, work.other_tile[(i - 1) * w + lane]):
+            while i > 0 and beats(value, lists.values[(i - 1) * w + lane]):
                 if i < k:
-                    work.other_tile[i * w + lane] = work.other_tile[(i - 1) * w + lane]
-                    work.chunk[i * w + lane] = work.chunk[(i - 1) * w + lane]
+                    lists.values[i * w + lane] = lists.values[(i - 1) * w + lane]
+                    lists.ids[i * w + lane] = lists.ids[(i - 1) * w + lane]
                 i -= 1
             if i < k:
-                work.other_tile[i * w + lane] = value
-                work.chunk[i * w + lane] = c
+                lists.values[i * w + lane] = value
+                lists.ids[i * w + lane] = c

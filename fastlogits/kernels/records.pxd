@@ -41,6 +41,8 @@ cdef struct Work:
     double above[FIELD]     # how many logits come before the label
     int64_t label[FIELD]    # a class, IGNORED or SOFT
     Py_ssize_t index[FIELD]
+    Py_ssize_t waiting[FIELD]     # rows whose largest wait for others, see topk.py
+    Py_ssize_t candidates[FIELD]  # how many each of them has
     real tile[TILE]
     real other_tile[TILE]
     real chunk[TILE]
@@ -97,6 +99,12 @@ cdef struct Sweep:
     Py_ssize_t ahead
     int keep
     int moment
+
+# The k largest of a vector of lanes so far: the i-th of each, and its class, a vector each
+cdef struct Lists:
+    real* values
+    real* ids
+    Py_ssize_t k
 
 # What the filters have left of a row, ordered by class, and their scratch memory
 cdef struct Survivors:

@@ -21,6 +21,7 @@ PIECE = 16  # blocks of a long row that a thread takes at once
 BLOCK_FIELDS = 5
 PARKED = 16  # numbers of a row that threads share, beside those of its blocks
 
+CANDIDATES = 120  # of the largest of a row, a lane of a vector; two numbers each fit a tile
 SPAN = 256  # logits of which the filters keep the largest
 BUCKETS = 2048  # of a histogram of survivors, and of a radix sort: a digit has 11 bits
 MOST_ROOM = 1 << 20  # survivors of a long row for which there is room to begin with

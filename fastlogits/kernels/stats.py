@@ -12,7 +12,7 @@ from fastlogits.kernels.sharing import piece_at
 from fastlogits.kernels.sizes import BLOCK, DISCARD, NONE, WEIGHTED
 from fastlogits.kernels.softmax import settle_sums
 from fastlogits.kernels.sums import exp_sum, find, load_some, maximum, maximum_or_nan, sweep_from
-from fastlogits.kernels.topk import group_step, select
+from fastlogits.kernels.topk import group_step, list_waiting, select
 
 
 def label_logit(task, x, row, at, step):
@@ -42,8 +42,8 @@ def picked(task, row):
 
 
 def add_bias(x, at, bias, bias_at, n, scale, to, careful):
-    """to_j = scale x_j + bias_j; returns their maximum, NaN skipped. Where the bias is -inf, NaN or +inf in x_j makes NaN,
-    but -inf where this is `careful`.
+    """to_j = scale x_j + bias_j; returns their maximum, NaN skipped. Where the bias is -inf, NaN or +inf in x_j makes
+    NaN, but -inf where this is `careful`.
     """
     w = machine.WIDTH
     low = machine.splat(-machine.INF)
@@ -149,8 +149,8 @@ def count_before(x, at, size, before, peak, limit):
 
 
 def sum_block(task, x, at, row, block, work):
-    """e_j = exp(scale (x_j - peak_b)), sum_b = sum e_j, gap_b = sum (x_j - peak_b) e_j of a block that begins at `at`; the
-    peak is NaN if there is one.
+    """e_j = exp(scale (x_j - peak_b)), sum_b = sum e_j, gap_b = sum (x_j - peak_b) e_j of a block that begins at `at`;
+    the peak is NaN if there is one.
     """
     blocks = row_blocks(task, work, row)
     size = min(BLOCK, task.classes - block * BLOCK)
@@ -253,8 +253,6 @@ def finish_row(task, x, at, row, best, work):
             above += blocks.mass[block]
         work.above[0] = above
     deliver(task, row, 1, work)
-    if task.stats.top_k > 0:
-        select(task, row, work)
 
 
 def deliver(task, row, n, work):
@@ -305,12 +303,17 @@ def deliver(task, row, n, work):
 
 def stats_rows(task, work, start, stop):
     """The results of the rows [start, stop)."""
+    waiting = 0
     for row in range(start, stop):
         if task.stats.swept:
             reduce_stats(task, row, work, 0, blocks_of(task.classes))
             finish_stats(task, row, work)
+            if task.stats.top_k > 0:
+                waiting = select(task, row, waiting, work)
         else:
             task.stats.label_logits[row] = picked(task, row)
+    if waiting > 0:
+        list_waiting(task, waiting, work)
 
 
 # The steps of long rows that threads share: see sharing.py
@@ -329,3 +332,5 @@ def stats_write(task, work, start, stop):
         row, first, _ = piece_at(task, item)
         if first == 0:
             finish_stats(task, row, work)
+            if task.stats.top_k > 0 and select(task, row, 0, work) > 0:
+                list_waiting(task, 1, work)

@@ -1,21 +1,26 @@
 """The k largest logits of a row, of which the sweep of stats.py has left the maxima of groups behind.
 
 They give a bound for the k largest, so that another look at the row, in cache, finds few candidates; a heap holds those
-found so far, or, for a large k, radix.py sorts them. Where threads share a row, the peaks of its blocks take the place
-of the groups' maxima. NaN counts as the largest logit, and equals come by index. Row r has its results at r k.
+found so far, or lists of as many rows as a vector has lanes, or, for a large k, radix.py sorts them. Where threads
+share a row, the peaks of its blocks take the place of the groups' maxima. NaN counts as the largest logit, and equals
+come by index. Row r has its results at r k.
 """
 
 from fastlogits.kernels import machine
+from fastlogits.kernels.lane_order import insert_lanes, write_list
 from fastlogits.kernels.numbers import beats
 from fastlogits.kernels.order import how_many_above
 from fastlogits.kernels.radix import select_sorted
+from fastlogits.kernels.records import Lists, Tile
 from fastlogits.kernels.shared import blocks_of, row_blocks
-from fastlogits.kernels.sizes import BLOCK, GROUPS, TILE
+from fastlogits.kernels.sizes import BLOCK, CANDIDATES, GROUPS, TILE
 from fastlogits.kernels.sums import find, load_some, maximum, next_above, save_some
 
 # Up to here one maximum after the other is faster than a heap.
 FEW_CLASSES = 128
 FEW = 16
+# Whole numbers below this are exact in lanes.
+MOST_NUMBERED = 1 << 24
 
 
 def group_step(task):
@@ -145,10 +150,16 @@ def one_by_one(task, row, work):
     return True
 
 
+def fit_lists(task):
+    """Whether the k largest, and what a bound lets through with them, are sorted in lists of several rows."""
+    k = task.stats.top_k
+    return k > FEW and k <= CANDIDATES * 8 // 9 and task.classes < MOST_NUMBERED
+
+
 def limit_of(task, row, work):
     """What to look for to begin with: logits above this; -inf if nothing better is known."""
     peak = work.peak[0]
-    if task.classes < 4 * task.stats.top_k or peak - peak != 0.0:
+    if (task.classes < 4 * task.stats.top_k and not fit_lists(task)) or peak - peak != 0.0:
         return -machine.INF
     blocks = row_blocks(task, work, row)
     n = blocks_of(task.classes) * group_step(task)
@@ -159,17 +170,70 @@ def limit_of(task, row, work):
     return bound(task, row, n, peak, work)
 
 
-def select(task, row, work):
-    """The k first logits of a row and their indices, in order where asked."""
+def select(task, row, waiting, work):
+    """The k first logits of a row and their indices, in order where asked; or the row is put with others that are
+    `waiting` for their lists. Returns how many are.
+    """
     peak = work.peak[0]
-    if task.classes <= FEW_CLASSES and task.stats.top_k <= FEW and peak == peak:
+    k = task.stats.top_k
+    if task.classes <= FEW_CLASSES and k <= FEW and peak == peak:
         if one_by_one(task, row, work):
-            return
+            return waiting
     limit = limit_of(task, row, work)
+    if limit > -machine.INF and fit_lists(task):
+        if collect(task, row, limit, waiting, work):
+            waiting += 1
+            if waiting == machine.WIDTH:
+                list_waiting(task, waiting, work)
+                waiting = 0
+            return waiting
     if task.stats.sorting:
         select_sorted(task, row, limit, work)
     else:
         select_heap(task, row, limit, work)
+    return waiting
+
+
+def collect(task, row, limit, lane, work):
+    """Whether the logits above the limit are at most CANDIDATES: they and their indices, in order, go to a lane of
+    `other_tile`, and behind them numbers that come after all others.
+    """
+    w = machine.WIDTH
+    blocks = row_blocks(task, work, row)
+    n = 0
+    for block in range(blocks_of(task.classes)):
+        if blocks.peak[block] <= limit:
+            continue
+        start = block * BLOCK
+        size = min(BLOCK, task.classes - start)
+        at = row * task.x_stride + start
+        j = next_above(task.x, at, 0, size, limit)
+        while j < size:
+            if n == CANDIDATES:
+                return False
+            work.other_tile[2 * n * w + lane] = machine.number(task.x, at + j)
+            work.other_tile[(2 * n + 1) * w + lane] = start + j
+            n += 1
+            j = next_above(task.x, at, j + 1, size, limit)
+    work.waiting[lane] = row
+    work.candidates[lane] = n
+    while n < CANDIDATES:
+        work.other_tile[2 * n * w + lane] = -machine.INF
+        n += 1
+    return True
+
+
+def list_waiting(task, waiting, work):
+    """The results of the rows whose candidates are in the first lanes."""
+    w = machine.WIDTH
+    most = 0
+    for lane in range(waiting):
+        most = max(most, work.candidates[lane])
+    middle = CANDIDATES * w
+    lists = Lists(machine.stretch_real(work.chunk, 0), machine.stretch_real(work.chunk, middle), task.stats.top_k)
+    insert_lanes(work.other_tile, Tile(0, 2 * w, 0, w, 0, 0, 0, 0), most, lists, True)
+    for lane in range(waiting):
+        write_list(task, work.waiting[lane], lane, lists)
 
 
 def select_heap(task, row, limit, work):

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PLAN = ("sizes", "plan")
 MODULES = (
     *PLAN, "numbers", "sums", "shared", "softmax", "gradients", "columns", "tiles", "gradient_tiles", "loss",
-    "cross_entropy", "loss_tiles", "sharing", "pieces", "moments", "order", "radix", "topk", "stats", "lane_order",
+    "cross_entropy", "loss_tiles", "sharing", "pieces", "moments", "order", "lane_order", "radix", "topk", "stats",
     "stats_tiles",
     "doubles", "selection", "filters", "philox", "sampling", "filter_ranks", "filter_tiles", "sampling_tiles",
 )  # fmt: skip

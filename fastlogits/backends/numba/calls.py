@@ -160,31 +160,28 @@ def gradient_of(g, p, out, task, threads):
     run_way("gradient", way, unit, task, threads)
 
 
-def cross_entropy(
-    x, grad, labels, targets, weight, sample_weight, grad_loss, losses,
-    outer, classes, inner, x_stride, grad_stride, target_stride,
-    ignore_index, label_smoothing, z_loss, softcap, logit_scale, grad_scale, threads,
-):  # fmt: skip
-    unit, soft, with_grad = unit_for(x), targets is not None, grad is not None
+def cross_entropy(arrays, outer, classes, inner, strides, options, grad_scale, threads):
+    x, unit = arrays.logits, unit_for(arrays.logits)
     way, plan = unit.plan.way_of(outer, classes, inner, threads), unit.plan
-    scale, prescale = plan.scale_of(logit_scale), plan.prescale_of(logit_scale)
-    bent = softcap > 0 or prescale != 1.0
+    scale, prescale = plan.scale_of(options.logit_scale), plan.prescale_of(options.logit_scale)
+    softcap, soft = options.softcap or 0.0, arrays.targets is not None
     loss = Loss(
-        ignore_index=ignore_index, smoothing=label_smoothing, z_loss=z_loss, softcap=softcap,
-        grad_scale=grad_scale * logit_scale, soft=soft, weighted=weight is not None, sampled=sample_weight is not None,
-        upstream=grad_loss is not None, spread=soft or label_smoothing > 0, bent=bent, prescale=prescale,
-        with_grad=with_grad,
+        ignore_index=options.ignore_index, smoothing=options.label_smoothing, z_loss=options.z_loss, softcap=softcap,
+        grad_scale=grad_scale * options.logit_scale, soft=soft, weighted=arrays.weight is not None,
+        sampled=arrays.sample_weight is not None, upstream=arrays.grad_loss is not None,
+        spread=soft or options.label_smoothing > 0, bent=softcap > 0 or prescale != 1.0, prescale=prescale,
+        with_grad=arrays.grad is not None,
     )  # fmt: skip
     task = new_task(
-        x, x_stride, outer, classes, inner, y=address(grad), y_stride=grad_stride, targets=address(targets),
-        targets_stride=target_stride, labels=address(labels), weight=address(weight),
-        sample_weight=address(sample_weight), grad_loss=address(grad_loss), losses=address(losses),
-        scale=scale, loss=loss,
+        x, strides[0], outer, classes, inner, targets=address(arrays.targets), targets_stride=strides[1],
+        y=address(arrays.grad), y_stride=strides[2], labels=address(arrays.labels), weight=address(arrays.weight),
+        sample_weight=address(arrays.sample_weight), grad_loss=address(arrays.grad_loss),
+        losses=address(arrays.losses), scale=scale, loss=loss,
     )  # fmt: skip
-    if with_grad:
-        task.keep = unit.plan.keep_of(way, classes, not unit.halves and not bent)
+    if loss.with_grad:
+        task.keep = plan.keep_of(way, classes, not unit.halves and not loss.bent)
         if task.keep != unit.sizes.KEEP and task.x != task.y:
-            task.past = unit.plan.past_caches(way, 2 * x.nbytes, LAST_CACHE, unit.halves)
+            task.past = plan.past_caches(way, 2 * x.nbytes, LAST_CACHE, unit.halves)
     run_way("loss", way, unit, task, threads)
 
 

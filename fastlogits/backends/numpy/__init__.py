@@ -9,6 +9,7 @@ There are no threads here: `threads` is taken because every backend takes it.
 
 import numpy as np
 
+from fastlogits import formula
 from fastlogits._blocks import (
     blocks,
     dominating,
@@ -20,9 +21,11 @@ from fastlogits._blocks import (
     store,
     view,
 )
-from fastlogits.backends.numpy._filters import COLUMNS, NEAR, filter_logits, sample, uniform  # noqa: F401
+from fastlogits._options import LossOptions
+from fastlogits.backends.numpy._filters import COLUMNS, NEAR, filter_logits, philox, sample, uniform  # noqa: F401
 from fastlogits.backends.numpy._moments import moments  # noqa: F401
 from fastlogits.backends.numpy._row_stats import columns_pay, row_stats, takes_bias  # noqa: F401
+from fastlogits.formula import NUMPY, Targets
 
 
 @quiet
@@ -121,81 +124,51 @@ def log_softmax_backward(g, log_p, out, outer, classes, inner, g_stride, log_p_s
 
 def count_labels(labels, weight, sample_weight, classes, ignore_index):
     """(first label outside [0, classes) that is not ignored or -1, sum of the weights of the valid rows)."""
-    valid = labels != ignore_index
-    bad = valid & ((labels < 0) | (labels >= classes))
+    bad = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
     if bad.any():
         return int(bad.argmax()), 0.0
-    counted = np.ones(np.count_nonzero(valid)) if sample_weight is None else sample_weight[valid]
-    if weight is not None:
-        counted = counted * weight[labels[valid]]
-    return -1, float(counted.sum())
+    targets = Targets(labels, soft=False, weight=_doubles(weight), sample_weight=sample_weight)
+    return -1, float(formula.divisor(NUMPY, targets, LossOptions(ignore_index=ignore_index)))
+
+
+def _doubles(values):
+    return None if values is None else values.astype(np.float64)
 
 
 @quiet
-def cross_entropy(
-    x,
-    grad,
-    labels,
-    targets,
-    weight,
-    sample_weight,
-    grad_loss,
-    losses,
-    outer,
-    classes,
-    inner,
-    x_stride,
-    grad_stride,
-    target_stride,
-    ignore_index,
-    label_smoothing,
-    z_loss,
-    softcap,
-    logit_scale,
-    grad_scale,
-    threads,
-):
-    # With q_c = weight_c * ((1 - label_smoothing) * target_c + label_smoothing / C) and Q their sum,
-    #     loss       = sum_c q_c (lse - z_c) + z_loss lse^2
+def cross_entropy(arrays, outer, classes, inner, strides, options, grad_scale, threads):
+    # With q_c the mass of a class, see `fastlogits.formula`, and Q their sum,
     #     d loss/dz_c = Q p_c - q_c + 2 z_loss lse p_c
     #                 = p_c (Q - q_c) - q_c (1 - p_c) + 2 z_loss lse p_c
-    # The last form cancels nowhere: at the maximum Q - q_c and 1 - p_c are sums over the other classes. Differences of
-    # logits are of their halves, since those of the largest numbers are too large.
-    xs = view(x, outer, classes, inner, x_stride)
-    if grad is not None:
-        grads = view(grad, outer, classes, inner, grad_stride)
-    if targets is not None:
-        targets = view(targets, outer, classes, inner, target_stride)
-    per_row = (outer, inner)
-    losses = losses.reshape(per_row)
-    class_weight = 1.0 if weight is None else weight.astype(np.float64)
-
-    def row_values(values, block, default=1.0):
-        return default if values is None else values.reshape(per_row)[block]
-
+    # The last form cancels nowhere: at the maximum Q - q_c and 1 - p_c are sums over the other classes.
+    logits, targets, grad = (
+        None if array is None else view(array, outer, classes, inner, stride)
+        for array, stride in zip(arrays[:3], strides, strict=True)
+    )
+    labels, sample_weight, grad_loss, losses = (
+        None if values is None else values.reshape(outer, inner) for values in arrays[3:7]
+    )
+    weight = _doubles(arrays.weight)
     for block in blocks(outer, classes, inner):
-        z, slope = _transformed(load(xs, block), softcap, logit_scale)
+        row_weight = None if sample_weight is None else sample_weight[block]
         if targets is None:
-            label = labels.reshape(per_row)[block][..., None]
-            ignored = label == ignore_index
-            target = np.arange(classes) == label
+            of_block = Targets(labels[block], False, weight, row_weight)
+            distributions = np.arange(classes) == labels[block][..., None]
         else:
-            ignored = np.zeros((1, 1, 1), bool)
-            target = load(targets, block).astype(np.float64)
-        q = class_weight * ((1 - label_smoothing) * target + label_smoothing / classes)
+            distributions = load(targets, block).astype(np.float64)
+            of_block = Targets(distributions, True, weight, row_weight)
+        x = load(logits, block)
+        if options.softcap is not None or options.logit_scale != 1.0:
+            x = x.astype(np.float64)
+        z = formula.transformed(NUMPY, x, options)
 
         _, e, r = normalizer(z)
         best = z.argmax(axis=-1, keepdims=True)
         m, log_s = np.take_along_axis(z, best, axis=-1), np.log1p(r)
-        lse = m + log_s
-        # 0 * log 0 = 0: a class that cannot occur and is not expected costs nothing.
-        half_gaps = np.where(q == 0, 0, q * (m / 2 - z / 2)).sum(axis=-1, keepdims=True)
-        total = q.sum(axis=-1, keepdims=True)
-        loss = total * log_s + 2 * half_gaps
-        if z_loss:
-            loss += z_loss * lse * lse
-        row_weight = row_values(sample_weight, block)
-        losses[block] = np.where(ignored[..., 0], 0, loss[..., 0] * row_weight)
+        q = formula.masses_of(distributions, weight, classes, options)
+        total, half_gap = formula.moments(NUMPY, q, (m / 2 - z / 2).astype(np.float64))
+        loss = formula.of_rows(m, log_s, total, half_gap, options)
+        losses[block] = formula.weighted(NUMPY, loss[..., 0], of_block, options)
         if grad is None:
             continue
 
@@ -205,23 +178,16 @@ def cross_entropy(
         at_best = np.zeros(z.shape, bool)
         np.put_along_axis(at_best, best, True, axis=-1)
         np.put_along_axis(other_q, best, np.where(at_best, 0, q).sum(axis=-1, keepdims=True), axis=-1)
-        coefficient = np.asarray(grad_scale * row_values(grad_loss, block) * row_weight)
-        coefficient = slope * (coefficient[..., None] if coefficient.ndim else coefficient)
+        coefficient = np.asarray(grad_scale if grad_loss is None else grad_scale * grad_loss[block])
+        if row_weight is not None:
+            coefficient = coefficient * row_weight
+        coefficient = formula.slope(x, options) * (coefficient[..., None] if coefficient.ndim else coefficient)
         grad_x = coefficient * (p * other_q - q * other_p)
-        if z_loss:
-            grad_x += (2 * z_loss * coefficient) * (lse * p)
-        store(grads, block, np.where(ignored, 0, grad_x))
-
-
-def _transformed(x, softcap, logit_scale):
-    """z = logit_scale * softcap * tanh(x / softcap), and dz/dx."""
-    if softcap == 0.0 and logit_scale == 1.0:
-        return x, 1.0
-    x = x.astype(np.float64)
-    if softcap == 0.0:
-        return logit_scale * x, logit_scale
-    u = x / softcap
-    return logit_scale * softcap * np.tanh(u), logit_scale / np.cosh(u) ** 2
+        if options.z_loss:
+            grad_x += (2 * options.z_loss * coefficient) * ((m + log_s) * p)
+        if targets is None:
+            grad_x = np.where(labels[block][..., None] == options.ignore_index, 0, grad_x)
+        store(grad, block, grad_x)
 
 
 @quiet

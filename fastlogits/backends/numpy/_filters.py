@@ -101,8 +101,14 @@ def _survives(z, rule):
 
 def uniform(key_0, key_1, numbers):
     """See fastlogits.kernels.philox."""
+    words = philox(key_0, key_1, numbers)
+    return ((words[0] >> np.uint64(5)) * 2.0**26 + (words[1] >> np.uint64(6))) * 2.0**-53
+
+
+def philox(key_0, key_1, numbers):
+    """Philox4x32-10 of each number, of the key or each of the keys: four arrays of 32-bit words, in uint64."""
     low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
-    numbers = numbers.astype(np.uint64)
+    numbers = np.asarray(numbers).astype(np.uint64)
     words = [numbers & low, numbers >> high, np.zeros_like(numbers), np.zeros_like(numbers)]
     keys = np.uint64(key_0), np.uint64(key_1)
     for _ in range(10):
@@ -112,4 +118,4 @@ def uniform(key_0, key_1, numbers):
             first >> high ^ words[3] ^ keys[1], first & low,
         ]  # fmt: skip
         keys = keys[0] + np.uint64(0x9E3779B9) & low, keys[1] + np.uint64(0xBB67AE85) & low
-    return ((words[0] >> np.uint64(5)) * 2.0**26 + (words[1] >> np.uint64(6))) * 2.0**-53
+    return words

@@ -8,11 +8,13 @@ is taken, which alone knows the rules and has the messages. A small call costs l
 import numpy as np
 
 cimport numpy as cnp
-from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy
 
-from fastlogits.backends cimport _calls
+from fastlogits.backends.cython cimport _core
+from fastlogits.backends.cython._calls cimport answer, data, dtype_of
+from fastlogits.backends.cython._core cimport (
+    FL_BAD_LABEL, FL_FLOAT32, FL_FLOAT64, FL_INT32, FL_INT64, FL_MEAN, FL_NONE, FL_SUM, fl_loss, fl_loss_of, fl_rows,
+    fl_rows_of, operation,
+)
 
 from fastlogits._results import CrossEntropy
 from fastlogits.backends.threads import SERIAL_BELOW
@@ -27,26 +29,6 @@ cdef Py_ssize_t serial_below = SERIAL_BELOW
 cdef cnp.dtype float32 = np.dtype(np.float32), float64 = np.dtype(np.float64)
 cdef frozenset AXIS = frozenset(["axis"]), OUT = frozenset(["axis", "out"])
 cdef frozenset REDUCTION = frozenset(["axis", "reduction"]), BOTH = frozenset(["axis", "reduction", "out"])
-
-cdef enum:
-    IGNORE_INDEX = -100
-
-cdef cnp.PyUFuncGenericFunction add_doubles = NULL
-cdef void* add_data = NULL
-
-
-cdef int find_sum() except -1:
-    """NumPy's inner loop that adds doubles; NULL where a NumPy to come does without."""
-    global add_doubles, add_data
-    add = <cnp.ufunc>np.add
-    cdef int i
-    for i in range(add.ntypes):
-        if add.types[3 * i] == add.types[3 * i + 1] == add.types[3 * i + 2] == cnp.NPY_DOUBLE:
-            add_doubles, add_data = add.functions[i], add.data[i]
-    return 0
-
-
-find_sum()
 
 
 # What is plain
@@ -122,25 +104,29 @@ cdef object returned(cnp.ndarray results):
     return results if cnp.PyArray_NDIM(results) else results[()]
 
 
+cdef int do(operation function, cnp.ndarray x, cnp.ndarray y, cnp.ndarray z) except -1:
+    cdef fl_rows call = fl_rows_of(dtype_of(x), data(x), rows_of(x), classes_of(x))
+    call.y = data(y)
+    call.z = data(z)
+    return answer(function(&call))
+
+
 # softmax, log_softmax, logsumexp, argmax
 
 def softmax(tuple args, dict options):
-    x = plain_first(args, 1, 2, options, OUT)
-    y = None if x is None else plain_out(options, x)
-    if y is None:
-        return NotImplemented
-    classes = classes_of(x)
-    _calls.softmax(x, y, rows_of(x), classes, 1, classes, classes, 1.0, 1)
-    return y
+    return softmax_by(_core.softmax, args, options)
 
 
 def log_softmax(tuple args, dict options):
+    return softmax_by(_core.log_softmax, args, options)
+
+
+cdef object softmax_by(operation function, tuple args, dict options):
     x = plain_first(args, 1, 2, options, OUT)
     y = None if x is None else plain_out(options, x)
     if y is None:
         return NotImplemented
-    classes = classes_of(x)
-    _calls.log_softmax(x, y, rows_of(x), classes, 1, classes, classes, 1.0, 1)
+    do(function, x, None, y)
     return y
 
 
@@ -148,46 +134,38 @@ def logsumexp(tuple args, dict options):
     x = plain_first(args, 1, 2, options, AXIS)
     if x is None or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT16:  # whose results are computed in float32
         return NotImplemented
-    classes, lse = classes_of(x), per_row(x, cnp.PyArray_TYPE(x))
-    _calls.logsumexp(x, lse, rows_of(x), classes, 1, classes, 1)
-    return returned(lse)
+    return reduced(_core.logsumexp, x, cnp.PyArray_TYPE(x))
 
 
 def argmax(tuple args, dict options):
     x = plain_first(args, 1, 2, options, AXIS)
-    if x is None:
-        return NotImplemented
-    classes, indices = classes_of(x), per_row(x, cnp.NPY_INTP)
-    _calls.argmax(x, indices, rows_of(x), classes, 1, classes, 1)
-    return returned(indices)
+    return NotImplemented if x is None else reduced(_core.argmax, x, cnp.NPY_INTP)
+
+
+cdef object reduced(operation function, cnp.ndarray x, int kind):
+    results = per_row(x, kind)
+    do(function, x, None, results)
+    return returned(results)
 
 
 # The backward functions
 
-cdef cnp.ndarray plain_gradient(tuple args, dict options):
-    """Where to write the gradient; None if something is not plain."""
-    p = plain_first(args, 2, 3, options, OUT)
-    if p is None or not is_like(args[1], p):
-        return None
-    result = plain_out(options, p)
-    return result if result is not None and may_overwrite(result, args[1]) else None
-
-
 def softmax_backward(tuple args, dict options):
-    result = plain_gradient(args, options)
-    if result is None:
-        return NotImplemented
-    classes = classes_of(result)
-    _calls.softmax_backward(args[0], args[1], result, rows_of(result), classes, 1, classes, classes, classes, 1)
-    return result
+    return backward_by(_core.softmax_backward, args, options)
 
 
 def log_softmax_backward(tuple args, dict options):
-    result = plain_gradient(args, options)
-    if result is None:
+    return backward_by(_core.log_softmax_backward, args, options)
+
+
+cdef object backward_by(operation function, tuple args, dict options):
+    grad = plain_first(args, 2, 3, options, OUT)
+    if grad is None or not is_like(args[1], grad):
         return NotImplemented
-    classes = classes_of(result)
-    _calls.log_softmax_backward(args[0], args[1], result, rows_of(result), classes, 1, classes, classes, classes, 1)
+    result = plain_out(options, grad)
+    if result is None or not may_overwrite(result, args[1]):
+        return NotImplemented
+    do(function, grad, args[1], result)
     return result
 
 
@@ -213,32 +191,31 @@ cdef object reduction_of(dict options):
 
 cdef object loss_of(cnp.ndarray x, labels, cnp.ndarray grad, reduction):
     """The loss, and the gradient in `grad` unless that is None; NotImplemented before anything is written."""
-    cdef int kind = cnp.PyArray_TYPE(x)
-    cdef double total
-    cdef bint by_row = False, mean = False
+    cdef int kind = cnp.PyArray_TYPE(x), code
     if type(reduction) is not str or not are_plain_labels(labels, x):
-        return NotImplemented
-    if reduction == "mean":
-        mean = True
-    elif reduction == "none" and kind != cnp.NPY_FLOAT16:
-        by_row = True
-    elif reduction != "sum":
         return NotImplemented
     if grad is not None and not apart(grad, labels):
         return NotImplemented
-    indices = own_labels(labels)
-    classes = classes_of(x)
-    # The general way says which label is bad.
-    if _calls.counted(indices, None, None, classes, IGNORE_INDEX, &total) >= 0:
+    cdef fl_loss call = fl_loss_of(dtype_of(x), data(x), rows_of(x), classes_of(x))
+    if reduction == "mean":
+        call.reduction = FL_MEAN
+    elif reduction == "sum":
+        call.reduction = FL_SUM
+    elif reduction == "none" and kind != cnp.NPY_FLOAT16:
+        call.reduction = FL_NONE
+    else:
         return NotImplemented
-    divisor = total if mean else 1.0
-    losses = per_row(x, cnp.NPY_DOUBLE)
-    _calls.cross_entropy(x, grad, indices, None, None, None, None, losses, rows_of(x), classes, 1, classes, classes, 0,
-                         IGNORE_INDEX, 0.0, 0.0, 0.0, 1.0, 1.0 / divisor if divisor else 0.0, 1)
-    if by_row:
-        return rounded(losses, kind)
-    total = sum_of(losses)
-    return scalar(total / divisor if divisor else total * INFINITY, kind)
+    losses = per_row(x, kind) if call.reduction == FL_NONE else None
+    call.losses = data(losses)
+    call.loss_dtype = FL_FLOAT64 if kind == cnp.NPY_DOUBLE else FL_FLOAT32
+    call.grad = data(grad)
+    call.labels = data(labels)
+    call.label_dtype = FL_INT64 if cnp.PyArray_TYPE(<cnp.ndarray>labels) == cnp.NPY_INT64 else FL_INT32
+    code = _core.cross_entropy(&call)
+    if code == FL_BAD_LABEL:  # the general way says which
+        return NotImplemented
+    answer(code)
+    return scalar(call.loss, kind) if losses is None else returned(losses)
 
 
 cdef bint are_plain_labels(object labels, cnp.ndarray x) noexcept:
@@ -249,55 +226,12 @@ cdef bint are_plain_labels(object labels, cnp.ndarray x) noexcept:
             and cnp.PyArray_CompareLists(cnp.PyArray_DIMS(<cnp.ndarray>labels), cnp.PyArray_DIMS(x), ndim))
 
 
-cdef cnp.ndarray own_labels(cnp.ndarray labels):
-    """A copy: what is checked must be what is used, whoever else writes to `labels` meanwhile."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(labels), i
-    indices = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(labels), cnp.PyArray_DIMS(labels), cnp.NPY_INT64, False)
-    cdef int64_t* own = <int64_t*>cnp.PyArray_DATA(indices)
-    cdef int32_t* narrow = <int32_t*>cnp.PyArray_DATA(labels)
-    if cnp.PyArray_TYPE(labels) == cnp.NPY_INT64:
-        memcpy(own, cnp.PyArray_DATA(labels), n * sizeof(int64_t))
-    else:
-        for i in range(n):
-            own[i] = narrow[i]
-    return indices
-
-
-cdef double sum_of(cnp.ndarray values) except? -1:
-    """`np.add.reduce`, to the bit: its inner loop, without the 1 us that its preparation takes."""
-    cdef double total = 0.0
-    cdef char* places[3]
-    cdef cnp.npy_intp steps[3]
-    cdef cnp.npy_intp n = cnp.PyArray_SIZE(values)
-    places[0] = places[2] = <char*>&total
-    places[1] = <char*>cnp.PyArray_DATA(values)
-    steps[0] = steps[2] = 0
-    steps[1] = sizeof(double)
-    if add_doubles == NULL:
-        return np.add.reduce(values, axis=None)
-    add_doubles(places, &n, steps, add_data)
-    return total
-
-
 cdef object scalar(double value, int kind):
     """Of the dtype that is computed in; what is too large becomes inf."""
     cdef float single = <float>value
     if kind == cnp.NPY_DOUBLE:
         return PyArray_Scalar(&value, float64, None)
     return PyArray_Scalar(&single, float32, None)
-
-
-cdef object rounded(cnp.ndarray losses, int kind):
-    """Losses by row in the dtype of the logits."""
-    if kind == cnp.NPY_DOUBLE:
-        return returned(losses)
-    singles = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(losses), cnp.PyArray_DIMS(losses), kind, False)
-    cdef float* single = <float*>cnp.PyArray_DATA(singles)
-    cdef double* each = <double*>cnp.PyArray_DATA(losses)
-    cdef Py_ssize_t i
-    for i in range(cnp.PyArray_SIZE(losses)):
-        single[i] = <float>each[i]
-    return returned(singles)
 
 
 CALLS = {

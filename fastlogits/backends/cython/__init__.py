@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from fastlogits import _checks
-from fastlogits.backends import _calls, _cpu, _plain
-from fastlogits.backends._calls import (
+from fastlogits.backends import threads
+from fastlogits.backends.cython import _core, _cpu, _plain
+from fastlogits.backends.cython._calls import (
     argmax,
     count_labels,
     cross_entropy,
@@ -18,8 +19,8 @@ from fastlogits.backends._calls import (
     softmax_merged,
     softmax_piece,
 )
-from fastlogits.backends._calls_filters import COLUMNS, filter_logits, sample
-from fastlogits.backends._calls_stats import columns_pay, moments, row_stats, takes_bias
+from fastlogits.backends.cython._calls_filters import COLUMNS, filter_logits, sample
+from fastlogits.backends.cython._calls_stats import columns_pay, moments, row_stats, takes_bias
 
 LEVELS = ("generic", "v2", "v3", "v4")
 UNITS = Path(__file__).parent / "units"
@@ -39,7 +40,7 @@ def _choose():
 
 
 isa = _choose()
-_calls.use(UNITS, isa)
+_core.use(UNITS, isa, threads.available_cpus(), threads.environment())
 
 plain_calls = _plain.CALLS
 

@@ -4,9 +4,10 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from machine cimport real
 
-from fastlogits.backends._calls cimport (
-    COLUMN_CLASSES, COLUMN_K, ROWS_WAY, SHORT_WAY, SORT_K, STATS_CLASSES, Stats, Task, Unit, data, new_task, run,
-    run_way, unit_of, way_of,
+from fastlogits.backends.cython._calls cimport answer, crew_of, data, dtype_of, new_task
+from fastlogits.backends.cython._core cimport (
+    COLUMN_CLASSES, COLUMN_K, ROWS_WAY, SHORT_WAY, SORT_K, STATS_CLASSES, Crew, Stats, Task, Unit, run, run_way,
+    unit_of, way_of,
 )
 
 cnp.import_array()
@@ -15,18 +16,22 @@ cnp.import_array()
 def moments(cnp.ndarray x, cnp.ndarray labels, cnp.ndarray results, Py_ssize_t outer, Py_ssize_t classes,
             Py_ssize_t inner, Py_ssize_t x_stride, double beta, int threads):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
-    cdef Unit unit = unit_of(x)
+    cdef Unit* unit = unit_of(dtype_of(x))
+    cdef Crew crew = crew_of(threads)
     task.labels = <int64_t*>data(labels)
     task.results = <double*>data(results)
     task.scale = beta
-    run_way(&unit.moments, way_of(outer, classes, inner, threads), unit, &task, threads)
+    with nogil:
+        code = run_way(&unit.moments, way_of(outer, classes, inner, threads), unit, &task, crew)
+    answer(code)
 
 
 def row_stats(cnp.ndarray x, labels, thresholds, dict results, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner,
               Py_ssize_t x_stride, bint ordered, int64_t ignore_index, int threads, double scale=1.0, scales=None,
               bias=None):
     cdef Task task = new_task(x, x_stride, outer, classes, inner)
-    cdef Unit unit = unit_of(x)
+    cdef Unit* unit = unit_of(dtype_of(x))
+    cdef Crew crew = crew_of(threads)
     cdef Stats* stats = &task.stats
     cdef int way = ROWS_WAY
     task.labels = <int64_t*>data(labels)
@@ -72,14 +77,17 @@ def row_stats(cnp.ndarray x, labels, thresholds, dict results, Py_ssize_t outer,
     stats.swept = len(results) > stats.with_label_logits
     stats.ordered = ordered
     stats.sorting = stats.top_k >= SORT_K
-    if inner == 1 and not stats.swept:
-        run(unit.stats.rows, unit, &task, outer, 1, threads)
-        return
+    cdef bint picked = inner == 1 and not stats.swept
     if not stats.sorting:
         way = way_of(outer, classes, inner, threads)
         if way == ROWS_WAY and classes <= STATS_CLASSES:
             way = SHORT_WAY
-    run_way(&unit.stats, way, unit, &task, threads)
+    with nogil:
+        if picked:
+            code = run(unit.stats.rows, unit, &task, outer, 1, crew)
+        else:
+            code = run_way(&unit.stats, way, unit, &task, crew)
+    answer(code)
 
 
 def columns_pay(Py_ssize_t classes, Py_ssize_t top_k):

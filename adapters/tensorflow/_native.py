@@ -1,0 +1,126 @@
+"""TensorFlow's own operators for what the C core serves, in the place of calls of Python."""
+
+import functools
+import importlib.util
+
+import numpy as np
+import tensorflow as tf
+
+from fastlogits import _memory, config
+from fastlogits._options import IGNORE_INDEX
+from fastlogits.tensorflow._calls import HINT as NODE
+
+DTYPES = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
+ROWS = ("softmax", "log_softmax")
+REDUCTIONS = ("none", "sum", "mean")
+
+
+OPERATORS = ("FastlogitsRows", "FastlogitsRowsGrad", "FastlogitsLoss", "FastlogitsLossGrad")
+
+
+def _load():
+    """The operators, if they can be had; else None."""
+    specification = importlib.util.find_spec("fastlogits.tensorflow._ops")
+    if specification is None:  # installed without a C compiler
+        return None
+    try:
+        operators = tf.load_op_library(specification.origin)
+        module = importlib.import_module("fastlogits.tensorflow._ops")
+    except (ImportError, tf.errors.OpError):
+        return None
+    _memory.CACHES.append(module.empty_cache)
+    for name in OPERATORS:  # what is differentiated is the function that they are within
+        tf.no_gradient(name)
+    return operators
+
+
+_loaded = _load()
+
+
+@functools.cache
+def operators():
+    """Those that are loaded, if they give the right numbers, as another version of TensorFlow might not; else None.
+
+    Not at import, since TensorFlow takes no settings of threads any more when it has computed something.
+    """
+    if _loaded is None or not config.native():
+        return None
+    x = np.float32([[0.0, 1.0], [2.0, -1.0]])
+    plan = _plan(axis=-1, with_grad=True, ignore_index=IGNORE_INDEX)
+    with tf.init_scope(), tf.device("CPU"):
+        logits = tf.constant(x)
+        found = _loaded.fastlogits_loss(logits, tf.constant([0, 1]), plan=plan, label_name="labels")
+        probs = _loaded.fastlogits_rows(logits, plan=plan, label_name="")
+    exact = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+    pairs = (found[0], -np.log(exact[[0, 1], [0, 1]])), (found[1], (exact - np.eye(2)) / 2), (probs, exact)
+    return _loaded if all(np.allclose(ours, theirs, rtol=1e-5) for ours, theirs in pairs) else None
+
+
+def _is_in_force():
+    return config.name_of(config.backend()) == "cython" and operators() is not None
+
+
+config.ROUTES["tensorflow"] = _is_in_force
+
+
+@functools.cache
+def _plan(axis, function=0, threads=0, with_grad=False, reduction="none", ignore_index=0, told=False,
+          numbers=(0.0, 0.0, 0.0, 1.0)):  # fmt: skip
+    """What an operator is made with, see `plan` of _ops.c: an attribute of TensorFlow's has no double, but its bits."""
+    integers = function, axis, threads, with_grad, REDUCTIONS.index(reduction), int(ignore_index), told
+    return [*map(int, integers), *np.float64(numbers).view(np.int64).tolist()]
+
+
+def serves(logits):
+    """Whether there is an operator for these, and the backend in force is the one that it has."""
+    return _loaded is not None and logits.dtype in DTYPES and logits.shape.rank is not None and _is_in_force()
+
+
+def serves_rows(axis, x):
+    return isinstance(axis, int) and serves(x)
+
+
+def serves_loss(logits, labels, *others):
+    """`others` are weights and the like, which an operator does not take."""
+    return (
+        serves(logits)
+        and all(other is None for other in others)
+        and labels.dtype in ((logits.dtype,) if labels.shape.rank == logits.shape.rank else (tf.int32, tf.int64))
+    )
+
+
+def rows(name, x, axis, threads):
+    y = _loaded.fastlogits_rows(x, plan=_plan(axis, ROWS.index(name), threads), label_name="", name=NODE)
+    y.set_shape(x.shape)
+    return y
+
+
+def rows_grad(name, grad, result, axis, threads):
+    x = _loaded.fastlogits_rows_grad(
+        grad, result, plan=_plan(axis, ROWS.index(name), threads), label_name="", name=NODE
+    )
+    x.set_shape(result.shape)
+    return x
+
+
+def loss(logits, labels, options, with_grad, threads, shape):
+    """(loss, gradient or nothing, the number for which it is the gradient)"""
+    plan = _loss_plan(options, threads, with_grad)
+    value, grad, expected = _loaded.fastlogits_loss(logits, labels, plan=plan, label_name=options.label_name, name=NODE)
+    value.set_shape(shape)
+    return value, grad, expected
+
+
+def loss_grad(upstream, grad, expected, logits, labels, options, threads):
+    plan = _loss_plan(options, threads, True)
+    found = _loaded.fastlogits_loss_grad(
+        upstream, grad, expected, logits, labels, plan=plan, label_name=options.label_name, name=NODE
+    )
+    found.set_shape(logits.shape)
+    return found
+
+
+def _loss_plan(options, threads, with_grad):
+    numbers = options.label_smoothing, options.z_loss, options.softcap or 0.0, options.logit_scale
+    named = options.named_index is not None
+    return _plan(options.axis, 0, threads, with_grad, options.reduction, options.ignore_index, named, numbers)
