@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     import numpy as np
     import typing_extensions
 
-    from fastlogits.calibration.temperature import TemperatureFit
-
     class _Array(Protocol):
         @property
         def shape(self) -> Any: ...
+
+    class OneTemperature(Protocol):
+        """What holds a temperature, as `fastlogits.calibration.TemperatureFit`."""
+
+        @property
+        def temperature(self) -> float: ...
 
     class Calibration(Protocol):
         """What makes other logits of logits."""
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     Array = typing_extensions.TypeVar("Array", bound=_Array, default=np.ndarray[Any, Any])
     Lists = Sequence[Any] | float
     Axis = int | tuple[int, ...] | None
-    Fit = TemperatureFit | Calibration
+    Fit = OneTemperature | Calibration
 else:
     Array = TypeVar("Array")
 

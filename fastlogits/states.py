@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from fastlogits.calibration.temperature import TemperatureFit
+    from fastlogits._typing import OneTemperature
 
     Ties = Literal["first", "min"]
 
@@ -130,7 +130,7 @@ class RowState:
         top_k: int | None = None,
         axis: int = -1,
         ignore_index: int = -100,
-        temperature: ArrayLike | TemperatureFit = 1.0,
+        temperature: ArrayLike | OneTemperature = 1.0,
         ties: Ties = "first",
         first_class: int = 0,
         label_logits: np.ndarray | None = None,

@@ -3,6 +3,7 @@
 import numpy as np
 import oracle
 import pytest
+from conftest import need
 from operations import LAYOUTS, make_logits
 from refusals import refused
 from tensors import ADAPTERS
@@ -266,6 +267,45 @@ def test_states_with_a_temperature(backend, ties):
         pieces[0].merge(pieces[1], other)
 
 
+def test_after_penalties_and_before_the_cuts(fl):
+    x = make_logits(6, 9, np.dtype(np.float64))
+    temperature, bias, where = RNG.uniform(0.5, 2, 6), RNG.normal(size=9), RNG.random((6, 9)) < 0.8
+    history = RNG.integers(0, 9, (6, 3))
+    options = {"temperature": temperature, "bias": bias, "where": where, "top_n_sigma": 1.5, "top_p": 0.9}
+    found = fl.filter_logits(x, history=history, repetition_penalty=1.3, logit_bias={2: 1.5}, **options)
+    y = x.copy()
+    y[:, 2] += 1.5
+    at = np.arange(6)[:, None], history
+    y[at] = np.where(y[at] < 0, y[at] * 1.3, y[at] / 1.3)
+    z = np.where(where, y / temperature[:, None] + bias, -np.inf)
+    np.testing.assert_allclose(found, fl.filter_logits(z, top_n_sigma=1.5, top_p=0.9), 1e-12)
+    found = fl.filter_logits(x, where=where, temperature=temperature, order="temperature_last", top_k=4)
+    kept = fl.filter_logits(np.where(where, x, -np.inf), top_k=4)
+    np.testing.assert_allclose(found, kept / temperature[:, None], 1e-12)
+    with refused(ValueError, "bias: is added after the division by the temperature, which order has come last"):
+        fl.filter_logits(x, bias=bias, temperature=2.0, order="temperature_last")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_filters_of_dask(lazy):
+    da = need("dask.array")
+    x = make_logits(6, 9, np.dtype(np.float32))
+    x[~np.isfinite(x)] = 0
+    rows, bias, where = RNG.uniform(0.5, 2, 6), RNG.normal(size=9), RNG.random((6, 9)) < 0.8
+    where[:, 0] = True
+    for options in (
+        {"temperature": rows, "bias": bias, "where": where, "top_k": 3},
+        {"temperature": vector_fit(9), "top_p": 0.8},
+        {"temperature": FIT, "where": where[0], "top_n_sigma": 1.0},
+    ):
+        given = {k: da.from_array(v, chunks=-1) if lazy and isinstance(v, np.ndarray) else v for k, v in options.items()}
+        chunked = da.from_array(x, chunks=(2, 4))
+        found = fastlogits.filter_logits(chunked, **given).compute()
+        np.testing.assert_array_equal(found, fastlogits.filter_logits(x, **options))
+        ids = fastlogits.sample(chunked, seed=1, **given).ids.compute()
+        np.testing.assert_array_equal(ids, fastlogits.sample(x, seed=1, **options).ids)
+
+
 @pytest.mark.parametrize("function", [fastlogits.row_stats, fastlogits.softmax, fastlogits.sample, fastlogits.entropy])
 def test_refusals(function):
     x = np.zeros((2, 3))
@@ -275,7 +315,7 @@ def test_refusals(function):
         ({"bias": [1.0, 2.0]}, ValueError, "bias: expected shape (3,), got (2,)"),
         ({"bias": [1.0, 2.0, np.nan]}, ValueError, "bias: expected numbers, or -inf for a class that is left out"),
         ({"where": [1, 0, 1]}, TypeError, "where: expected bool, got int64"),
-        ({"temperature": vector_fit(4)}, ValueError, "logits: expected the 4 classes of the fit, got 3"),
+        ({"temperature": vector_fit(4)}, ValueError, "logits: expected 4 classes, as the fit has, got 3"),
     ):
         with pytest.raises(error) as refusal:
             function(x, **options)
