@@ -298,7 +298,8 @@ def test_filters_of_dask(lazy):
         {"temperature": vector_fit(9), "top_p": 0.8},
         {"temperature": FIT, "where": where[0], "top_n_sigma": 1.0},
     ):
-        given = {k: da.from_array(v, chunks=-1) if lazy and isinstance(v, np.ndarray) else v for k, v in options.items()}
+        arrays = {name: v for name, v in options.items() if lazy and isinstance(v, np.ndarray)}
+        given = options | {name: da.from_array(v, chunks=-1) for name, v in arrays.items()}
         chunked = da.from_array(x, chunks=(2, 4))
         found = fastlogits.filter_logits(chunked, **given).compute()
         np.testing.assert_array_equal(found, fastlogits.filter_logits(x, **options))
