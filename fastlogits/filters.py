@@ -26,8 +26,6 @@ def filter_logits(
     epsilon_cutoff: ArrayLike | None = None,
     eta_cutoff: ArrayLike | None = None,
     min_keep: ArrayLike = 1,
-    bias: ArrayLike | None = None,
-    where: ArrayLike | None = None,
     top_n_sigma: ArrayLike | None = None,
     top_h: ArrayLike | None = None,
     xtc_threshold: ArrayLike | None = None,
@@ -38,6 +36,8 @@ def filter_logits(
     presence_penalty: ArrayLike | None = None,
     logit_bias: Any = None,
     allowed: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
     axis: int = -1,
     out: Array | None = None,
 ) -> Array:
@@ -73,11 +73,6 @@ def filter_logits(
         No filter leaves fewer classes, if it found as many: the largest logits stay, or for `typical_p` the
         nearest. Of equals those with the highest index stay for `top_p`, those with the lowest for `min_p` and
         `typical_p`, all of them for the others. XTC leaves one at least.
-    bias : array_like of float, shape (C,), optional
-        Added to the logits of each class, after the division and before the filters; -inf leaves the class out. It
-        goes with the temperature first.
-    where : array_like of bool, optional
-        Classes that take part; broadcasts to `logits`. The others are not read, and are dropped before the filters.
     top_n_sigma : float or array_like, optional
         Drops logits that are less than the largest by more than `top_n_sigma` standard deviations of the row's
         finite logits (with n - 1, as torch). Above 0. [inf]
@@ -101,6 +96,11 @@ def filter_logits(
     allowed : array_like of bool or int32, optional
         Which classes there are, whatever stands in the others: bool that broadcasts to `logits`, or a mask of bits as
         of xgrammar and llguidance, of shape (..., ceil(C / 32)): class c is bit ``c % 32`` of word ``c // 32``.
+    bias : array_like of float, shape (C,), optional
+        Added to the logits of each class, after the division and before the filters; -inf leaves the class out. It
+        goes with the temperature first.
+    where : array_like of bool, optional
+        Classes that take part; broadcasts to `logits`. The others are not read, and are dropped before the filters.
     axis : int, default -1
         The class axis.
     out : ndarray, optional

@@ -46,8 +46,6 @@ def sample(
     epsilon_cutoff: ArrayLike | None = None,
     eta_cutoff: ArrayLike | None = None,
     min_keep: ArrayLike = 1,
-    bias: ArrayLike | None = None,
-    where: ArrayLike | None = None,
     top_n_sigma: ArrayLike | None = None,
     top_h: ArrayLike | None = None,
     xtc_threshold: ArrayLike | None = None,
@@ -59,6 +57,8 @@ def sample(
     presence_penalty: ArrayLike | None = None,
     logit_bias: Any = None,
     allowed: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
     axis: int = -1,
 ) -> Sample[Array]:
     """One class of each row, or several, drawn with the probabilities that the filters leave.
