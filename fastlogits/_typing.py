@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Array = typing_extensions.TypeVar("Array", bound=_Array, default=np.ndarray[Any, Any])
     Lists = Sequence[Any] | float
     Axis = int | tuple[int, ...] | None
-    Fit = OneTemperature | Calibration
+    Temperature = float | _Array | list[Any] | tuple[Any, ...] | OneTemperature | Calibration
 else:
     Array = TypeVar("Array")
 

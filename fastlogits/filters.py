@@ -11,14 +11,14 @@ from fastlogits._filters import Filters, Options
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Array, Fit, Lists, TemperatureOrder
+    from fastlogits._typing import Array, Lists, Temperature, TemperatureOrder
 
 
 @dispatch.by_array
 def filter_logits(
     logits: Array | Lists,
     *,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     top_k: ArrayLike | None = None,
     top_p: ArrayLike | None = None,
     min_p: ArrayLike | None = None,

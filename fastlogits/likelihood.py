@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Fit, Lists
+    from fastlogits._typing import Lists, Temperature
 
 
 class LogLikelihood(NamedTuple, Generic[Array]):
@@ -62,7 +62,7 @@ def loglikelihood(
     groups: ArrayLike | None = None,
     axis: int = -1,
     ignore_index: int = -100,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     classes: Iterable[Any] | None = None,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Fit, Lists
+    from fastlogits._typing import Lists, Temperature
     from fastlogits.states import Ties
 
 
@@ -39,7 +39,7 @@ def row_stats(
     top_k: int | None = None,
     axis: int = -1,
     ignore_index: int = -100,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     ties: Ties = "first",
@@ -190,7 +190,7 @@ def entropy(
     logits: Array | Lists,
     axis: int = -1,
     *,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> Array:
@@ -216,7 +216,7 @@ def perplexity(
     *,
     axis: int = -1,
     ignore_index: int = IGNORE_INDEX,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     classes: Iterable[Any] | None = None,
@@ -263,7 +263,7 @@ def accuracy(
     top_k: int = 1,
     axis: int = -1,
     ignore_index: int = -100,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     ties: Ties = "first",

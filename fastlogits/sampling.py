@@ -15,7 +15,7 @@ from fastlogits.backends.numpy import philox, uniform
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Fit, Lists, TemperatureOrder
+    from fastlogits._typing import Lists, Temperature, TemperatureOrder
 
 # Of rows that have seeds of their own.
 SHARED_KEY = (0, 0)
@@ -38,7 +38,7 @@ def sample(
     rows: ArrayLike | None = None,
     draws: int | None = None,
     replacement: bool = True,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     top_k: ArrayLike | None = None,
     top_p: ArrayLike | None = None,
     min_p: ArrayLike | None = None,

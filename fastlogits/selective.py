@@ -19,7 +19,7 @@ from fastlogits.states import sweep
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Array, Fit, Lists
+    from fastlogits._typing import Array, Lists, Temperature
 
 NOTHING_IGNORED = -1  # an id that has passed its check is none
 
@@ -30,7 +30,7 @@ def selective_log_softmax(
     ids: ArrayLike,
     axis: int = -1,
     *,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> Array:

@@ -13,7 +13,7 @@ from fastlogits.backends import numpy as reference
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from fastlogits._typing import Array, Axis, Fit, Lists
+    from fastlogits._typing import Array, Axis, Lists, Temperature
 
 
 @dispatch.by_array
@@ -21,7 +21,7 @@ def softmax(
     logits: Array | Lists,
     axis: Axis = -1,
     *,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     out: Array | None = None,
@@ -73,7 +73,7 @@ def log_softmax(
     logits: Array | Lists,
     axis: Axis = -1,
     *,
-    temperature: ArrayLike | Fit = 1.0,
+    temperature: Temperature = 1.0,
     bias: ArrayLike | None = None,
     where: ArrayLike | None = None,
     out: Array | None = None,
