@@ -72,7 +72,7 @@ def test_losses_and_their_gradients(no_python, dtype, labels, shape):
 def test_uniform_losses_with_options(no_python):
     x, labels = logits_of((50, 20), "float32"), jnp.arange(50) % 20
     labels = labels.at[3].set(-100)
-    weight = jnp.linspace(0.5, 2, 20)
+    weight = jnp.linspace(0.5, 2, 20, dtype="float32")
     options = {"label_smoothing": 0.1, "z_loss": 1e-3, "softcap": 5.0, "logit_scale": -0.7, "reduction": "none"}
     found = fastlogits.cross_entropy(x, labels, weight=weight, **options)
     exact = fastlogits.cross_entropy(np.asarray(x), np.asarray(labels), weight=np.asarray(weight), **options)
