@@ -119,7 +119,7 @@ def extensions():
         )
         for name in ("_core", "_calls", "_calls_filters", "_calls_stats", "_cpu", "_plain")
     ]
-    # They declare what they need of frameworks by themselves, so that they are built, and work, whatever is there later.
+    # They declare what they need of frameworks by themselves: they are built, and work, whatever is there later.
     native = [
         Extension(
             f"fastlogits.{adapter}.{name}",

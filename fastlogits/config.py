@@ -179,7 +179,7 @@ def native():
 
 
 def reaches_core(name=None):
-    """Whether frameworks may call the C core: the backend `name`, by default the one in force, is the one that has it."""
+    """Whether frameworks may call the C core: it belongs to the backend `name`, by default the one in force."""
     return native() and (name or name_of(backend())) == "cython"
 
 

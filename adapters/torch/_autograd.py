@@ -18,7 +18,6 @@ from fastlogits.selective import log_probs_at
 from fastlogits.torch import _arrays, _checks, _formula
 from fastlogits.torch._arrays import array, tensor
 
-
 try:
     from fastlogits.torch import _native
 except ImportError:  # installed without a C compiler
@@ -27,7 +26,7 @@ except ImportError:  # installed without a C compiler
 
 @functools.cache
 def _trusted():
-    """Whether calls of the C core on tensors give the right numbers, as with a version of torch to come they might not."""
+    """Whether calls of the C core on tensors give the right numbers; a version of torch to come may do otherwise."""
     try:
         _native.begin()
         logits, options = torch.tensor([[0.0, 1.0], [2.0, -1.0]]), LossOptions(1)
