@@ -44,6 +44,17 @@ class Contender:
         self.reset()
         self.samples.append(self._time(self.calls) / self.calls)
 
+    def singly(self, seconds):
+        """The time of each of the calls that fill so many seconds, one at least, after a call that is not timed."""
+        found = []
+        self.reset()
+        self._time(1)
+        end = time.perf_counter() + seconds
+        while not found or time.perf_counter() < end:
+            self.reset()
+            found.append(self._time(1))
+        return found
+
     def _time(self, calls):
         return self.context.run(timeit.timeit, self.call, number=calls, timer=self.timer)
 
@@ -61,6 +72,12 @@ class Contender:
         """Distance between the quartiles of the samples, as a share of their median."""
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return (high - low) / self.seconds
+
+
+def of_single_calls(samples):
+    """Their median, and the 99th percentile: what one call in a hundred takes, or longer."""
+    rare = sorted(samples)[len(samples) * 99 // 100]
+    return {"seconds": statistics.median(samples), "rare": rare, "samples": len(samples)}
 
 
 def race(contenders, rivals=(), budget=2.0, rounds=(5, 15), hopeless=2.0):
