@@ -7,11 +7,11 @@ burners, share two processors. They take turns; single calls are timed. A librar
 """
 
 import argparse
+import functools
 import itertools
 import json
 import os
 import sys
-import time
 
 import processes
 import report
@@ -21,7 +21,6 @@ OPERATIONS = ("softmax", "loss_grad")
 SIZES = ("128x1000", "1024x1000", "4096x1000")
 BURNERS = (1, 4)
 PROCESSORS = 2
-ROUNDS = 8
 BUDGET, QUICK = 2.0, 0.3
 
 # Who takes part, with how many threads; all the others are divided by the first.
@@ -74,16 +73,8 @@ def entered(found, operation, size):
 
 def measure(operations=OPERATIONS, sizes=SIZES, burners=BURNERS, budget=BUDGET, say=print):
     """The cells, said as they come."""
-    processors = sorted(os.sched_getaffinity(0))
-    if len(processors) < PROCESSORS:
-        say(f"not measured on a busy machine: that needs {PROCESSORS} processors")
-        return []
-    os.sched_setaffinity(0, processors[:PROCESSORS])
-    try:
-        with processes.workers(*map(command, CONTENDERS)) as workers:
-            return list(cells(dict(zip(CONTENDERS, workers, strict=True)), operations, sizes, burners, budget, say))
-    finally:
-        os.sched_setaffinity(0, processors)
+    with processes.held_to(PROCESSORS), processes.workers(*map(command, CONTENDERS)) as workers:
+        return list(cells(dict(zip(CONTENDERS, workers, strict=True)), operations, sizes, burners, budget, say))
 
 
 def command(who):
@@ -112,13 +103,13 @@ def cells(workers, operations, sizes, burners, budget, say):
 
 def turns(workers, burners, budget):
     """Median and 99th percentile of each worker's calls."""
-    samples = {who: [] for who in workers}
+    singly = {who: functools.partial(times, worker) for who, worker in workers.items()}
     with processes.neighbours(burners):
-        for _ in range(ROUNDS):
-            for who, worker in workers.items():
-                time.sleep(timing.PAUSE)
-                samples[who] += json.loads(worker.ask(budget / ROUNDS))
-    return {who: timing.of_single_calls(found) for who, found in samples.items()}
+        return timing.take_turns(singly, budget)
+
+
+def times(worker, seconds):
+    return json.loads(worker.ask(seconds))
 
 
 def main():

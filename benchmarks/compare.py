@@ -105,21 +105,17 @@ def arguments():
 
 
 def run_worker(isa, threads):
-    number = int(threads)
-    processors = sorted(os.sched_getaffinity(0))
-    if number > len(processors):
-        raise SystemExit(f"--threads {number}: this process may use {len(processors)} processors")
     environment = os.environ | {"OMP_NUM_THREADS": threads, "FASTLOGITS_NUM_THREADS": threads}
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if isa != "auto":
         environment |= AVX2_ONLY | {"FASTLOGITS_ISA": isa}
     command = [sys.executable, __file__, *sys.argv[1:], "--worker", "--threads", threads, "--isa", isa]
-    # XLA's pool has as many threads as the process may use processors.
-    os.sched_setaffinity(0, processors[:number])
     try:
-        code = subprocess.run(command, env=environment).returncode
-    finally:
-        os.sched_setaffinity(0, processors)
+        # XLA's pool has as many threads as the process may use processors.
+        with processes.held_to(int(threads)):
+            code = subprocess.run(command, env=environment).returncode
+    except processes.Failure as failure:
+        raise SystemExit(f"--threads: {failure}") from None
     if code:
         raise SystemExit(code)
 

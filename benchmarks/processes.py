@@ -45,6 +45,19 @@ class Worker:
 
 
 @contextlib.contextmanager
+def held_to(number):
+    """This process, and those that it starts, on so many processors."""
+    processors = sorted(os.sched_getaffinity(0))
+    if number > len(processors):
+        raise Failure(f"{number} threads need as many processors: this process may use {len(processors)}")
+    os.sched_setaffinity(0, processors[:number])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
+@contextlib.contextmanager
 def workers(*arguments):
     """A worker for each (command, environment)."""
     with contextlib.ExitStack() as running:

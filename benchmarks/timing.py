@@ -46,13 +46,18 @@ class Contender:
 
     def singly(self, seconds):
         """The time of each of the calls that fill so many seconds, one at least, after a call that is not timed."""
-        found = []
-        self.reset()
-        self._time(1)
+        return self.context.run(self._singly, seconds)
+
+    def _singly(self, seconds):
+        found, call, reset, timer = [], self.call, self.reset, self.timer
+        reset()
+        call()
         end = time.perf_counter() + seconds
         while not found or time.perf_counter() < end:
-            self.reset()
-            found.append(self._time(1))
+            reset()
+            begin = timer()
+            call()
+            found.append(timer() - begin)
         return found
 
     def _time(self, calls):
@@ -72,6 +77,16 @@ class Contender:
         """Distance between the quartiles of the samples, as a share of their median."""
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return (high - low) / self.seconds
+
+
+def take_turns(singly, budget, rounds=8):
+    """Figures of single calls by name, from what times calls for as many seconds as it is told; `budget` for each."""
+    samples = {name: [] for name in singly}
+    for _ in range(rounds):
+        for name, times in singly.items():
+            time.sleep(PAUSE)
+            samples[name] += times(budget / rounds)
+    return {name: of_single_calls(found) for name, found in samples.items()}
 
 
 def of_single_calls(samples):
