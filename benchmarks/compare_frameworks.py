@@ -19,7 +19,7 @@ import processes
 import report
 import timing
 from benchmarks.common import TOLERANCES, Inputs
-from losses import FUNCTIONS, LIBRARIES, arrays_of
+from losses import FUNCTIONS, LIBRARIES, MODULES, arrays_of
 
 DEFAULT_OUTPUT = Path(__file__).parents[1] / "build" / "compare" / "frameworks.json"
 
@@ -97,6 +97,9 @@ def work(args):
     except ImportError as error:
         print(f"{name} is left out: {error}")
         return
+    if not args.quick and args.functions == args.sizes == ["*"]:
+        milliseconds = processes.import_milliseconds(MODULES[name], name, runs=3)
+        print(f"import {MODULES[name]}, beyond {name}: {milliseconds:.1f} ms", flush=True)
     for way, function, size, dtype in cells_of(library, args):
         cell = {"framework": name, "way": way, "function": function, "size": size, "dtype": dtype}
         cell |= measure(library, way, function, size, dtype, args.budget)
@@ -172,6 +175,8 @@ def main():
         if any(codes):
             return max(codes)
         cells = report.load(args.json)
+    if not cells:
+        return "compare-frameworks: nothing was measured: nothing that is installed fits what was asked for"
     print("\n" + summary(cells))
     return int(any(cell.get("absent", {}).get("who") == "ours" for cell in cells))
 
@@ -191,6 +196,8 @@ def arguments():
     parser.add_argument("--report", metavar="FILE", help="measure nothing, print these cells")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if unknown := set(args.frameworks) - set(LIBRARIES):
+        parser.error(f"--frameworks: {', '.join(sorted(unknown))}: not of {', '.join(LIBRARIES)}")
     args.budget = args.budget or (QUICK if args.quick else BUDGET)
     return args
 

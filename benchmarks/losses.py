@@ -316,4 +316,11 @@ def python_thread():
         thread.join()
 
 
+# Ours, which is imported where the framework is already
+MODULES = {
+    "torch": "fastlogits.torch",
+    "tensorflow": "fastlogits.tensorflow",
+    "keras": "fastlogits.tensorflow.keras",
+    "jax": "fastlogits.jax",
+}
 LIBRARIES = {"torch": Torch, "tensorflow": TensorFlow, "keras": Keras, "jax": Jax}

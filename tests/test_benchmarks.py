@@ -274,6 +274,17 @@ def test_losses_of_frameworks(framework):
     assert "'who': 'ours'}}" in output
 
 
+@pytest.mark.parametrize("asked", [("--frameworks", "torch,keras2"), ("--frameworks", "torch", "--sizes", "3x3")])
+def test_nothing_to_compare(asked, tmp_path):
+    need("torch")
+    command = [sys.executable, BENCHMARKS / "compare_frameworks.py", "--threads", "1"]
+    done = subprocess.run(
+        [*command, "--json", tmp_path / "cells.json", *asked], capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode
+    assert "keras2" in done.stderr or "nothing was measured" in done.stderr
+
+
 def test_cost_curve(tmp_path):
     """Measured, in times of ours at the most classes, and drawn."""
     need("matplotlib")
