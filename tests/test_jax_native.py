@@ -69,13 +69,13 @@ def test_losses_and_their_gradients(no_python, dtype, labels, shape):
     assert_array_equal(pull(upstream)[0], own.grad_logits)
 
 
+@jax.enable_x64(False)  # else weights and labels become wider than the logits
 def test_uniform_losses_with_options(no_python):
     x, labels = logits_of((50, 20), "float32"), jnp.arange(50) % 20
     labels = labels.at[3].set(-100)
-    weight = jnp.linspace(0.5, 2, 20, dtype="float32")
+    weight = jnp.linspace(0.5, 2, 20)
     options = {"label_smoothing": 0.1, "z_loss": 1e-3, "softcap": 5.0, "logit_scale": -0.7, "reduction": "none"}
-    with jax.enable_x64(False):  # else the weights become wider than the logits
-        found = fastlogits.cross_entropy(x, labels, weight=weight, **options)
+    found = fastlogits.cross_entropy(x, labels, weight=weight, **options)
     exact = fastlogits.cross_entropy(np.asarray(x), np.asarray(labels), weight=np.asarray(weight), **options)
     assert_array_equal(found, exact)
 
