@@ -24,12 +24,12 @@ COMPILE := $(if $(CCACHE),CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$(CURDIR)" CC="ccac
 quietly = @echo "* $(1)"; $(2) > $(VENV)/log 2>&1 || { cat $(VENV)/log; echo "* failed: $(1)"; exit 1; }
 
 .PHONY: help demo docs test test-all test-sanitized quick oldest lint built wheels clean
-.PHONY: bench bench-quick bench-compare bench-publish bench-gate compare compare-post
+.PHONY: bench bench-quick bench-compare bench-publish bench-gate compare compare-frameworks compare-post cost-curve
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 	@sed -n '2,3s/^# / /p' Makefile
 
 demo: built $(VENV)/.demo $(VENV)/.frameworks ## train two small models and a Keras one, with the usual losses and with these
@@ -119,9 +119,15 @@ bench-gate: $(VENV)/.dev built ## has the working tree become slower than BASE?
 compare: built $(VENV)/.frameworks $(VENV)/.dev ## every operation beside SciPy and the frameworks
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
+compare-frameworks: built $(VENV)/.frameworks $(VENV)/.dev ## each framework's own losses beside ours, eager and in graphs
+	$(BIN)/python benchmarks/compare_frameworks.py $(ARGS)
+
 # What comes after the logits (statistics, filters, sampling, calibration) beside the same from others: a minute.
 compare-post: built $(VENV)/.frameworks $(VENV)/.dev ## what comes after the logits beside the same from others
 	$(BIN)/python benchmarks/postprocessing.py $(ARGS)
+
+cost-curve: built $(VENV)/.frameworks $(VENV)/.dev ## what a logit costs by the number of classes, and the picture of it
+	$(BIN)/python benchmarks/curve.py $(ARGS)
 
 clean: ## all that was installed and built
 	rm -rf $(VENV) .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache

@@ -119,15 +119,18 @@ def extensions():
         )
         for name in ("_core", "_calls", "_calls_filters", "_calls_stats", "_cpu", "_plain")
     ]
-    # Declares what it needs of XLA by itself, so that it is built, and works, whatever JAX is there later.
-    xla = Extension(
-        "fastlogits.jax._handler",
-        ["adapters/jax/_handler.pyx"],
-        include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/include", str(TEXT)],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        depends=["adapters/jax/xla_ffi.h", "adapters/jax/xla_team.h", HEADER],
-    )
-    # Likewise of TensorFlow, whose operators are registered where its library is.
+    # They declare what they need of frameworks by themselves: they are built, and work, whatever is there later.
+    native = [
+        Extension(
+            f"fastlogits.{adapter}.{name}",
+            [f"adapters/{adapter}/{name}.pyx"],
+            include_dirs=[numpy.get_include(), "fastlogits/backends", "fastlogits/include", str(TEXT)],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            depends=[*map(str, Path("adapters", adapter).glob("*.h")), HEADER],
+        )
+        for adapter, name in (("jax", "_handler"), ("torch", "_native"))
+    ]
+    # Registered where TensorFlow's library is.
     operators = Extension(
         "fastlogits.tensorflow._ops",
         ["adapters/tensorflow/_ops.c"],
@@ -135,7 +138,7 @@ def extensions():
         depends=["adapters/tensorflow/tensorflow_c.h", HEADER],
     )
     written = cythonize(
-        [*plain, xla, *callers],
+        [*plain, *native, *callers],
         build_dir="build",
         include_path=include_path,
         compiler_directives=DIRECTIVES,

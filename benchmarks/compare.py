@@ -4,7 +4,8 @@
 
 Every result is checked before it is timed. Each operation, size and dtype is a cell, in which all contenders
 take turns; the machine's limits are measured in the same process. Each number of threads and each instruction
-set has a process of its own, since most libraries read them once.
+set has a process of its own, since most libraries read them once. Then comes a second table, of a busy machine
+(busy.py).
 """
 
 import argparse
@@ -13,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import busy
+import processes
 import report
 import targets
 
@@ -36,7 +39,7 @@ def main():
         return report.write_readme(args.readme, HERE)
     if args.report:
         results = report.load(args.report)
-        print(report.table(results))
+        print(report.table(results), report.busy_table(results), sep="\n\n")
         return conclude(results, args.report)
     if args.worker:
         import measure  # loads every library
@@ -50,10 +53,24 @@ def main():
         for isa in args.isa:
             for threads in args.threads:
                 run_worker(isa, threads)
+        on_a_busy_machine(args, output)
     except KeyboardInterrupt:
         print("\ninterrupted: --resume goes on from here", file=sys.stderr)
         return 130
     return conclude(report.load(output), output)
+
+
+def on_a_busy_machine(args, output):
+    """The second table, where all of the first was asked for."""
+    results = report.load(output)
+    whole = args.ops == args.sizes == ["*"] and not (args.resume and "busy" in results)
+    if whole if args.busy is None else args.busy:
+        print()
+        try:
+            results["busy"] = busy.measure(budget=busy.QUICK if args.quick else busy.BUDGET)
+        except processes.Failure as failure:
+            print(f"FAILED, on a busy machine: {failure}")
+        report.save(results, output)
 
 
 def conclude(results, path):
@@ -76,6 +93,8 @@ def arguments():
     parser.add_argument("--isa", default=["auto"], **several, help="auto, v3 (everybody held to AVX2)")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for a cell, without warm-up")
     parser.add_argument("--quick", action="store_true", help="few rounds, small sizes, no torch.compile")
+    both = argparse.BooleanOptionalAction
+    parser.add_argument("--busy", action=both, help="beside processes that compute; by default after a whole table")
     parser.add_argument("--json", default=DEFAULT_OUTPUT, metavar="FILE", help="where the results go")
     parser.add_argument("--add", action="store_true", help="to the results in FILE, replacing the same cells")
     parser.add_argument("--resume", action="store_true", help="measure only the cells that FILE lacks")
@@ -86,21 +105,17 @@ def arguments():
 
 
 def run_worker(isa, threads):
-    number = int(threads)
-    processors = sorted(os.sched_getaffinity(0))
-    if number > len(processors):
-        raise SystemExit(f"--threads {number}: this process may use {len(processors)} processors")
     environment = os.environ | {"OMP_NUM_THREADS": threads, "FASTLOGITS_NUM_THREADS": threads}
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if isa != "auto":
         environment |= AVX2_ONLY | {"FASTLOGITS_ISA": isa}
     command = [sys.executable, __file__, *sys.argv[1:], "--worker", "--threads", threads, "--isa", isa]
-    # XLA's pool has as many threads as the process may use processors.
-    os.sched_setaffinity(0, processors[:number])
     try:
-        code = subprocess.run(command, env=environment).returncode
-    finally:
-        os.sched_setaffinity(0, processors)
+        # XLA's pool has as many threads as the process may use processors.
+        with processes.held_to(int(threads)):
+            code = subprocess.run(command, env=environment).returncode
+    except processes.Failure as failure:
+        raise SystemExit(f"--threads: {failure}") from None
     if code:
         raise SystemExit(code)
 

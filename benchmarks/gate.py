@@ -12,7 +12,6 @@ Exit status: 0 nothing is slower, 1 something is, 2 the gate itself could not do
 """
 
 import argparse
-import contextlib
 import fnmatch
 import math
 import os
@@ -27,7 +26,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gate_worker
+import processes
 import timing
+from processes import Failure
 
 ROOT = Path(__file__).parents[1]
 BUILDS = ROOT / "build" / "gate"
@@ -57,76 +58,43 @@ class Side(NamedTuple):
         return [sys.executable, gate_worker.__file__, self.spec, *arguments]
 
 
-class Worker:
-    """A process that runs the callables of one side when asked to."""
-
-    def __init__(self, side):
-        self.process = subprocess.Popen(
-            side.command("time", side.clock),
-            env=side.environment(),
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.names = self.ask("names").split("\t")
-
-    def ask(self, *words):
-        self.process.stdin.write("\t".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise Failure(f"a worker ended with status {self.process.wait()}")
-        return answer.rstrip("\n")
-
-    def seconds(self, name, calls):
-        return float(self.ask(name, calls))
-
-    def close(self):
-        with self.process:  # closes its pipes, and waits
-            pass
+def both(*sides):
+    """A process for each side, which runs the callables when asked to."""
+    return processes.workers(*((side.command("time", side.clock), side.environment()) for side in sides))
 
 
-class Failure(Exception):
-    """The gate cannot say anything."""
-
-
-@contextlib.contextmanager
-def workers(*sides):
-    running = [Worker(side) for side in sides]
-    try:
-        yield running
-    finally:
-        for worker in running:
-            worker.close()
+def seconds(worker, name, calls):
+    return float(worker.ask(name, calls))
 
 
 def paired_ratio(base, head, name):
     """head's best time over base's, from rounds in which they take turns and go first in turn."""
     calls = 1
-    while (seconds := base.seconds(name, calls)) * calls < LOOK / 4:
+    while (one := seconds(base, name, calls)) * calls < LOOK / 4:
         calls *= 4
-    calls = max(1, round(LOOK / seconds))
+    calls = max(1, round(LOOK / one))
     best = dict.fromkeys((base, head), math.inf)
     for turn in range(ROUNDS):
         for side in (base, head) if turn % 2 else (head, base):
             time.sleep(timing.PAUSE)
-            best[side] = min(best[side], side.seconds(name, calls))
+            best[side] = min(best[side], seconds(side, name, calls))
     return best[head] / best[base]
 
 
 def time_ratios(base, head, patterns=("*",), say=print):
     """head's time over base's by name. What looks slower must do so in three pairs of processes."""
-    with workers(base, head) as pair:
-        if missing := set(pair[0].names) ^ set(pair[1].names):
+    with both(base, head) as pair:
+        below, above = (side.ask("names").split("\t") for side in pair)
+        if missing := set(below) ^ set(above):
             say(f"only on one side, not compared: {', '.join(sorted(missing))}")
-        names = chosen([name for name in pair[0].names if name in pair[1].names], patterns)
+        names = chosen([name for name in below if name in above], patterns)
         ratios = {name: paired_ratio(*pair, name) for name in names}
     for look in ("second", "third"):
         suspects = [name for name, ratio in ratios.items() if ratio > SUSPECT]
         if suspects:
             say(f"a {look} look at {len(suspects)} of {len(ratios)}, in fresh processes")
             # A process keeps its luck with addresses and pages: a coincidence does not come three times.
-            with workers(base, head) as pair:
+            with both(base, head) as pair:
                 for name in suspects:
                     ratios[name] = min(ratios[name], paired_ratio(*pair, name))
     return ratios

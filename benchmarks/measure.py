@@ -5,7 +5,6 @@ import fnmatch
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import contenders
 import limits
 import peers
+import processes
 import report
 import timing
 
@@ -96,15 +96,8 @@ def machine():
         "processors": os.cpu_count(),
         "instruction set": fastlogits.show_config("dicts")["instruction set"],
         "versions": {"fastlogits": fastlogits.__version__, **versions},
-        "import_ms": import_milliseconds(),
+        "import_ms": processes.import_milliseconds("fastlogits", "numpy"),
     }
-
-
-def import_milliseconds():
-    """What `import fastlogits` takes beyond `import numpy`: the best of some fresh processes."""
-    code = "import time, numpy; t = time.perf_counter(); import fastlogits; print(time.perf_counter() - t)"
-    runs = (subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(5))
-    return min(map(float, runs)) * 1000
 
 
 class Progress:

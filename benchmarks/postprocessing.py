@@ -2,7 +2,6 @@
 others; and what each costs beside logsumexp of the same array, which no machine changes.
 
     python benchmarks/postprocessing.py [--functions topk*,filter*] [--sizes 65536x2,2048x1000] [--peers none] [...]
-    python benchmarks/postprocessing.py --curve [--functions sample] [--peers none]
 
 Results are checked before they are timed. The classes are on axis 1 of a size, and any size may be asked for.
 """
@@ -11,7 +10,6 @@ import argparse
 import contextlib
 import functools
 import itertools
-import math
 import sys
 import time
 from pathlib import Path
@@ -27,8 +25,6 @@ from benchmarks import postprocessing as functions
 
 FEW = ("65536x2", "65536x10", "16384x32", "8192x100", "4x21x128x128", "2048x1000")
 LARGE = ("256x32000", "32x128256", "1x128256")
-CURVE = (2, 3, 4, 8, 10, 16, 17, 20, 24, 32, 33, 40, 64, 65, 100, 128, 129, 256, 257, 512, 1000, 1024, 1025, 4096)
-CURVE_LOGITS = 1 << 22
 
 # At most so many times logsumexp's time on the same array, in every one of FEW, one thread, float32.
 MOST = {
@@ -49,8 +45,6 @@ MOST = {
     "brier_score": 2.0,
     "fit_temperature": 10.0,
 }
-# At most so many times the time of a logit at 4096 classes, from 4 classes on
-CURVE_MOST = {"logsumexp": 2.5, "entropy": 3.0, "sample": 4.0}
 PEERS = ("numpy", "torch", "torch.compile")
 
 
@@ -222,30 +216,8 @@ def summary(cells):
     return "\n".join(lines)
 
 
-def curve(args):
-    """Time per logit at C classes over that at 4096, the same number of logits in all."""
-    for name in matching(("logsumexp", *functions.CALLS), args.functions):
-        for dtype, thread, backend in itertools.product(args.dtypes, args.threads, args.backends):
-            args.thread = thread
-            costs = {}
-            for classes in CURVE:
-                inputs = Inputs(f"{CURVE_LOGITS // classes}x{classes}", dtype)
-                times, wrong = measure(name, inputs, backend, rivals(args), args, {})
-                for who, seconds in times.items():
-                    costs.setdefault(who, {})[classes] = seconds / inputs.logits.size
-            costs.pop("unit")
-            for who, cost in costs.items():
-                last = cost.get(CURVE[-1], math.nan)
-                row = (f"{cost.get(c, math.nan) / last:6.2f}" for c in CURVE)
-                most = f"  at most {CURVE_MOST[name]:g} from 4 on" if who == "ours" and name in CURVE_MOST else ""
-                print(f"{name:<28} {who:<14}", *row, most, flush=True)
-
-
 def main():
     args = arguments()
-    if args.curve:
-        print(f"{'classes':<43}", *(f"{c:>6}" for c in CURVE))
-        return curve(args)
     cells = grid(args)
     print("\n" + summary(cells))
     if args.json:
@@ -262,7 +234,6 @@ def arguments():
     parser.add_argument("--threads", default=[1], type=lambda text: [*map(int, text.split(","))], metavar="A,B,...")
     parser.add_argument("--backends", default=["cython"], **several, help="of ours: cython, numba, numpy")
     parser.add_argument("--peers", default=[*PEERS], **several, help=f"of {', '.join(PEERS)}; or none")
-    parser.add_argument("--curve", action="store_true", help="the cost of a logit by the number of classes")
     parser.add_argument("--budget", type=float, default=0.5, help="seconds for a cell, without preparations")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of the calling thread, on a busy machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the cells go")

@@ -118,6 +118,36 @@ def table(results):
     return "\n".join([HEADER, *map(line, rows_of_all(results))])
 
 
+BUSY_HEADER = (
+    f"beside  {'operation':<10} {'size':<10}  {'ours: one thread':>20}  {'two threads':>19} {'/ one':>12}  others\n"
+    f"{'':<30}  {'median, 99 % below':>20}"
+)
+
+
+def busy_line(cell):
+    """Of a busy machine: median and 99th percentile of everybody, and ours on two threads over ours on one."""
+    times = dict(cell["times"])
+    over = over_one_thread(times)
+    one, two = times.pop("one thread", None), times.pop("fastlogits", None)
+    others = "   ".join(f"{who} {both(time)}" for who, time in times.items())
+    head = f"{cell['burners']:>6}  {cell['op']:<10} {cell['size']:<10}"
+    return f"{head}  {both(one):>20}  {both(two):>19} {over:>12}  {others}"
+
+
+def over_one_thread(times):
+    if not {"one thread", "fastlogits"} <= times.keys():
+        return ""
+    return ", ".join(f"{times['fastlogits'][name] / times['one thread'][name]:.2f}" for name in ("seconds", "rare"))
+
+
+def both(time):
+    return f"{duration(time['seconds'])}, {duration(time['rare'])}" if time else ""
+
+
+def busy_table(results):
+    return "\n".join([BUSY_HEADER, *map(busy_line, results["busy"])]) if results.get("busy") else ""
+
+
 def summary(results):
     """Means, limits, and what failed or cannot be trusted."""
     rows, lines = rows_of_all(results), []
@@ -279,6 +309,25 @@ def speed_table(results, who="cython"):
     return "\n".join(lines)
 
 
+def busy_markdown(cells):
+    """What neighbours do to a call: ours on one thread and on two, and others on two."""
+    others = [who for who in cells[0]["times"] if who not in ("one thread", "fastlogits")]
+    heads = ["Beside", "Operation", "Logits", "one thread", "two threads", "over one thread", *others]
+    lines = [
+        "On a busy machine, beside processes that compute without end on the same two processors: median and 99th "
+        "percentile of single calls in float32. The others have two threads.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|---" * len(heads) + "|",
+    ]
+    for cell in cells:
+        times = cell["times"]
+        entries = [both(times.get("one thread")), both(times.get("fastlogits")), over_one_thread(times)]
+        entries += [both(times.get(who)) for who in others]
+        lines.append("| " + " | ".join([str(cell["burners"]), f"`{cell['op']}`", cell["size"], *entries]) + " |")
+    return "\n".join(lines)
+
+
 def origin(machine):
     """When, where and with what the figures were measured."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
@@ -291,7 +340,8 @@ def origin(machine):
 def readme_region(results, folder):
     """The Markdown between README's speed marks."""
     source = f"[{folder}/compare.json]({folder}/compare.json)"
-    return f"{speed_table(results)}\n\n{origin(results['machine'])} Every cell: {source}."
+    parts = [speed_table(results)] + ([busy_markdown(results["busy"])] if results.get("busy") else [])
+    return "\n\n".join([*parts, f"{origin(results['machine'])} Every cell: {source}."])
 
 
 def write_readme(source, here):

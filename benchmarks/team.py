@@ -2,13 +2,12 @@
 
     python benchmarks/team.py [--burners 0 1 2 4 8] [--work 5 20 100 1000] [--gap 0] [--beside] [--seconds 1]
 
-The programs in benchmarks/team are compiled with the team's sources and a C compiler's OpenMP. Each figure is from
+benchmarks/team/calls.c is compiled with the team's sources and a C compiler's OpenMP. Each figure is from
 ROUNDS runs that alternate with the others'. Work and times are in microseconds; a gap lies between two calls; with
 --beside each call comes after a region of OpenMP, as between operations of torch.
 """
 
 import argparse
-import contextlib
 import itertools
 import os
 import shlex
@@ -16,6 +15,8 @@ import statistics
 import subprocess
 import tempfile
 from pathlib import Path
+
+from processes import neighbours
 
 HERE = Path(__file__).parent / "team"
 SOURCES = Path(__file__).parents[1] / "fastlogits" / "backends" / "team"
@@ -28,10 +29,10 @@ FIELDS = ("median", "mean", "p90", "p99", "processors")
 def main():
     options = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        calls, burn = build(Path(folder))
+        calls = build(Path(folder))
         print("burners  work  variant " + "".join(f"{name:>11}" for name in FIELDS))
         for burners, work in itertools.product(options.burners, options.work):
-            with neighbours(burn, burners):
+            with neighbours(burners):
                 for variant, figures in measured(calls, work, options).items():
                     print(f"{burners:7} {work:5g}  {variant:8}" + "".join(f"{figure:11.2f}" for figure in figures))
 
@@ -40,20 +41,7 @@ def build(folder):
     compiler = [*shlex.split(os.environ.get("CC", "cc")), "-O2"]
     team = [f"-I{SOURCES}", "-fopenmp", *sorted(SOURCES.glob("*.c")), "-lm", "-ldl", "-pthread"]
     subprocess.run([*compiler, HERE / "calls.c", *team, "-o", folder / "calls"], check=True)
-    subprocess.run([*compiler, HERE / "burn.c", "-o", folder / "burn"], check=True)
-    return folder / "calls", folder / "burn"
-
-
-@contextlib.contextmanager
-def neighbours(burn, number):
-    """Processes that compute without end."""
-    running = [subprocess.Popen([burn]) for _ in range(number)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+    return folder / "calls"
 
 
 def measured(calls, work, options):

@@ -44,6 +44,22 @@ class Contender:
         self.reset()
         self.samples.append(self._time(self.calls) / self.calls)
 
+    def singly(self, seconds):
+        """The time of each of the calls that fill so many seconds, one at least, after a call that is not timed."""
+        return self.context.run(self._singly, seconds)
+
+    def _singly(self, seconds):
+        found, call, reset, timer = [], self.call, self.reset, self.timer
+        reset()
+        call()
+        end = time.perf_counter() + seconds
+        while not found or time.perf_counter() < end:
+            reset()
+            begin = timer()
+            call()
+            found.append(timer() - begin)
+        return found
+
     def _time(self, calls):
         return self.context.run(timeit.timeit, self.call, number=calls, timer=self.timer)
 
@@ -61,6 +77,22 @@ class Contender:
         """Distance between the quartiles of the samples, as a share of their median."""
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return (high - low) / self.seconds
+
+
+def take_turns(singly, budget, rounds=8):
+    """Figures of single calls by name, from what times calls for as many seconds as it is told; `budget` for each."""
+    samples = {name: [] for name in singly}
+    for _ in range(rounds):
+        for name, times in singly.items():
+            time.sleep(PAUSE)
+            samples[name] += times(budget / rounds)
+    return {name: of_single_calls(found) for name, found in samples.items()}
+
+
+def of_single_calls(samples):
+    """Their median, and the 99th percentile: what one call in a hundred takes, or longer."""
+    rare = sorted(samples)[len(samples) * 99 // 100]
+    return {"seconds": statistics.median(samples), "rare": rare, "samples": len(samples)}
 
 
 def race(contenders, rivals=(), budget=2.0, rounds=(5, 15), hopeless=2.0):

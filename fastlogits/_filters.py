@@ -154,7 +154,8 @@ def rules(parameters, layout):
         if name in ("top_k", "min_keep"):
             limits[name] = np.minimum(values, max(1, layout.classes))
         elif name in ("top_p", "typical_p"):
-            limits[name] = np.where(values < 1, np.maximum(values - NEAR, 0), 1)
+            limits[name] = np.maximum(values - NEAR, 0)
+            np.copyto(limits[name], 1, where=values >= 1)
         elif name != "temperature":
             limits[name] = values * (1 - NEAR)
     return np.stack(np.broadcast_arrays(*limits.values()), axis=-1)

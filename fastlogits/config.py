@@ -178,6 +178,11 @@ def native():
     return _environment("FASTLOGITS_NATIVE", ("1", "0")) == "1"
 
 
+def reaches_core(name=None):
+    """Whether frameworks may call the C core: it belongs to the backend `name`, by default the one in force."""
+    return native() and (name or name_of(backend())) == "cython"
+
+
 @functools.cache
 def environment_threads():
     text = os.environ.get("FASTLOGITS_NUM_THREADS")

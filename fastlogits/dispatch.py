@@ -90,8 +90,13 @@ def by_array(function: Function) -> Function:
             result = plain(args, kwargs)
             if result is not NotImplemented:
                 return result
-        named = kwargs.get("classes") is not None
-        if named or any(map(is_held, args)) or any(is_held(kwargs[each]) for each in kwargs if each != "out"):
+        if kwargs.get("classes", "") is None:  # tf.function passes what it was not given, too
+            del kwargs["classes"]
+        if (
+            "classes" in kwargs
+            or any(map(is_held, args))
+            or any(is_held(kwargs[each]) for each in kwargs if each != "out")
+        ):
             return _home().by_memory(function, *args, **kwargs)
         return by_library(function, array, args, kwargs)
 

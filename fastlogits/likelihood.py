@@ -218,7 +218,7 @@ def of_documents(losses, counted, greedy, documents, dtype):
     tokens = documents.reduced(np.add, counted.astype(np.intp), 0)
     greedy = documents.reduced(np.logical_and, greedy, True)
     loss = total / tokens
-    floats = 0 - total, 0 - loss, np.exp(loss)
+    floats = 0 - total, 0 - loss, np.exp(loss)  # not -total, which is -0.0 where no token counts
     log_prob, mean, perplexity = (_layout.rounded(values, dtype)[()] for values in floats)
     return LogLikelihood(log_prob, tokens[()], mean, perplexity, greedy[()])
 

@@ -75,7 +75,7 @@ def test_legends_stand_beside_the_bars(pyplot):
     assert not any(overlap(ax, figure.legends[0].get_window_extent()) for ax in figure.axes)
     curves = calibration.classwise_reliability_curves(logits, labels, bins=5)
     np.testing.assert_allclose([bar.get_height() for bar in figure.axes[3].containers[0]], curves.accuracy[3])
-    few = calibration.plot_classwise_reliability(logits, labels, classes=[2, 7])
+    few = calibration.plot_classwise_reliability(logits, labels, which=[2, 7])
     assert [ax.get_title()[:7] for ax in few.axes] == ["class 2", "class 7"]
 
 

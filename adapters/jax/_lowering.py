@@ -54,18 +54,13 @@ def by_kernel(name, overwrites=None):
     return through_handler if _handler else through_callback
 
 
-def _is_in_force(backend=None):
-    """Whether calls of XLA's go to the C core."""
-    return _handler is not None and config.native() and (backend or config.name_of(config.backend())) == "cython"
-
-
-config.ROUTES["jax"] = _is_in_force
+config.ROUTES["jax"] = lambda: _handler is not None and config.reaches_core()
 
 
 def plan(name, params):
     """The call for the C core, as `Plan` of `_handler.pyx` has it; empty where it has to go through Python."""
     settings = dict(params["settings"])
-    if not _is_in_force(settings.get("backend")) or name not in _handler.OPERATIONS:
+    if not config.reaches_core(settings.get("backend")) or name not in _handler.OPERATIONS:
         return np.zeros(0, np.int64)
     threads = settings.get("num_threads") or config.environment_threads() or 0
     options = params.get("options", LossOptions(params.get("axis")))

@@ -110,7 +110,7 @@ class _Loss:
         self.others_wanted = [_may_need_gradient(t) for t in tensors[1:] if t is not None]
         self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
         # An operator's losses have the dtype of the logits.
-        self.native = dtype == tensors[0].dtype and _native.serves_loss(*tensors)
+        self.native = dtype == tensors[0].dtype and _native.serves_loss(options.axis, *tensors)
 
     def forward(self, *tensors):
         logits = tensors[0]

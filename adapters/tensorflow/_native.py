@@ -43,7 +43,7 @@ def operators():
 
     Not at import, since TensorFlow takes no settings of threads any more when it has computed something.
     """
-    if _loaded is None or not config.native():
+    if _loaded is None:
         return None
     x = np.float32([[0.0, 1.0], [2.0, -1.0]])
     plan = _plan(axis=-1, with_grad=True, ignore_index=IGNORE_INDEX)
@@ -57,7 +57,7 @@ def operators():
 
 
 def _is_in_force():
-    return config.name_of(config.backend()) == "cython" and operators() is not None
+    return config.reaches_core() and operators() is not None
 
 
 config.ROUTES["tensorflow"] = _is_in_force
@@ -80,13 +80,15 @@ def serves_rows(axis, x):
     return isinstance(axis, int) and serves(x)
 
 
-def serves_loss(logits, labels, *others):
+def serves_loss(axis, logits, labels, *others):
     """`others` are weights and the like, which an operator does not take."""
-    return (
-        serves(logits)
-        and all(other is None for other in others)
-        and labels.dtype in ((logits.dtype,) if labels.shape.rank == logits.shape.rank else (tf.int32, tf.int64))
-    )
+    if not serves(logits) or any(other is not None for other in others):
+        return False
+    if labels.shape.rank == logits.shape.rank:
+        return labels.dtype == logits.dtype and labels.shape.is_compatible_with(logits.shape)
+    rows = logits.shape.as_list()
+    del rows[axis]
+    return labels.dtype in (tf.int32, tf.int64) and labels.shape.is_compatible_with(rows)
 
 
 def rows(name, x, axis, threads):

@@ -3,16 +3,47 @@
 The tensors of a loss are logits, target, weight and sample_weight; `dtype` is the loss's own.
 """
 
+import functools
+
 import numpy as np
 import torch
 from torch.autograd import Function
 
 import fastlogits
+from fastlogits import config
 from fastlogits._layout import floats
+from fastlogits._options import LossOptions
 from fastlogits.cross_entropy import evaluate
 from fastlogits.selective import log_probs_at
 from fastlogits.torch import _arrays, _checks, _formula
 from fastlogits.torch._arrays import array, numbers, tensor
+
+try:
+    from fastlogits.torch import _native
+except ImportError:  # installed without a C compiler
+    _native = None
+
+
+@functools.cache
+def _trusted():
+    """Whether calls of the C core on tensors give the right numbers; a version of torch to come may do otherwise."""
+    try:
+        _native.begin()
+        logits, options = torch.tensor([[0.0, 1.0], [2.0, -1.0]]), LossOptions(1)
+        found = _native.loss(logits, torch.tensor([0, 1]), options, torch.float32, 1.0)
+        pairs = [*zip(found, (2.1809, [[-0.3655, 0.3655], [0.4763, -0.4763]]), strict=True)]
+        pairs.append((_native.softmax(logits, 1), [[0.2689, 0.7311], [0.9526, 0.0474]]))
+        return all(np.allclose(ours, exact, atol=1e-4) for ours, exact in pairs)
+    except ImportError:
+        return False
+
+
+def _core():
+    """The calls of the C core on tensors, where it is what is in force; else None."""
+    return _native if _native is not None and config.reaches_core() and _trusted() else None
+
+
+config.ROUTES["torch"] = lambda: _core() is not None
 
 
 def loss(tensors, options, dtype):
@@ -23,6 +54,10 @@ def loss(tensors, options, dtype):
 def loss_and_gradient(tensors, options, dtype, grad_loss=1.0, out=None):
     """Both as tensors, the gradient None if none arrives; it goes to the memory of `out`, an ndarray, where given."""
     logits, target, weight, sample_weight = tensors
+    if out is weight is sample_weight is None and not isinstance(grad_loss, np.ndarray) and (core := _core()):
+        found = core.loss(logits, target, options, dtype, grad_loss)
+        if found is not None:
+            return found
     if out is None and grad_loss is not None:
         out = _arrays.empty_like(logits)
     if weight is not None:
@@ -204,13 +239,23 @@ class SelectiveLogSoftmax(Function):
         return grad, None, None, None, None
 
 
+def _plainly(name, *arguments):
+    """What the C core's function `name` answers; None where it does not serve."""
+    core = _core()
+    return core and getattr(core, name)(*arguments)
+
+
 def softmax_(logits, dim, temperature=1.0, out=None):
+    if out is None and temperature == 1 and (found := _plainly("softmax", logits, dim)) is not None:
+        return found
     out_array = None if out is None else array(out)
     probs = fastlogits.softmax(array(logits), dim, temperature=temperature, out=out_array)
     return tensor(probs, logits.dtype) if out is None else out
 
 
 def log_softmax_(logits, dim, temperature=1.0, out=None):
+    if out is None and temperature == 1 and (found := _plainly("log_softmax", logits, dim)) is not None:
+        return found
     out_array = None if out is None else array(out)
     log_probs = fastlogits.log_softmax(array(logits), dim, temperature=temperature, out=out_array)
     return tensor(log_probs, logits.dtype) if out is None else out
@@ -233,12 +278,16 @@ def selective_log_softmax_gradient(grad, logits, ids, dim, out=None):
 def softmax_gradient(grad, probs, dim):
     if torch.is_grad_enabled():
         return softmax_formula(grad, probs, dim)
+    if (found := _plainly("softmax_backward", grad, probs, dim)) is not None:
+        return found
     return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype)
 
 
 def log_softmax_gradient(grad, log_probs, dim):
     if torch.is_grad_enabled():
         return log_softmax_formula(grad, log_probs, dim)
+    if (found := _plainly("log_softmax_backward", grad, log_probs, dim)) is not None:
+        return found
     return tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
 
 

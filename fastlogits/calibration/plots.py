@@ -94,7 +94,7 @@ def plot_classwise_reliability(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    classes: Sequence[int] | None = None,
+    which: Sequence[int] | None = None,
     bins: int = 10,
     axis: int = -1,
     temperature: float = 1.0,
@@ -106,8 +106,8 @@ def plot_classwise_reliability(
     ----------
     logits, labels, bins, axis, temperature, ignore_index
         As of `classwise_reliability_curves`.
-    classes : sequence of int, optional
-        Which to draw; by default all, which many are too small to read.
+    which : sequence of int, optional
+        The classes to draw; by default all, which many are too small to read.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def plot_classwise_reliability(
     curves = classwise_reliability_curves(
         logits, labels, bins=bins, axis=axis, temperature=temperature, ignore_index=ignore_index
     )
-    chosen = range(len(curves.count)) if classes is None else classes
+    chosen = range(len(curves.count)) if which is None else which
     columns = min(5, max(1, len(chosen)))
     rows = max(1, -(-len(chosen) // columns))
     figure, grid = pyplot().subplots(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ def prediction_sets(
 
 
 def _listed(given, limit):
-    ids, sizes = [np.empty(0, np.intp)], np.zeros(int(np.prod(given.batch_shape)), np.intp)
+    ids, sizes = [np.empty(0, np.intp)], np.zeros(math.prod(given.batch_shape), np.intp)
     for block in given.blocks():
         inside = _inside(given.method, block, limit)
         ids.append(np.nonzero(inside)[1])

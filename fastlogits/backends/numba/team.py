@@ -51,7 +51,8 @@ def share_by_python(driver, job, threads, nbytes):
         own.memory = memory.ctypes.data + -memory.ctypes.data % LINE
         for part in left:
             driver(ctypes.addressof(own), part)
-        job.out_of_memory |= own.out_of_memory
+        if own.out_of_memory:  # said by several threads at once: set, not added to
+            job.out_of_memory = 1
 
     helpers = []
     with contextlib.suppress(RuntimeError):  # no more threads can be started
