@@ -123,12 +123,13 @@ class CrossEntropy(Function):
     @staticmethod
     def forward(ctx, logits, target, weight, sample_weight, options, dtype, inplace):
         ctx.options, ctx.dtype = options, dtype
-        needed = ctx.needs_input_grad
-        ctx.others_needed = needed[1] or needed[2] or needed[3]
-        ctx.save_for_backward(None if inplace else logits, target, weight, sample_weight)
+        # By the tensors, since `ctx.needs_input_grad` takes 2 us.
+        ctx.others_needed = any(t is not None and t.requires_grad for t in (target, weight, sample_weight))
+        kept = None if inplace else logits, target
+        ctx.save_for_backward(*(kept if weight is sample_weight is None else (*kept, weight, sample_weight)))
         ctx.overwritten = logits.detach() if inplace else None
         tensors = logits, target, weight, sample_weight
-        if needed[0] and options.reduction != "none" and logits.dtype is not torch.float16:
+        if logits.requires_grad and options.reduction != "none" and logits.dtype is not torch.float16:
             out = array(logits) if inplace else None
             value, ctx.grad_logits = loss_and_gradient(tensors, options, dtype, out=out)
         else:
@@ -157,15 +158,21 @@ class CrossEntropy(Function):
         return grad, *others, None, None, None
 
     @staticmethod
-    def _by_formula(ctx, grad_loss, needed):
+    def _saved(ctx):
+        """Logits, target, weight and sample_weight"""
         tensors = ctx.saved_tensors
+        return tensors if len(tensors) == 4 else (*tensors, None, None)
+
+    @staticmethod
+    def _by_formula(ctx, grad_loss, needed):
+        tensors = CrossEntropy._saved(ctx)
         if tensors[0] is None:
             raise _checks.gradient_gone()
         return formula_gradients(needed, grad_loss, tensors, ctx.options, ctx.dtype, logsumexp)
 
     @staticmethod
     def _later(ctx, grad_loss):
-        logits, *others = ctx.saved_tensors
+        logits, *others = CrossEntropy._saved(ctx)
         out = None
         if logits is None:
             logits, ctx.overwritten = ctx.overwritten, None
