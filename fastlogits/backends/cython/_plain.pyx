@@ -95,6 +95,11 @@ cdef Py_ssize_t rows_of(cnp.ndarray x) noexcept:
     return cnp.PyArray_SIZE(x) // classes_of(x)
 
 
+cdef int computed_in(cnp.ndarray x) noexcept:
+    """The dtype of numbers of rows too"""
+    return cnp.NPY_DOUBLE if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else cnp.NPY_FLOAT
+
+
 cdef cnp.ndarray per_row(cnp.ndarray x, int kind):
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x) - 1, cnp.PyArray_DIMS(x), kind, False)
 
@@ -132,9 +137,7 @@ cdef object softmax_by(operation function, tuple args, dict options):
 
 def logsumexp(tuple args, dict options):
     x = plain_first(args, 1, 2, options, AXIS)
-    if x is None or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT16:  # whose results are computed in float32
-        return NotImplemented
-    return reduced(_core.logsumexp, x, cnp.PyArray_TYPE(x))
+    return NotImplemented if x is None else reduced(_core.logsumexp, x, computed_in(x))
 
 
 def argmax(tuple args, dict options):
@@ -191,7 +194,7 @@ cdef object reduction_of(dict options):
 
 cdef object loss_of(cnp.ndarray x, labels, cnp.ndarray grad, reduction):
     """The loss, and the gradient in `grad` unless that is None; NotImplemented before anything is written."""
-    cdef int kind = cnp.PyArray_TYPE(x), code
+    cdef int kind = computed_in(x), code
     if type(reduction) is not str or not are_plain_labels(labels, x):
         return NotImplemented
     if grad is not None and not apart(grad, labels):
@@ -201,7 +204,7 @@ cdef object loss_of(cnp.ndarray x, labels, cnp.ndarray grad, reduction):
         call.reduction = FL_MEAN
     elif reduction == "sum":
         call.reduction = FL_SUM
-    elif reduction == "none" and kind != cnp.NPY_FLOAT16:
+    elif reduction == "none":
         call.reduction = FL_NONE
     else:
         return NotImplemented
