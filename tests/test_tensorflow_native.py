@@ -70,17 +70,66 @@ def test_losses_and_their_gradients(dtype, labels, shape, mode):
         assert_array_equal(grad, exact.grad_logits)
 
 
+BESIDE = {
+    "numbers": {"label_smoothing": 0.1, "z_loss": 1e-3, "softcap": 5.0, "logit_scale": -0.7},
+    "weight": {"weight": np.linspace(0.0, 2.0, 20)},
+    "sample_weight": {"sample_weight": np.linspace(-1.0, 2.0, 50, dtype=np.float32), "label_smoothing": 0.2},
+    "both": {"weight": np.linspace(1.0, 2.0, 20, dtype=np.float32), "sample_weight": np.linspace(0.0, 2.0, 50)},
+    "normalizer": {"normalizer": 17.5, "sample_weight": np.linspace(0.0, 2.0, 50)},
+    "normalizer 0": {"normalizer": 0.0},
+}
+
+
 @each_mode
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_uniform_losses_with_options(reduction, mode):
-    x, labels = normal(50, 20, dtype=tf.float32), tf.tensor_scatter_nd_update(tf.range(50) % 20, [[3]], [-100])
-    options = {"label_smoothing": 0.1, "z_loss": 1e-3, "softcap": 5.0, "logit_scale": -0.7, "reduction": reduction}
-    value, grad = mode(lambda x, labels: differentiated(lambda x: fastlogits.cross_entropy(x, labels, **options), x))(
-        x, labels
-    )
-    exact = fastlogits.cross_entropy_with_grad(x.numpy(), labels.numpy(), grad_loss=1.0, **options)
-    assert_array_equal(value, exact.loss)
-    assert_array_equal(grad, exact.grad_logits)
+@pytest.mark.parametrize(
+    ("dtype", "labels"),
+    [("float32", "int64"), ("float32", "distribution"), ("float64", "uint32"), ("float16", "uint8"),
+     ("bfloat16", "distribution")],
+)  # fmt: skip
+@pytest.mark.parametrize("options", BESIDE.values(), ids=BESIDE)
+def test_uniform_losses_with_options(dtype, options, labels, mode):
+    x = tf.cast(normal(50, 20, dtype=tf.float32), dtype)
+    if labels == "distribution":
+        targets = tf.cast(shares(50, 20), dtype)
+    else:
+        targets = tf.cast(tf.range(50) % 20, labels)
+        targets = tf.tensor_scatter_nd_update(targets, [[3]], tf.cast([100], labels))
+        options = {**options, "ignore_index": 100}
+    constants = {name: tf.constant(value) if np.ndim(value) else value for name, value in options.items()}
+    for reduction in ("mean",) if "normalizer" in options else ("mean", "sum", "none"):
+
+        def loss(x, labels, reduction=reduction):
+            return fastlogits.cross_entropy(x, labels, reduction=reduction, **constants)
+
+        value, grad = mode(lambda x, labels, loss=loss: differentiated(lambda x: loss(x, labels), x))(x, targets)
+        arrays = x.numpy(), targets.numpy()
+        exact = fastlogits.cross_entropy_with_grad(*arrays, grad_loss=1.0, reduction=reduction, **options)
+        assert_array_equal(value, exact.loss, strict=True)
+        assert_array_equal(grad, exact.grad_logits)
+
+
+def test_what_is_wrong_beside_the_logits():
+    """In shapes that only a run knows."""
+    vector, x, labels = tf.TensorSpec([None], tf.float64), tf.zeros((3, 2)), tf.zeros(3, tf.int32)
+    weights = {"weight": np.ones(3), "sample_weight": np.ones(2)}
+    for name, value in weights.items():
+        loss = tf.function(lambda w, name=name: fastlogits.cross_entropy(x, labels, **{name: w}), [vector])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name}: expected"):
+            loss(value)
+    loss = tf.function(lambda n: fastlogits.cross_entropy(x, labels, normalizer=n), [tf.TensorSpec([], tf.float64)])
+    for number in (-1.0, np.inf, np.nan):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="normalizer: expected"):
+            loss(number)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_rows_without_classes(rows):
+    """As NumPy's"""
+    x, weights = tf.zeros((rows, 0)), tf.constant(np.arange(rows, dtype=np.float64))
+    for labels, reduction in itertools.product((x, tf.fill(rows, -100)), ("mean", "sum", "none")):
+        options = {"sample_weight": weights, "reduction": reduction}
+        exact = fastlogits.cross_entropy(x.numpy(), labels.numpy(), **options | {"sample_weight": weights.numpy()})
+        assert_array_equal(fastlogits.cross_entropy(x, labels, **options), exact)
 
 
 @each_mode

@@ -109,14 +109,13 @@ class _Loss:
         self.gradient_wanted = eager and _calls.is_recorded([tensors[0]])
         self.others_wanted = [_may_need_gradient(t) for t in tensors[1:] if t is not None]
         self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
-        # An operator's losses have the dtype of the logits.
-        self.native = dtype == tensors[0].dtype and _native.serves_loss(options.axis, *tensors)
+        self.native = _native.serves_loss(options.axis, *tensors)
 
     def forward(self, *tensors):
         logits = tensors[0]
         if self.native:
             wanted = self.gradient_wanted if tf.executing_eagerly() else _calls.is_recorded([logits])
-            return _native.loss(*tensors, self.options, wanted, threads(), self.shape)
+            return _native.loss(self._all(tensors), self.options, self.dtype, wanted, threads(), self.shape)
         dtypes = [self.dtype, logits.dtype, tf.float64]
         return run(self._forward, tensors, dtypes, [self.shape, None, ()])
 
@@ -124,7 +123,7 @@ class _Loss:
         self.gradient_wanted = True
         logits = tensors[0]
         if self.native:
-            return _native.loss_grad(upstream, grad, expected, *tensors, self.options, threads())
+            return _native.loss_grad(upstream, grad, expected, self._all(tensors), self.options, threads())
         return run(self._backward, [upstream, grad, expected, *tensors], [logits.dtype], [logits.shape])[0]
 
     def formula(self, upstream, *tensors):

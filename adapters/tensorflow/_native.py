@@ -13,7 +13,8 @@ from fastlogits.tensorflow._calls import HINT as NODE
 DTYPES = (tf.float32, tf.float64, tf.float16, tf.bfloat16)
 ROWS = ("softmax", "log_softmax")
 REDUCTIONS = ("none", "sum", "mean")
-
+NARROW = {tf.int8: tf.int32, tf.uint8: tf.int32, tf.int16: tf.int32, tf.uint16: tf.int32, tf.uint32: tf.int64}
+LABELS = (tf.int32, tf.int64, *NARROW)
 
 OPERATORS = ("FastlogitsRows", "FastlogitsRowsGrad", "FastlogitsLoss", "FastlogitsLossGrad")
 
@@ -45,14 +46,15 @@ def operators():
     """
     if _loaded is None:
         return None
-    x = np.float32([[0.0, 1.0], [2.0, -1.0]])
-    plan = _plan(axis=-1, with_grad=True, ignore_index=IGNORE_INDEX)
+    x, each = np.float32([[0.0, 1.0], [2.0, -1.0]]), np.float32([1.0, 2.0])
+    plan = _plan(axis=-1, with_grad=True, ignore_index=IGNORE_INDEX, given=(False, True, False))
     with tf.init_scope(), tf.device("CPU"):
-        logits = tf.constant(x)
-        found = _loaded.fastlogits_loss(logits, tf.constant([0, 1]), plan=plan, label_name="labels")
-        probs = _loaded.fastlogits_rows(logits, plan=plan, label_name="")
+        logits, labels = tf.constant(x), tf.constant([0, 1])
+        loss, grad, _ = _loaded.fastlogits_loss(logits, labels, [tf.constant(each)], Loss=tf.float64, plan=plan)
+        probs = _loaded.fastlogits_rows(logits, plan=plan)
     exact = np.exp(x) / np.exp(x).sum(1, keepdims=True)
-    pairs = (found[0], -np.log(exact[[0, 1], [0, 1]])), (found[1], (exact - np.eye(2)) / 2), (probs, exact)
+    mean = (exact - np.eye(2)) * each[:, None] / 2
+    pairs = (loss, -np.log(exact[[0, 1], [0, 1]]) * each), (grad, mean), (probs, exact)
     return _loaded if all(np.allclose(ours, theirs, rtol=1e-5) for ours, theirs in pairs) else None
 
 
@@ -65,9 +67,10 @@ config.ROUTES["tensorflow"] = _is_in_force
 
 @functools.cache
 def _plan(axis, function=0, threads=0, with_grad=False, reduction="none", ignore_index=0, told=False,
-          numbers=(0.0, 0.0, 0.0, 1.0)):  # fmt: skip
+          given=(False, False, False), numbers=(0.0, 0.0, 0.0, 1.0)):  # fmt: skip
     """What an operator is made with, see `plan` of _ops.c: an attribute of TensorFlow's has no double, but its bits."""
-    integers = function, axis, threads, with_grad, REDUCTIONS.index(reduction), int(ignore_index), told
+    bits = sum(there << i for i, there in enumerate(given))
+    integers = function, axis, threads, with_grad, REDUCTIONS.index(reduction), int(ignore_index), told, bits
     return [*map(int, integers), *np.float64(numbers).view(np.int64).tolist()]
 
 
@@ -80,49 +83,57 @@ def serves_rows(axis, x):
     return isinstance(axis, int) and serves(x)
 
 
-def serves_loss(axis, logits, labels, *others):
-    """`others` are weights and the like, which an operator does not take."""
-    if not serves(logits) or any(other is not None for other in others):
+def serves_loss(axis, logits, labels, weight, sample_weight, normalizer):
+    """Whether the shapes, as far as they are known, and the dtypes are those of an operator."""
+    if not serves(logits):
         return False
-    if labels.shape.rank == logits.shape.rank:
-        return labels.dtype == logits.dtype and labels.shape.is_compatible_with(logits.shape)
     rows = logits.shape.as_list()
-    del rows[axis]
-    return labels.dtype in (tf.int32, tf.int64) and labels.shape.is_compatible_with(rows)
+    classes = [rows.pop(axis)]
+    if labels.shape.rank == logits.shape.rank:
+        good = labels.dtype == logits.dtype and labels.shape.is_compatible_with(logits.shape)
+    else:
+        good = labels.dtype in LABELS and labels.shape.is_compatible_with(rows)
+    expected = (weight, classes), (sample_weight, rows), (normalizer, [])
+    return good and all(other is None or other.shape.is_compatible_with(shape) for other, shape in expected)
 
 
 def rows(name, x, axis, threads):
-    y = _loaded.fastlogits_rows(x, plan=_plan(axis, ROWS.index(name), threads), label_name="", name=NODE)
+    y = _loaded.fastlogits_rows(x, plan=_plan(axis, ROWS.index(name), threads), name=NODE)
     y.set_shape(x.shape)
     return y
 
 
 def rows_grad(name, grad, result, axis, threads):
-    x = _loaded.fastlogits_rows_grad(
-        grad, result, plan=_plan(axis, ROWS.index(name), threads), label_name="", name=NODE
-    )
+    x = _loaded.fastlogits_rows_grad(grad, result, plan=_plan(axis, ROWS.index(name), threads), name=NODE)
     x.set_shape(result.shape)
     return x
 
 
-def loss(logits, labels, options, with_grad, threads, shape):
+def loss(tensors, options, dtype, with_grad, threads, shape):
     """(loss, gradient or nothing, the number for which it is the gradient)"""
-    plan = _loss_plan(options, threads, with_grad)
-    value, grad, expected = _loaded.fastlogits_loss(logits, labels, plan=plan, label_name=options.label_name, name=NODE)
+    logits, labels, others, plan = _loss_arguments(tensors, options, with_grad, threads)
+    value, grad, expected = _loaded.fastlogits_loss(
+        logits, labels, others, Loss=dtype, plan=plan, label_name=options.label_name, name=NODE
+    )
     value.set_shape(shape)
     return value, grad, expected
 
 
-def loss_grad(upstream, grad, expected, logits, labels, options, threads):
-    plan = _loss_plan(options, threads, True)
+def loss_grad(upstream, grad, expected, tensors, options, threads):
+    logits, labels, others, plan = _loss_arguments(tensors, options, True, threads)
     found = _loaded.fastlogits_loss_grad(
-        upstream, grad, expected, logits, labels, plan=plan, label_name=options.label_name, name=NODE
+        upstream, grad, expected, logits, labels, others, plan=plan, label_name=options.label_name, name=NODE
     )
     found.set_shape(logits.shape)
     return found
 
 
-def _loss_plan(options, threads, with_grad):
+def _loss_arguments(tensors, options, with_grad, threads):
+    logits, labels, *others = tensors
+    given = tuple(other is not None for other in others)
     numbers = options.label_smoothing, options.z_loss, options.softcap or 0.0, options.logit_scale
     named = options.named_index is not None
-    return _plan(options.axis, 0, threads, with_grad, options.reduction, options.ignore_index, named, numbers)
+    plan = _plan(options.axis, 0, threads, with_grad, options.reduction, options.ignore_index, named, given, numbers)
+    if labels.dtype in NARROW:
+        labels = tf.cast(labels, NARROW[labels.dtype])
+    return logits, labels, [other for other in others if other is not None], plan

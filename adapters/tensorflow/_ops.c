@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <Python.h>
 #include <dlfcn.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,13 +71,14 @@ static void empty_cache(void) {
 
 /* What a kernel is made with: the attribute `plan`, see _native.py. */
 typedef struct {
-    int64_t function, axis, threads, with_grad, reduction, ignore_index, told;
+    int64_t function, axis, threads, with_grad, reduction, ignore_index, told, given;
     double label_smoothing, z_loss, softcap, logit_scale;
     char label_name[NAME];
 } plan;
 
 enum { SOFTMAX, LOG_SOFTMAX };
-enum { PLAN_FIELDS = 11 };
+enum { WEIGHT = 1, SAMPLE_WEIGHT = 2, NORMALIZER = 4 }; /* `given`: the inputs that follow, in this order */
+enum { PLAN_FIELDS = 12 };
 static const int64_t NO_LABEL = INT64_MIN; /* as an ignore_index: no label is ignored, and this one is bad too */
 
 static void *make(TF_OpKernelConstruction *construction) {
@@ -99,13 +101,14 @@ static void end(void *kernel) {
 }
 
 
-/* One computation: its inputs and outputs, until `finish`. */
+/* One computation: its inputs, outputs and memory, until `finish`. */
 typedef struct {
     const plan *own;
     TF_OpKernelContext *context;
     TF_Status *status;
-    TF_Tensor *tensors[8];
-    int n;
+    TF_Tensor *tensors[12];
+    void *memory[4];
+    int n, m;
 } computation;
 
 static computation begin(void *kernel, TF_OpKernelContext *context) {
@@ -119,6 +122,7 @@ static computation begin(void *kernel, TF_OpKernelContext *context) {
 static void finish(computation *c) {
     if (TF_GetCode(c->status) != TF_OK) TF_OpKernelContext_Failure(c->context, c->status);
     while (c->n) TF_DeleteTensor(c->tensors[--c->n]);
+    while (c->m) free(c->memory[--c->m]);
     TF_DeleteStatus(c->status);
 }
 
@@ -127,6 +131,15 @@ static TF_Tensor *input(computation *c, int i) {
     TF_GetInput(c->context, i, &tensor, c->status);
     if (tensor) c->tensors[c->n++] = tensor;
     return tensor;
+}
+
+static void *scratch(computation *c, int64_t count, size_t each) {
+    void *memory = malloc((size_t)(count ? count : 1) * each);
+    if (memory)
+        c->memory[c->m++] = memory;
+    else
+        TF_SetStatus(c->status, TF_RESOURCE_EXHAUSTED, "fastlogits: no memory");
+    return memory;
 }
 
 static int dtype_of(const TF_Tensor *tensor) {
@@ -181,6 +194,15 @@ static int shape_of(computation *c, const TF_Tensor *x, int64_t *dims, int64_t *
     }
     *classes = dims[axis];
     return 0;
+}
+
+/* Whether a tensor has the lengths `dims`, but for that of the axis `without` if it is none of theirs. */
+static int has_shape(const TF_Tensor *tensor, const int64_t *dims, int rank, int without) {
+    int n = 0;
+    if (TF_NumDims(tensor) != rank - (without < rank)) return 0;
+    for (int d = 0; d < rank; d++)
+        if (d != without && TF_Dim(tensor, n++) != dims[d]) return 0;
+    return 1;
 }
 
 static void set_error(computation *c, int code) {
@@ -279,19 +301,93 @@ static int64_t unseen_bad_row(const fl_loss *call) {
     return -1;
 }
 
-/* Logits and labels, or distributions, as a call; 0, or an error is set. */
-static int loss_of(computation *c, const TF_Tensor *x, const TF_Tensor *labels, int64_t *dims, fl_loss *call) {
-    const plan *own = c->own;
-    int64_t outer, classes, inner;
-    if (TF_GetCode(c->status) != TF_OK || shape_of(c, x, dims, &outer, &classes, &inner)) return -1;
-    *call = fl_loss_of(dtype_of(x), TF_TensorData(x), outer, classes);
-    int soft = TF_TensorType(labels) == TF_TensorType(x);
-    int64_t expected = soft ? outer * classes * inner : outer * inner;
-    size_t each = soft ? size_of(TF_TensorType(x)) : TF_TensorType(labels) == TF_INT32 ? 4 : 8;
-    if (TF_TensorByteSize(labels) != (size_t)expected * each) {
-        TF_SetStatus(c->status, TF_INVALID_ARGUMENT, "fastlogits: labels have a shape that does not fit the logits");
-        return -1;
+/* A loss of tensors. */
+typedef struct {
+    fl_loss call;
+    int64_t dims[MOST_DIMENSIONS], rows[MOST_DIMENSIONS];
+    int type, rank; /* of the logits */
+    const TF_Tensor *labels;
+} loss_call;
+
+static double stored(int type, const void *values, int64_t i) {
+    uint16_t half;
+    if (type == TF_DOUBLE) return ((const double *)values)[i];
+    if (type == TF_FLOAT) return ((const float *)values)[i];
+    memcpy(&half, (const char *)values + 2 * i, 2);
+    if (type == TF_HALF) {
+        _Float16 value;
+        memcpy(&value, &half, 2);
+        return (double)value;
     }
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+/* The numbers of `tensor`, float or double, in doubles or floats; NULL, and an error is set, if there is no memory. */
+static const void *numbers(computation *c, const TF_Tensor *tensor, int64_t count, int type) {
+    int own = TF_TensorType(tensor);
+    const void *values = TF_TensorData(tensor);
+    if (own == type) return values;
+    void *results = scratch(c, count, size_of(type));
+    for (int64_t i = 0; results && i < count; i++)
+        if (type == TF_DOUBLE)
+            ((double *)results)[i] = stored(own, values, i);
+        else
+            ((float *)results)[i] = (float)stored(own, values, i);
+    return results;
+}
+
+static int refuse(computation *c, const char *message) {
+    TF_SetStatus(c->status, TF_INVALID_ARGUMENT, message);
+    return -1;
+}
+
+/* What is given beside logits and labels, the inputs from `i` on; 0, or an error is set. */
+static int add_others(computation *c, int i, const int64_t *dims, int rank, int axis, fl_loss *call) {
+    int64_t given = c->own->given, rows = call->outer * call->inner;
+    int computed = call->dtype == FL_FLOAT64 ? TF_DOUBLE : TF_FLOAT;
+    if (given & WEIGHT) {
+        TF_Tensor *weight = input(c, i++);
+        if (!weight || !has_shape(weight, &call->classes, 1, 1))
+            return refuse(c, "weight: expected a number for each class");
+        call->weight = numbers(c, weight, call->classes, computed);
+    }
+    if (given & SAMPLE_WEIGHT) {
+        TF_Tensor *weight = input(c, i++);
+        if (!weight || !has_shape(weight, dims, rank, axis))
+            return refuse(c, "sample_weight: expected the shape of the logits without the class axis");
+        call->sample_weight = (const double *)numbers(c, weight, rows, TF_DOUBLE);
+    }
+    if (given & NORMALIZER) {
+        TF_Tensor *normalizer = input(c, i++);
+        double number = normalizer ? *(const double *)TF_TensorData(normalizer) : -1;
+        if (!(number >= 0 && number <= DBL_MAX))
+            return refuse(c, "normalizer: expected a finite number of at least 0");
+        call->reduction = FL_NORMALIZED;
+        call->normalizer = number;
+    }
+    return TF_GetCode(c->status) == TF_OK ? 0 : -1;
+}
+
+/* A loss as a call: the inputs from `i` on are logits, labels or distributions, and what is `given`; 0, or an error is set. */
+static int loss_of(computation *c, int i, loss_call *loss) {
+    const plan *own = c->own;
+    TF_Tensor *x = input(c, i), *labels = input(c, i + 1);
+    int64_t outer, classes, inner;
+    if (TF_GetCode(c->status) != TF_OK || shape_of(c, x, loss->dims, &outer, &classes, &inner)) return -1;
+    int rank = TF_NumDims(x), axis = (int)own->axis, soft = TF_TensorType(labels) == TF_TensorType(x);
+    if (axis < 0) axis += rank;
+    if (!has_shape(labels, loss->dims, rank, soft ? rank : axis))
+        return refuse(c, "fastlogits: labels have a shape that does not fit the logits");
+    fl_loss *call = &loss->call;
+    *call = fl_loss_of(dtype_of(x), TF_TensorData(x), outer, classes);
+    loss->type = TF_TensorType(x);
+    loss->rank = rank;
+    loss->labels = labels;
+    for (int d = 0, n = 0; d < rank; d++)
+        if (d != axis) loss->rows[n++] = loss->dims[d];
     call->inner = inner;
     call->x_stride = call->grad_stride = call->targets_stride = classes * inner;
     if (soft) {
@@ -307,18 +403,26 @@ static int loss_of(computation *c, const TF_Tensor *x, const TF_Tensor *labels, 
     call->z_loss = own->z_loss;
     call->softcap = own->softcap;
     call->logit_scale = own->logit_scale;
-    return 0;
+    return add_others(c, i + 2, loss->dims, rank, axis, call);
+}
+
+/* What a mean of rows without classes divides by; labels of such rows are all ignored. */
+static double sum_of_weights(const fl_loss *call) {
+    double sum = 0;
+    for (int64_t i = 0; call->targets && i < call->outer * call->inner; i++)
+        sum += call->sample_weight ? call->sample_weight[i] : 1;
+    return sum;
 }
 
 static void compute_loss(computation *c, fl_loss *call, const TF_Tensor *labels) {
-    int code = FL_BAD_LABEL;
+    int code = FL_OK;
     call->bad_row = unseen_bad_row(call);
-    if (call->bad_row < 0 && call->classes) {
+    if (call->bad_row >= 0)
+        code = FL_BAD_LABEL;
+    else if (call->classes)
         code = fl->cross_entropy(call);
-    } else if (call->bad_row < 0) {
-        code = FL_OK;
-        call->loss = call->labels && call->reduction == FL_MEAN ? NAN : 0;
-    }
+    else
+        call->loss = call->reduction == FL_MEAN && !sum_of_weights(call) ? NAN : 0;
     if (code == FL_BAD_LABEL)
         bad_label(c, call, labels);
     else
@@ -343,56 +447,33 @@ static void store(int type, void *results, int64_t i, double value) {
     }
 }
 
-static double stored(int type, const void *values, int64_t i) {
-    uint16_t half;
-    if (type == TF_DOUBLE) return ((const double *)values)[i];
-    if (type == TF_FLOAT) return ((const float *)values)[i];
-    memcpy(&half, (const char *)values + 2 * i, 2);
-    if (type == TF_HALF) {
-        _Float16 value;
-        memcpy(&value, &half, 2);
-        return (double)value;
-    }
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-/* (logits, labels) -> (loss, gradient, the number that is to arrive at each loss for it to be the gradient) */
+/* (logits, labels, others) -> (loss, gradient, the number that is to arrive at each loss for it to be the gradient) */
 static void loss(void *kernel, TF_OpKernelContext *context) {
     computation c = begin(kernel, context);
-    TF_Tensor *x = input(&c, 0), *labels = input(&c, 1);
-    int64_t dims[MOST_DIMENSIONS], rows[MOST_DIMENSIONS], none = 0;
-    double *each = NULL;
-    fl_loss call;
-    if (!loss_of(&c, x, labels, dims, &call)) {
-        int rank = TF_NumDims(x), type = TF_TensorType(x), axis = (int)c.own->axis, n = 0;
-        int64_t count = call.outer * call.inner;
-        for (int d = 0; d < rank; d++)
-            if (d != (axis < 0 ? axis + rank : axis)) rows[n++] = dims[d];
-        void *losses = output(&c, 0, type, rows, call.reduction == FL_NONE ? n : 0);
-        double guess = c.own->with_grad ? guess_of(&call, type) : NAN;
-        void *grad = isnan(guess) ? output(&c, 1, type, &none, 1) : output(&c, 1, type, dims, rank);
+    loss_call own;
+    fl_loss *call = &own.call;
+    if (!loss_of(&c, 0, &own)) {
+        int type = (int)TF_ExpectedOutputDataType(context, 0);
+        int64_t count = call->outer * call->inner, none = 0;
+        void *losses = output(&c, 0, type, own.rows, call->reduction == FL_NONE ? own.rank - 1 : 0);
+        double guess = c.own->with_grad ? guess_of(call, type) : NAN;
+        void *grad = isnan(guess) ? output(&c, 1, own.type, &none, 1) : output(&c, 1, own.type, own.dims, own.rank);
         double *expected = (double *)output(&c, 2, TF_DOUBLE, NULL, 0);
-        each = (double *)malloc((size_t)(count ? count : 1) * sizeof(double));
-        if (!each) {
-            set_error(&c, FL_NO_MEMORY);
-        } else if (TF_GetCode(c.status) == TF_OK) {
+        double *each = (double *)scratch(&c, call->reduction == FL_NONE ? count : 1, sizeof(double));
+        if (TF_GetCode(c.status) == TF_OK) {
             *expected = guess;
             if (!isnan(guess)) {
-                call.grad = grad;
-                call.upstream = guess;
+                call->grad = grad;
+                call->upstream = guess;
             }
-            call.losses = each;
-            compute_loss(&c, &call, labels);
-            if (call.reduction != FL_NONE)
-                store(type, losses, 0, call.loss);
+            call->losses = call->reduction == FL_NONE ? each : NULL;
+            compute_loss(&c, call, own.labels);
+            if (call->reduction != FL_NONE)
+                store(type, losses, 0, call->loss);
             else
-                for (int64_t i = 0; i < count; i++) store(type, losses, i, call.classes ? each[i] : 0);
+                for (int64_t i = 0; i < count; i++) store(type, losses, i, call->classes ? each[i] : 0);
         }
     }
-    free(each);
     finish(&c);
 }
 
@@ -406,39 +487,34 @@ static int is_one_number(const TF_Tensor *upstream, int64_t count, double *each)
     return same;
 }
 
-/* (what arrives, gradient, the number that was to arrive, logits, labels) -> gradient */
+/* (what arrives, gradient, the number that was to arrive, logits, labels, others) -> gradient */
 static void loss_grad(void *kernel, TF_OpKernelContext *context) {
     computation c = begin(kernel, context);
     TF_Tensor *upstream = input(&c, 0), *guess = input(&c, 1), *number = input(&c, 2);
-    TF_Tensor *x = input(&c, 3), *labels = input(&c, 4);
-    int64_t dims[MOST_DIMENSIONS];
-    double *each = NULL;
-    fl_loss call;
-    if (!loss_of(&c, x, labels, dims, &call)) {
-        int64_t count = call.reduction == FL_NONE ? call.outer * call.inner : 1;
-        each = (double *)malloc((size_t)(count ? count : 1) * sizeof(double));
-        if (TF_TensorByteSize(upstream) != (size_t)count * size_of(TF_TensorType(upstream))) {
-            TF_SetStatus(c.status, TF_INVALID_ARGUMENT, "fastlogits: a gradient has another shape than its losses");
-        } else if (!each) {
-            set_error(&c, FL_NO_MEMORY);
-        } else {
+    loss_call own;
+    fl_loss *call = &own.call;
+    if (!loss_of(&c, 3, &own)) {
+        int64_t count = call->reduction == FL_NONE ? call->outer * call->inner : 1;
+        double *each = (double *)scratch(&c, count, sizeof(double));
+        if (!has_shape(upstream, own.rows, call->reduction == FL_NONE ? own.rank - 1 : 0, own.rank)) {
+            refuse(&c, "fastlogits: a gradient has another shape than its losses");
+        } else if (each) {
             int same = count == 0 || is_one_number(upstream, count, each);
             double given = count ? each[0] : 1;
             double next = same && isfinite(given) ? given : NAN;
-            __atomic_store(usual_of(&call), &next, __ATOMIC_RELAXED);
+            __atomic_store(usual_of(call), &next, __ATOMIC_RELAXED);
             if (same && given == *(const double *)TF_TensorData(number)) {
                 TF_SetOutput(c.context, 0, guess, c.status);
             } else {
-                call.grad = output(&c, 0, TF_TensorType(x), dims, TF_NumDims(x));
+                call->grad = output(&c, 0, own.type, own.dims, own.rank);
                 if (same)
-                    call.upstream = given;
+                    call->upstream = given;
                 else
-                    call.grad_loss = each;
-                if (call.grad) compute_loss(&c, &call, labels);
+                    call->grad_loss = each;
+                if (call->grad) compute_loss(&c, call, own.labels);
             }
         }
     }
-    free(each);
     finish(&c);
 }
 
@@ -451,6 +527,10 @@ static void unknown_shapes(TF_ShapeInferenceContext *context, TF_Status *status)
 
 #define T_ATTR "T: {float, double, half, bfloat16}"
 #define PLAN_ATTRS "plan: list(int)", "label_name: string = ''"
+#define LOSS_INPUTS "logits: T", "labels: Labels", "others: Others"
+#define LOSS_ATTRS \
+    T_ATTR, "Labels: {int32, int64, float, double, half, bfloat16}", "Others: list({float, double}) >= 0", \
+        "Loss: {float, double, half, bfloat16}", PLAN_ATTRS
 
 static void add_operator(const char *name, compute_kernel compute, const char **inputs, const char **outputs,
                          const char **attributes, TF_Status *status) {
@@ -476,13 +556,12 @@ __attribute__((constructor)) static void register_operators(void) {
     if (TF_GetCode(status) == TF_OK)
         add_operator("FastlogitsRowsGrad", rows_grad, LIST("g: T", "y: T"), LIST("x: T"), LIST(T_ATTR, PLAN_ATTRS), status);
     if (TF_GetCode(status) == TF_OK)
-        add_operator("FastlogitsLoss", loss, LIST("logits: T", "labels: Labels"),
-                     LIST("loss: T", "grad: T", "expected: double"),
-                     LIST(T_ATTR, "Labels: {int32, int64, float, double, half, bfloat16}", PLAN_ATTRS), status);
+        add_operator("FastlogitsLoss", loss, LIST(LOSS_INPUTS), LIST("loss: Loss", "grad: T", "expected: double"),
+                     LIST(LOSS_ATTRS), status);
     if (TF_GetCode(status) == TF_OK)
         add_operator("FastlogitsLossGrad", loss_grad,
-                     LIST("upstream: T", "grad: T", "expected: double", "logits: T", "labels: Labels"), LIST("x: T"),
-                     LIST(T_ATTR, "Labels: {int32, int64, float, double, half, bfloat16}", PLAN_ATTRS), status);
+                     LIST("upstream: Loss", "grad: T", "expected: double", LOSS_INPUTS), LIST("x: T"),
+                     LIST(LOSS_ATTRS), status);
     registered = TF_GetCode(status) == TF_OK;
     TF_DeleteStatus(status);
 }

@@ -48,9 +48,25 @@ class _CrossEntropy(keras.losses.Loss):
                 weights = tf.stop_gradient(weights)
             return self._loss(labels, logits, weights, "sum")
 
-    def _loss(self, labels, logits, weights, reduction):
+    def _is_of_rows(self, weights, logits):
+        """Whether the losses are reduced to one number, each of them with a weight of its own if there are weights."""
+        rows = _gradients.changed(logits.shape, {self.axis: None})
+        if not rows.rank or rows == [0] or self.reduction not in ("sum_over_batch_size", "mean", "sum"):
+            return False
+        return weights is None or (weights.shape.rank == rows.rank and weights.shape.is_compatible_with(rows))
+
+    def _divisor(self, logits):
+        """The number of rows, of all replicas together."""
+        rows = _gradients.changed(logits.shape, {self.axis: None})
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if rows.is_fully_defined():
+            return tf.constant(rows.num_elements() * replicas, tf.float64)
+        sizes = tf.shape(logits, tf.int64)
+        return tf.cast(tf.reduce_prod(sizes) // sizes[self.axis] * replicas, tf.float64)
+
+    def _loss(self, labels, logits, weights, reduction, normalizer=None):
         options = self._options._replace(reduction=reduction)
-        return _gradients.cross_entropy([logits, labels, None, weights, None], options, tf.as_dtype(self.dtype))
+        return _gradients.cross_entropy([logits, labels, None, weights, normalizer], options, tf.as_dtype(self.dtype))
 
     def _valid(self, labels):
         return None

@@ -51,6 +51,7 @@ typedef void (*deallocator)(void *data, size_t size, void *argument);
     X(TF_Tensor *, TF_AllocateOutput, \
       (TF_OpKernelContext *, int, int dtype, const int64_t *dims, int rank, size_t size, TF_Status *)) \
     X(void, TF_SetOutput, (TF_OpKernelContext *, int, const TF_Tensor *, TF_Status *)) \
+    X(int, TF_ExpectedOutputDataType, (TF_OpKernelContext *, int)) \
     X(int, TF_TensorType, (const TF_Tensor *)) \
     X(int, TF_NumDims, (const TF_Tensor *)) \
     X(int64_t, TF_Dim, (const TF_Tensor *, int)) \

@@ -219,8 +219,8 @@ def _loss_tensors(logits, labels, weight, sample_weight, normalizer, options):
         for name, value in (("weight", weight), ("sample_weight", sample_weight))
     ]
     if normalizer is not None:
-        if not isinstance(normalizer, tf.Tensor) or options.reduction != "mean":
-            normalizer = _checks.normalizer(normalizer, options.reduction)
+        if not tf.is_symbolic_tensor(normalizer) or options.reduction != "mean":
+            _checks.normalizer(normalizer, options.reduction)
         normalizer = tf.cast(normalizer, tf.float64)
     _axes(options.axis, logits)
     options.check_labels(labels.dtype.is_floating)
