@@ -9,7 +9,9 @@ REQUIRE := $(COMPILED)numba,scipy,ml_dtypes,dask,distributed,pandas,polars,xarra
 
 # Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
 WORKERS ?= 2
-PYTEST = FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+# A test that hangs says where, and ends the run: xdist waits for ever for another worker in the place of a dead one.
+HANGING := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true --max-worker-restart=0
+PYTEST = FASTLOGITS_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(HANGING)
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -3,7 +3,8 @@
     python tests/kills.py [--gigabytes 20] [--rounds 20] [--op logsumexp] [--folder /tmp]
 
 A round ends when the file of results is there. Until then each run, the first and those that resume, gets SIGKILL
-after a random part of the time that an uninterrupted one takes, if it is not done by then; at least one is not.
+after a random part of the time that an uninterrupted one took, if it is not done by then; at least one is not. After
+each kill the next run has more time, so that a machine that has become busy comes to an end as well.
 """
 
 import argparse
@@ -44,7 +45,8 @@ def until_there(target, command, longest):
         process.kill()
         _, errors = process.communicate()
         assert process.returncode in (0, -9), errors.decode()
-        kills += process.returncode == -9
+        if process.returncode == -9:
+            kills, longest = kills + 1, 1.2 * longest
     return kills
 
 
