@@ -108,7 +108,7 @@ class _Loss:
         self.usual = _usual if eager else {}
         self.gradient_wanted = eager and _calls.is_recorded([tensors[0]])
         self.others_wanted = [_may_need_gradient(t) for t in tensors[1:] if t is not None]
-        self.shape = () if options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
+        self.shape = () if eager or options.reduction != "none" else changed(tensors[0].shape, {options.axis: None})
         self.native = _native.serves_loss(options.axis, *tensors)
 
     def forward(self, *tensors):

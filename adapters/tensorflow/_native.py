@@ -97,16 +97,21 @@ def serves_loss(axis, logits, labels, weight, sample_weight, normalizer):
     return good and all(other is None or other.shape.is_compatible_with(shape) for other, shape in expected)
 
 
+def _shaped(tensor, shape):
+    """What a graph knows of the shape before it runs."""
+    if not tf.executing_eagerly():  # 4 us where there is nothing to say
+        tensor.set_shape(shape)
+    return tensor
+
+
 def rows(name, x, axis, threads):
     y = _loaded.fastlogits_rows(x, plan=_plan(axis, ROWS.index(name), threads), name=NODE)
-    y.set_shape(x.shape)
-    return y
+    return _shaped(y, x.shape)
 
 
 def rows_grad(name, grad, result, axis, threads):
     x = _loaded.fastlogits_rows_grad(grad, result, plan=_plan(axis, ROWS.index(name), threads), name=NODE)
-    x.set_shape(result.shape)
-    return x
+    return _shaped(x, result.shape)
 
 
 def loss(tensors, options, dtype, with_grad, threads, shape):
@@ -115,8 +120,7 @@ def loss(tensors, options, dtype, with_grad, threads, shape):
     value, grad, expected = _loaded.fastlogits_loss(
         logits, labels, others, Loss=dtype, plan=plan, label_name=options.label_name, name=NODE
     )
-    value.set_shape(shape)
-    return value, grad, expected
+    return _shaped(value, shape), grad, expected
 
 
 def loss_grad(upstream, grad, expected, tensors, options, threads):
@@ -124,8 +128,7 @@ def loss_grad(upstream, grad, expected, tensors, options, threads):
     found = _loaded.fastlogits_loss_grad(
         upstream, grad, expected, logits, labels, others, plan=plan, label_name=options.label_name, name=NODE
     )
-    found.set_shape(logits.shape)
-    return found
+    return _shaped(found, logits.shape)
 
 
 def _loss_arguments(tensors, options, with_grad, threads):
