@@ -92,9 +92,9 @@ def test_neighbours_and_threads_change_nothing(backend, classes, by_columns, rng
         np.testing.assert_array_equal(one[..., 5], row[..., 0])
 
 
-@pytest.mark.parametrize("k", [17, 40, 106, 107, 255, 256])
-@pytest.mark.parametrize("classes", [129, 300, 1500])
-def test_many_of_many(backend, classes, k, dtype, rng):
+@pytest.mark.parametrize("k", [1, 5, 16, 17, 106, 107, 256])
+@pytest.mark.parametrize("classes", [129, 256, 300, 1500])
+def test_some_of_many(backend, classes, k, dtype, rng):
     """Rows that wait for each other's lists, rows with too many candidates and rows with NaN side by side."""
     k = min(k, classes)
     x = logits_of(rng, classes, dtype)

@@ -2,6 +2,8 @@ cdef double scale_of(double logit_scale) noexcept nogil
 cdef double prescale_of(double logit_scale) noexcept nogil
 cdef int way_of(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, int threads) noexcept nogil
 cdef int gradient_way_of(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, int threads) noexcept nogil
+cdef int stats_way_of(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, int threads,
+                      Py_ssize_t top_k) noexcept nogil
 cdef Py_ssize_t tile_lanes(Py_ssize_t classes, bint halves) noexcept nogil
 cdef inline Py_ssize_t tiles_in(Py_ssize_t inner, Py_ssize_t lanes) noexcept nogil
 cdef Py_ssize_t items_of(int way, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, bint halves) noexcept nogil

@@ -21,6 +21,7 @@ SHORT_CLASSES = 32  # rows of at most so many classes are transposed
 GRADIENT_CLASSES = 16  # the same for the gradient of softmax, which has two arrays to transpose
 SIEVE_CLASSES = 128  # rows of at most so many are filtered several at a time
 STATS_CLASSES = 128  # the same for statistics
+TOP_CLASSES = 256  # and with them for the COLUMN_K largest
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory
 PART = 1 << 17  # logits: some tens of microseconds
 COLUMN_K, COLUMN_CLASSES = 16, 1 << 16  # the k largest of columns are taken where they lie up to here
@@ -58,6 +59,13 @@ def gradient_way_of(rows, classes, inner, threads):
     """The same for the gradients of softmax and log-softmax."""
     way = way_of(rows, classes, inner, threads)
     return ROWS_WAY if way == SHORT_WAY and classes > GRADIENT_CLASSES else way
+
+
+def stats_way_of(rows, classes, inner, threads, top_k):
+    """The same for statistics, and the `top_k` largest with them."""
+    way = way_of(rows, classes, inner, threads)
+    most = TOP_CLASSES if top_k > 0 and top_k <= COLUMN_K else STATS_CLASSES
+    return SHORT_WAY if way == ROWS_WAY and classes <= most else way
 
 
 def tile_lanes(classes, halves):

@@ -7,7 +7,6 @@ cdef inline bint comes_after(real value, Py_ssize_t index, real other, Py_ssize_
 cdef void sift(Task* task, Py_ssize_t at, Py_ssize_t n, real value, Py_ssize_t index) noexcept nogil
 cdef void sort_heap(Task* task, Py_ssize_t at, Py_ssize_t n) noexcept nogil
 cdef void push(Task* task, Py_ssize_t at, Py_ssize_t n, real value, Py_ssize_t index) noexcept nogil
-cdef bint one_by_one(Task* task, Py_ssize_t row, Work* work) noexcept nogil
 cdef bint fit_lists(Task* task) noexcept nogil
 cdef double limit_of(Task* task, Py_ssize_t row, Work* work) noexcept nogil
 cdef Py_ssize_t group_step(Task* task) noexcept nogil

@@ -14,11 +14,8 @@ from fastlogits.kernels.radix import select_sorted
 from fastlogits.kernels.records import Lists, Tile
 from fastlogits.kernels.shared import blocks_of, row_blocks
 from fastlogits.kernels.sizes import BLOCK, CANDIDATES, GROUPS, TILE
-from fastlogits.kernels.sums import find, load_some, maximum, next_above, save_some
+from fastlogits.kernels.sums import next_above
 
-# Up to here one maximum after the other is faster than a heap.
-FEW_CLASSES = 128
-FEW = 16
 # Whole numbers below this are exact in lanes.
 MOST_NUMBERED = 1 << 24
 
@@ -131,29 +128,10 @@ def push(task, at, n, value, index):
     ids[at + place] = index
 
 
-def one_by_one(task, row, work):
-    """The k first of a short row, each as the maximum of what is left. False if that is -inf: they are not found."""
-    at = row * task.stats.top_k
-    classes = task.classes
-    j = 0
-    while j < classes:
-        save_some(work.spare, j, classes - j, load_some(task.x, row * task.x_stride + j, classes - j))
-        j += machine.WIDTH
-    for n in range(task.stats.top_k):
-        largest = maximum(work.spare, 0, classes)
-        if largest == -machine.INF:
-            return False
-        found = find(work.spare, 0, classes, largest)
-        task.stats.top_values[at + n] = work.spare[found]
-        task.stats.top_ids[at + n] = found
-        work.spare[found] = -machine.INF
-    return True
-
-
 def fit_lists(task):
     """Whether the k largest, and what a bound lets through with them, are sorted in lists of several rows."""
     k = task.stats.top_k
-    return k > FEW and k <= CANDIDATES * 8 // 9 and task.classes < MOST_NUMBERED
+    return k <= CANDIDATES * 8 // 9 and task.classes < MOST_NUMBERED
 
 
 def limit_of(task, row, work):
@@ -174,11 +152,6 @@ def select(task, row, waiting, work):
     """The k first logits of a row and their indices, in order where asked; or the row is put with others that are
     `waiting` for their lists. Returns how many are.
     """
-    peak = work.peak[0]
-    k = task.stats.top_k
-    if task.classes <= FEW_CLASSES and k <= FEW and peak == peak:
-        if one_by_one(task, row, work):
-            return waiting
     limit = limit_of(task, row, work)
     if limit > -machine.INF and fit_lists(task):
         if collect(task, row, limit, waiting, work):
@@ -196,10 +169,13 @@ def select(task, row, waiting, work):
 
 def collect(task, row, limit, lane, work):
     """Whether the logits above the limit are at most CANDIDATES: they and their indices, in order, go to a lane of
-    `other_tile`, and behind them numbers that come after all others.
+    `other_tile`, where numbers that come after all others are behind them.
     """
     w = machine.WIDTH
     blocks = row_blocks(task, work, row)
+    if lane == 0:
+        for i in range(CANDIDATES):
+            machine.save(work.other_tile, 2 * i * w, machine.splat(-machine.INF))
     n = 0
     for block in range(blocks_of(task.classes)):
         if blocks.peak[block] <= limit:
@@ -210,6 +186,8 @@ def collect(task, row, limit, lane, work):
         j = next_above(task.x, at, 0, size, limit)
         while j < size:
             if n == CANDIDATES:
+                for i in range(CANDIDATES):
+                    work.other_tile[2 * i * w + lane] = -machine.INF
                 return False
             work.other_tile[2 * n * w + lane] = machine.number(task.x, at + j)
             work.other_tile[(2 * n + 1) * w + lane] = start + j
@@ -217,9 +195,6 @@ def collect(task, row, limit, lane, work):
             j = next_above(task.x, at, j + 1, size, limit)
     work.waiting[lane] = row
     work.candidates[lane] = n
-    while n < CANDIDATES:
-        work.other_tile[2 * n * w + lane] = -machine.INF
-        n += 1
     return True
 
 

@@ -6,7 +6,7 @@ from machine cimport real
 
 from fastlogits.backends.cython._calls cimport answer, crew_of, data, dtype_of, new_task
 from fastlogits.backends.cython._core cimport (
-    COLUMN_CLASSES, COLUMN_K, ROWS_WAY, SHORT_WAY, SORT_K, STATS_CLASSES, Crew, Stats, Task, Unit, run, run_way,
+    COLUMN_CLASSES, COLUMN_K, ROWS_WAY, SORT_K, STATS_CLASSES, Crew, Stats, Task, Unit, run, run_way, stats_way_of,
     unit_of, way_of,
 )
 
@@ -79,9 +79,7 @@ def row_stats(cnp.ndarray x, labels, thresholds, dict results, Py_ssize_t outer,
     stats.sorting = stats.top_k >= SORT_K
     cdef bint picked = inner == 1 and not stats.swept
     if not stats.sorting:
-        way = way_of(outer, classes, inner, threads)
-        if way == ROWS_WAY and classes <= STATS_CLASSES:
-            way = SHORT_WAY
+        way = stats_way_of(outer, classes, inner, threads, stats.top_k)
     with nogil:
         if picked:
             code = run(unit.stats.rows, unit, &task, outer, 1, crew)

@@ -112,6 +112,8 @@ cdef struct Job:
 
 cdef Unit* unit_of(int dtype) noexcept nogil
 cdef int way_of(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, int threads) noexcept nogil
+cdef int stats_way_of(Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t inner, int threads,
+                      Py_ssize_t top_k) noexcept nogil
 cdef Task new_task(const void* x, Py_ssize_t x_stride, Py_ssize_t outer, Py_ssize_t classes,
                    Py_ssize_t inner) noexcept nogil
 cdef int run(kernel function, Unit* unit, Task* task, Py_ssize_t items, Py_ssize_t logits, Crew crew) noexcept nogil

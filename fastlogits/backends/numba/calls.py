@@ -237,9 +237,7 @@ def row_stats(
         return
     way = plan.ROWS_WAY
     if not stats.sorting:
-        way = plan.way_of(outer, classes, inner, threads)
-        if way == plan.ROWS_WAY and classes <= plan.STATS_CLASSES:
-            way = plan.SHORT_WAY
+        way = plan.stats_way_of(outer, classes, inner, threads, stats.top_k)
     run_way("stats", way, unit, task, threads)
 
 
