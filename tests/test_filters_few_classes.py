@@ -8,7 +8,7 @@ import pytest
 import fastlogits
 
 INF = np.inf
-CLASSES = [*range(1, 10), 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 130]
+CLASSES = [*range(1, 10), 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257]
 RULES = {
     "temperature": (0.3, 0.7, 1.0, 2.0),
     "top_k": (1, 2, 5, 9, 40),

@@ -19,7 +19,7 @@ ROWS_WAY, SHORT_WAY, COLUMNS_WAY, SHARED_WAY = 0, 1, 2, 3
 
 SHORT_CLASSES = 32  # rows of at most so many classes are transposed
 GRADIENT_CLASSES = 16  # the same for the gradient of softmax, which has two arrays to transpose
-SIEVE_CLASSES = 128  # rows of at most so many are filtered several at a time
+SIEVE_CLASSES = 256  # rows of at most so many are filtered and sampled several at a time
 STATS_CLASSES = 128  # the same for statistics
 TOP_CLASSES = 256  # and with them for the COLUMN_K largest
 IN_CACHE = 1 << 18  # logits of the long rows that go through the steps together, and of a row in scratch memory

@@ -29,7 +29,7 @@ SURVIVOR_FIELDS = 8
 SIEVE = 64  # rows of few classes that are filtered together, at most
 SIEVE_RULES, SIEVE_WORDS = 512, 256
 SIEVE_FIELD = 72
-SIEVE_TILE = 2056
+SIEVE_TILE = 4104
 NO_ROOM = -2  # in the place of a number of survivors
 
 # Where the parameters of a row's filters are.
