@@ -30,7 +30,7 @@ def _trusted():
     try:
         _native.begin()
         logits, options = torch.tensor([[0.0, 1.0], [2.0, -1.0]]), LossOptions(1)
-        found = _native.loss(logits, torch.tensor([0, 1]), options, torch.float32, 1.0)
+        found = _native.loss((logits, torch.tensor([0, 1]), None, None), options, torch.float32, 1.0)
         pairs = [*zip(found, (2.1809, [[-0.3655, 0.3655], [0.4763, -0.4763]]), strict=True)]
         pairs.append((_native.softmax(logits, 1), [[0.2689, 0.7311], [0.9526, 0.0474]]))
         return all(np.allclose(ours, exact, atol=1e-4) for ours, exact in pairs)
@@ -51,35 +51,41 @@ def loss(tensors, options, dtype):
     return loss_and_gradient(tensors, options, dtype, None)[0]
 
 
-def loss_and_gradient(tensors, options, dtype, grad_loss=1.0, out=None):
-    """Both as tensors, the gradient None if none arrives; it goes to the memory of `out`, an ndarray, where given."""
+def loss_and_gradient(tensors, options, dtype, arriving=1.0, out=None):
+    """Both as tensors, the gradient where `arriving` does, a number or a tensor of one a row; or None for None.
+
+    It goes to the memory of `out`, an ndarray, where given.
+    """
+    found = _plainly("loss", tensors, options, dtype, arriving) if out is None else None
+    return _by_arrays(tensors, options, dtype, arriving, out) if found is None else found
+
+
+def _by_arrays(tensors, options, dtype, arriving, out):
     logits, target, weight, sample_weight = tensors
-    if out is weight is sample_weight is None and not isinstance(grad_loss, np.ndarray) and (core := _core()):
-        found = core.loss(logits, target, options, dtype, grad_loss)
-        if found is not None:
-            return found
-    if out is None and grad_loss is not None:
+    if out is None and arriving is not None:
         out = _arrays.empty_like(logits)
     if weight is not None:
         weight = array(weight if weight.dtype.itemsize > 2 else weight.float())
     if sample_weight is not None:
         sample_weight = array(sample_weight.double())
+    if isinstance(arriving, torch.Tensor):
+        arriving = array(arriving.double())
+    if target.dtype.is_floating_point:
+        options = LossOptions.of_plain(options)
     x = floats(array(logits), "input")
-    value, grad = evaluate(x, array(target), weight, sample_weight, options, grad_loss, out)
+    value, grad = evaluate(x, array(target), weight, sample_weight, options, arriving, out)
     if grad is not None:
         grad = tensor(grad, logits.dtype)
+    if dtype is None:
+        return None, grad
     if type(value) is not float:
         return torch.from_numpy(value).to(dtype), grad
-    if dtype is torch.float32:
-        # 0.6 us; scalar_tensor takes 0.9.
-        return torch.from_numpy(np.array(value, np.float32)), grad
     return torch.scalar_tensor(value, dtype=dtype), grad
 
 
-def gradient(grad_loss, tensors, options, dtype, out=None):
+def gradient(grad_loss, tensors, options, out=None):
     """Gradient to the logits of what arrives at the loss."""
-    grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
-    return loss_and_gradient(tensors, options, dtype, grad_loss, out)[1]
+    return loss_and_gradient(tensors, options, None, grad_loss if grad_loss.dim() else grad_loss.item(), out)[1]
 
 
 def apply(function, *args):
@@ -103,49 +109,53 @@ def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
     return [next(found) if need else None for need in needed]
 
 
-def cross_entropy(tensors, options, dtype, inplace):
-    if torch.is_grad_enabled() and (
-        tensors[0].requires_grad or any(t is not None and t.requires_grad for t in tensors[1:])
-    ):
-        if inplace:
-            _checks.inplace(tensors[0])
-        return apply(CrossEntropy, *tensors, options, dtype, inplace)
-    return loss(tensors, options, dtype)
+def cross_entropy(tensors, options, dtype, inplace, name):
+    """With options as they were given, of logits called `name`.
+
+    The gradient of a mean or sum is computed with the loss, and that of anything else when it is asked for. With
+    "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient would have lost
+    what the scale is there to save.
+    """
+    logits, *others = tensors
+    tracked = others_tracked = False
+    if torch.is_grad_enabled():
+        others_tracked = any(t is not None and t.requires_grad for t in others)
+        tracked = others_tracked or logits.requires_grad
+    early = tracked and logits.requires_grad and options.reduction != "none" and logits.dtype is not torch.float16
+    arriving = 1.0 if early else None
+    found = None if inplace else _plainly("loss", tensors, options, dtype, arriving)
+    if found is None:
+        options = options.checked()
+        _checks.loss_tensors((name, options.label_name), *tensors)
+        if tracked and inplace:
+            _checks.inplace(logits)
+        found = _by_arrays(tensors, options, dtype, arriving, array(logits) if early and inplace else None)
+    if not tracked:
+        return found[0]
+    return apply(CrossEntropy, logits, (tensors, options, dtype, found, inplace), *(others if others_tracked else ()))
 
 
 class CrossEntropy(Function):
-    """Computes the gradient of a mean or sum with the loss, and that of anything else when it is asked for.
-
-    With "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient
-    would have lost what the scale is there to save.
-    """
+    """Of logits; and of target, weight and sample_weight, where one of them needs a gradient."""
 
     @staticmethod
-    def forward(ctx, logits, target, weight, sample_weight, options, dtype, inplace):
-        ctx.options, ctx.dtype = options, dtype
-        # By the tensors, since `ctx.needs_input_grad` takes 2 us.
-        ctx.others_needed = any(t is not None and t.requires_grad for t in (target, weight, sample_weight))
-        kept = None if inplace else logits, target
-        ctx.save_for_backward(*(kept if weight is sample_weight is None else (*kept, weight, sample_weight)))
-        ctx.overwritten = logits.detach() if inplace else None
-        tensors = logits, target, weight, sample_weight
-        if logits.requires_grad and options.reduction != "none" and logits.dtype is not torch.float16:
-            out = array(logits) if inplace else None
-            value, ctx.grad_logits = loss_and_gradient(tensors, options, dtype, out=out)
-        else:
-            ctx.grad_logits = None
-            value = loss(tensors, options, dtype)
+    def forward(ctx, logits, call, *others):
+        tensors, ctx.options, ctx.dtype, (value, ctx.grad_logits), inplace = call
+        ctx.others, ctx.overwritten = len(others), None
         if inplace:
+            tensors, ctx.overwritten = (None, *tensors[1:]), logits.detach()
             torch.autograd.graph.increment_version(logits)
+        ctx.save_for_backward(*tensors)
         return value
 
     @staticmethod
     def backward(ctx, grad_loss):
         if torch.is_grad_enabled():
-            return *CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad[:4]), None, None, None
-        others = None, None, None
-        if ctx.others_needed:
-            others = CrossEntropy._by_formula(ctx, grad_loss, (False, *ctx.needs_input_grad[1:4]))[1:]
+            grad, *others = CrossEntropy._by_formula(ctx, grad_loss, CrossEntropy._needed(ctx))
+            return grad, None, *others[: ctx.others]
+        others = ()
+        if ctx.others:
+            others = CrossEntropy._by_formula(ctx, grad_loss, (False, *CrossEntropy._needed(ctx)[1:]))[1:]
         # Handed over, not kept, since autograd may add to it; a second pass computes it again.
         grad, ctx.grad_logits = ctx.grad_logits, None
         if grad is not None:
@@ -155,31 +165,30 @@ class CrossEntropy(Function):
                 grad.mul_(factor)
         elif ctx.needs_input_grad[0]:
             grad = CrossEntropy._later(ctx, grad_loss)
-        return grad, *others, None, None, None
+        return grad, None, *others
 
     @staticmethod
-    def _saved(ctx):
-        """Logits, target, weight and sample_weight"""
-        tensors = ctx.saved_tensors
-        return tensors if len(tensors) == 4 else (*tensors, None, None)
+    def _needed(ctx):
+        logits, _, *others = ctx.needs_input_grad
+        return logits, *(others or (False, False, False))
 
     @staticmethod
     def _by_formula(ctx, grad_loss, needed):
-        tensors = CrossEntropy._saved(ctx)
+        tensors = ctx.saved_tensors
         if tensors[0] is None:
             raise _checks.gradient_gone()
         return formula_gradients(needed, grad_loss, tensors, ctx.options, ctx.dtype, logsumexp)
 
     @staticmethod
     def _later(ctx, grad_loss):
-        logits, *others = CrossEntropy._saved(ctx)
+        logits, *others = ctx.saved_tensors
         out = None
         if logits is None:
             logits, ctx.overwritten = ctx.overwritten, None
             if logits is None:
                 raise _checks.gradient_gone()
             out = array(logits)
-        return gradient(grad_loss, (logits, *others), ctx.options, ctx.dtype, out)
+        return gradient(grad_loss, (logits, *others), ctx.options, out)
 
 
 class Softmax(Function):

@@ -42,7 +42,8 @@ def _(logits, target, weight, sample_weight, dtype, *options):
 @custom_op("fastlogits::cross_entropy_backward", mutates_args=(), schema=f"(Tensor grad_loss, {LOSS}) -> Tensor")
 def cross_entropy_backward(grad_loss, logits, *loss):
     grad = torch.empty_like(logits)
-    _autograd.gradient(grad_loss, *_arguments(logits, *loss), out=_autograd.array(grad))
+    tensors, options, _ = _arguments(logits, *loss)
+    _autograd.gradient(grad_loss, tensors, options, out=_autograd.array(grad))
     return grad
 
 

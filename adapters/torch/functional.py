@@ -92,7 +92,8 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
     if soft:
         if options.ignore_index >= 0:
             raise ignored_distribution(options.label_name)
-        options = options._replace(ignore_index=-100)
+        if options.ignore_index != -100:
+            options = options._replace(ignore_index=-100)
         if target.dtype != logits.dtype:
             dtype = torch.promote_types(logits.dtype, target.dtype)
             logits, target = logits.to(dtype), target.to(dtype)
@@ -105,8 +106,10 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
             loss_dtype = torch.float32
 
     run = path(*tensors)
+    if run is _autograd:
+        return run.cross_entropy(tensors, options, loss_dtype, inplace, name)
     divisor, dtype = None, loss_dtype
-    if isinstance(options.normalizer, Tensor) and run is not _autograd:
+    if isinstance(options.normalizer, Tensor):
         # Its value may not be known here.
         if options.reduction != "mean":
             raise _checks.normalizer(options.reduction)
@@ -116,13 +119,7 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
         # Symbols, perhaps; the operator checks their values.
         loss = _library.cross_entropy(*tensors, dtype, *options)
     else:
-        options = options.checked()
-        if run is _autograd:
-            _checks.loss_tensors((name, options.label_name), *tensors)
-            if soft:
-                options = LossOptions.of_plain(options)
-            return _autograd.cross_entropy(tensors, options, dtype, inplace)
-        loss = _formula.cross_entropy(tensors, options, dtype)
+        loss = _formula.cross_entropy(tensors, options.checked(), dtype)
     return loss if divisor is None else _formula.over(loss, divisor).to(loss_dtype)
 
 
