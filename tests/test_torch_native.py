@@ -33,7 +33,7 @@ def answers(monkeypatch):
 
         def call(*args):
             result = own(*args)
-            found.append(name if result is not None else None)
+            found.append(name.replace("cross_entropy", "loss") if result is not None else None)
             return result
 
         return call
@@ -41,7 +41,7 @@ def answers(monkeypatch):
     class Watched:
         pass
 
-    for name in ("loss", "softmax", "log_softmax", "softmax_backward", "log_softmax_backward"):
+    for name in ("loss", "cross_entropy", "softmax", "log_softmax", "softmax_backward", "log_softmax_backward"):
         setattr(Watched, name, staticmethod(watched(name)))
     _autograd._trusted()
     monkeypatch.setattr(_autograd, "_native", Watched)
@@ -221,7 +221,7 @@ def test_what_does_not_lie_plainly_is_left(answers, seen):
     labels = torch.zeros(len(x), dtype=int)
     exact = torch.nn.functional.cross_entropy(x, labels)
     torch.testing.assert_close(ft.cross_entropy(x, labels), exact, equal_nan=True)
-    assert answers == [None, None]
+    assert set(answers) == {None}
 
 
 def test_a_gradient_that_arrives_negated(answers):

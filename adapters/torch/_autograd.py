@@ -88,9 +88,14 @@ def gradient(grad_loss, tensors, options, out=None):
     return loss_and_gradient(tensors, options, None, grad_loss if grad_loss.dim() else grad_loss.item(), out)[1]
 
 
-def apply(function, *args):
-    """`function.apply` without its preparations for functorch, which does not come this way: 1 to 2 us."""
-    return super(Function, function).apply(*args)
+def _lean(function):
+    """The class of an autograd function, with `attach`: `apply` without what does not come this way, 2 us of its 5.
+
+    That is what functorch and a `vjp` beside `backward` would need.
+    """
+    function.attach = super(Function, function).apply
+    function._backward_cls.apply = function.backward
+    return function
 
 
 def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
@@ -109,39 +114,39 @@ def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
     return [next(found) if need else None for need in needed]
 
 
-def cross_entropy(tensors, options, dtype, inplace, name):
-    """With options as they were given, of logits called `name`.
+def plain_cross_entropy(tensors, options, dtype):
+    """The loss, with options as they were given, in `dtype` or torch's own, where the C core serves; else None."""
+    core = _core()
+    return None if core is None else core.cross_entropy(tensors, options, dtype, CrossEntropy.attach)
 
-    The gradient of a mean or sum is computed with the loss, and that of anything else when it is asked for. With
-    "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient would have lost
-    what the scale is there to save.
+
+def cross_entropy(tensors, options, dtype, inplace):
+    """The gradient of a mean or sum is computed with the loss, and that of anything else when it is asked for.
+
+    With "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient would have
+    lost what the scale is there to save.
     """
     logits, *others = tensors
-    tracked = others_tracked = False
-    if torch.is_grad_enabled():
-        others_tracked = any(t is not None and t.requires_grad for t in others)
-        tracked = others_tracked or logits.requires_grad
-    early = tracked and logits.requires_grad and options.reduction != "none" and logits.dtype is not torch.float16
-    arriving = 1.0 if early else None
-    found = None if inplace else _plainly("loss", tensors, options, dtype, arriving)
-    if found is None:
-        options = options.checked()
-        _checks.loss_tensors((name, options.label_name), *tensors)
-        if tracked and inplace:
-            _checks.inplace(logits)
-        found = _by_arrays(tensors, options, dtype, arriving, array(logits) if early and inplace else None)
+    others_tracked = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in others)
+    tracked = torch.is_grad_enabled() and logits.requires_grad
+    early = tracked and options.reduction != "none" and logits.dtype is not torch.float16
+    tracked |= others_tracked
+    if tracked and inplace:
+        _checks.inplace(logits)
+    found = _by_arrays(tensors, options, dtype, 1.0 if early else None, array(logits) if early and inplace else None)
     if not tracked:
         return found[0]
-    return apply(CrossEntropy, logits, (tensors, options, dtype, found, inplace), *(others if others_tracked else ()))
+    call = tensors, found, (options, dtype, others_tracked), inplace
+    return CrossEntropy.attach(logits, call, *(others if others_tracked else ()))
 
 
+@_lean
 class CrossEntropy(Function):
     """Of logits; and of target, weight and sample_weight, where one of them needs a gradient."""
 
     @staticmethod
     def forward(ctx, logits, call, *others):
-        tensors, ctx.options, ctx.dtype, (value, ctx.grad_logits), inplace = call
-        ctx.others, ctx.overwritten = len(others), None
+        tensors, (value, ctx.grad_logits), ctx.how, inplace = call
         if inplace:
             tensors, ctx.overwritten = (None, *tensors[1:]), logits.detach()
             torch.autograd.graph.increment_version(logits)
@@ -150,12 +155,13 @@ class CrossEntropy(Function):
 
     @staticmethod
     def backward(ctx, grad_loss):
+        _, _, others_tracked = ctx.how
         if torch.is_grad_enabled():
-            grad, *others = CrossEntropy._by_formula(ctx, grad_loss, CrossEntropy._needed(ctx))
-            return grad, None, *others[: ctx.others]
+            grad, *others = CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad)
+            return grad, None, *(others if others_tracked else ())
         others = ()
-        if ctx.others:
-            others = CrossEntropy._by_formula(ctx, grad_loss, (False, *CrossEntropy._needed(ctx)[1:]))[1:]
+        if others_tracked:
+            _, *others = CrossEntropy._by_formula(ctx, grad_loss, (False, *ctx.needs_input_grad[1:]))
         # Handed over, not kept, since autograd may add to it; a second pass computes it again.
         grad, ctx.grad_logits = ctx.grad_logits, None
         if grad is not None:
@@ -168,61 +174,57 @@ class CrossEntropy(Function):
         return grad, None, *others
 
     @staticmethod
-    def _needed(ctx):
-        logits, _, *others = ctx.needs_input_grad
-        return logits, *(others or (False, False, False))
-
-    @staticmethod
     def _by_formula(ctx, grad_loss, needed):
-        tensors = ctx.saved_tensors
+        tensors, (options, dtype, _), (logits_needed, _, *others_needed) = ctx.saved_tensors, ctx.how, needed
         if tensors[0] is None:
             raise _checks.gradient_gone()
-        return formula_gradients(needed, grad_loss, tensors, ctx.options, ctx.dtype, logsumexp)
+        needed = logits_needed, *(others_needed or (False, False, False))
+        return formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp)
 
     @staticmethod
     def _later(ctx, grad_loss):
-        logits, *others = ctx.saved_tensors
-        out = None
+        (logits, *others), (options, _, _), out = ctx.saved_tensors, ctx.how, None
         if logits is None:
             logits, ctx.overwritten = ctx.overwritten, None
             if logits is None:
                 raise _checks.gradient_gone()
             out = array(logits)
-        return gradient(grad_loss, (logits, *others), ctx.options, out)
+        return gradient(grad_loss, (logits, *others), options, out)
 
 
+@_lean
 class Softmax(Function):
     @staticmethod
-    def forward(ctx, logits, dim, temperature):
-        probs = softmax_(logits, dim, temperature)
-        ctx.dim, ctx.temperature = dim, temperature
+    def forward(ctx, logits, found):
+        probs, ctx.how = found
         ctx.save_for_backward(probs)
         return probs
 
     @staticmethod
     def backward(ctx, grad):
-        (probs,) = ctx.saved_tensors
-        return _divided(softmax_gradient(grad, probs, ctx.dim), ctx.temperature), None, None
+        (probs,), (dim, temperature) = ctx.saved_tensors, ctx.how
+        return _divided(softmax_gradient(grad, probs, dim), temperature), None
 
 
+@_lean
 class LogSoftmax(Function):
     @staticmethod
-    def forward(ctx, logits, dim, temperature):
-        log_probs = log_softmax_(logits, dim, temperature)
-        ctx.dim, ctx.temperature = dim, temperature
+    def forward(ctx, logits, found):
+        log_probs, ctx.how = found
         ctx.save_for_backward(log_probs)
         return log_probs
 
     @staticmethod
     def backward(ctx, grad):
-        (log_probs,) = ctx.saved_tensors
-        return _divided(log_softmax_gradient(grad, log_probs, ctx.dim), ctx.temperature), None, None
+        (log_probs,), (dim, temperature) = ctx.saved_tensors, ctx.how
+        return _divided(log_softmax_gradient(grad, log_probs, dim), temperature), None
 
 
 def _divided(grad, temperature):
     return grad if temperature == 1 else grad / temperature
 
 
+@_lean
 class LogSumExp(Function):
     @staticmethod
     def forward(ctx, logits, dim, keepdim, dtype):
@@ -237,6 +239,7 @@ class LogSumExp(Function):
         return logsumexp_gradient(grad, logits, lse, ctx.dim, ctx.keepdim), None, None, None
 
 
+@_lean
 class SelectiveLogSoftmax(Function):
     @staticmethod
     def forward(ctx, logits, ids, dim, ids_name, dtype):
@@ -258,7 +261,7 @@ class SelectiveLogSoftmax(Function):
 def _plainly(name, *arguments):
     """What the C core's function `name` answers; None where it does not serve."""
     core = _core()
-    return core and getattr(core, name)(*arguments)
+    return None if core is None else getattr(core, name)(*arguments)
 
 
 def softmax_(logits, dim, temperature=1.0, out=None):
@@ -359,27 +362,46 @@ def kept(reduced, dim, ndim):
     return reduced
 
 
+def plain_softmax(logits, dim):
+    """`softmax` where the C core serves; else None."""
+    core = _core()
+    found = None if core is None else core.softmax(logits, dim)
+    if found is not None and logits.requires_grad and torch.is_grad_enabled():
+        return Softmax.attach(logits, (found, (dim, 1.0)))
+    return found
+
+
+def plain_log_softmax(logits, dim):
+    core = _core()
+    found = None if core is None else core.log_softmax(logits, dim)
+    if found is not None and logits.requires_grad and torch.is_grad_enabled():
+        return LogSoftmax.attach(logits, (found, (dim, 1.0)))
+    return found
+
+
 def softmax(logits, dim, temperature=1.0):
+    found = softmax_(logits, dim, temperature)
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(Softmax, logits, dim, temperature)
-    return softmax_(logits, dim, temperature)
+        return Softmax.attach(logits, (found, (dim, temperature)))
+    return found
 
 
 def log_softmax(logits, dim, temperature=1.0):
+    found = log_softmax_(logits, dim, temperature)
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(LogSoftmax, logits, dim, temperature)
-    return log_softmax_(logits, dim, temperature)
+        return LogSoftmax.attach(logits, (found, (dim, temperature)))
+    return found
 
 
 def logsumexp(logits, dim, keepdim=False, dtype=None):
     """In `dtype`, or that of the logits."""
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(LogSumExp, logits, dim, keepdim, dtype)
+        return LogSumExp.attach(logits, dim, keepdim, dtype)
     return logsumexp_(logits, dim, keepdim, dtype)
 
 
 def selective_log_softmax(logits, ids, dim, ids_name, dtype=None):
     """In `dtype`, or that of the logits."""
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(SelectiveLogSoftmax, logits, ids, dim, ids_name, dtype)
+        return SelectiveLogSoftmax.attach(logits, ids, dim, ids_name, dtype)
     return selective_log_softmax_(logits, ids, dim, ids_name, dtype)

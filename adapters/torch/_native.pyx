@@ -87,7 +87,8 @@ cdef extern from *:
 
 
 cdef object Tensor = torch.Tensor, Parameter = torch.nn.Parameter
-cdef object FLOAT32 = torch.float32, FLOAT64 = torch.float64, BFLOAT16 = torch.bfloat16
+cdef object FLOAT32 = torch.float32, FLOAT64 = torch.float64, BFLOAT16 = torch.bfloat16, FLOAT16 = torch.float16
+cdef object is_grad_enabled = torch.is_grad_enabled, is_autocast_enabled = torch.is_autocast_enabled
 cdef dict REDUCTIONS = {"mean": FL_MEAN, "sum": FL_SUM, "none": FL_NONE}
 cdef Py_ssize_t serial_below = SERIAL_BELOW, kept_from = _memory.KEPT_FROM
 cdef double least_scale, largest_scale
@@ -206,9 +207,13 @@ cdef object rows_of(operation function, object x, object y, object axis):
     cdef dl_tensor view, other
     cdef Layout layout
     cdef void* where
-    if y is not None and x.numel() * x.element_size() < kept_from:
+    if not look(x, &view):
+        if y is None or x.numel() * x.element_size() >= kept_from:
+            return None
         x = x.contiguous()  # what arrives from a sum is one number, seen from everywhere
-    if not look(x, &view) or not layout_of(&view, axis, &layout):
+        if not look(x, &view):
+            return None
+    if not layout_of(&view, axis, &layout):
         return None
     cdef int dtype = dtype_of(view.dtype)
     logits = layout.outer * layout.classes * layout.inner
@@ -408,3 +413,28 @@ def loss(tensors, options, dtype, arriving=None):
     elif dtype is not FLOAT32 and dtype is not FLOAT64:
         value = value.to(dtype)
     return value, grad
+
+
+cdef bint tracks(object tensor) except -1:
+    return tensor is not None and tensor.requires_grad
+
+
+def cross_entropy(tensors, options, dtype, attach):
+    """The loss in `dtype`, by default that of torch, `attach`ed to autograd where logits need a gradient.
+
+    None also where another tensor does.
+    """
+    logits, target, weight, sample_weight = tensors
+    if tracks(target) or tracks(weight) or tracks(sample_weight):
+        return None
+    if dtype is None:
+        dtype = logits.dtype
+        if dtype is not FLOAT32 and dtype is not FLOAT64 and is_autocast_enabled("cpu"):
+            dtype = FLOAT32
+    cdef bint tracked = tracks(logits) and is_grad_enabled()
+    # What else is early: see _autograd.cross_entropy
+    early = tracked and options[6] != "none" and logits.dtype is not FLOAT16
+    found = loss(tensors, options, dtype, 1.0 if early else None)
+    if found is None or not tracked:
+        return found and found[0]
+    return attach(logits, (tensors, found, (options, dtype, False), False))

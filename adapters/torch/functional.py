@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
-from torch.jit import is_tracing
 from torch.nn import _reduction
 from torch.nn.functional import _get_softmax_dim
 
@@ -13,6 +12,7 @@ from fastlogits._options import LossOptions
 from fastlogits.torch import _autograd, _checks, _formula, _library
 
 _dispatch_modes = torch._C._len_torch_dispatch_stack
+_is_tracing = torch._C._is_tracing
 _functorch_is_active = torch._C._are_functorch_transforms_active
 
 
@@ -87,6 +87,10 @@ def cross_entropy(
 
 def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
     """`cross_entropy` with options as they were given, a loss in `loss_dtype`, and logits called `name`."""
+    if path() is _autograd and not inplace:
+        loss = _autograd.plain_cross_entropy(tensors, options, loss_dtype)
+        if loss is not None:
+            return loss
     logits, target, weight, sample_weight = tensors
     soft = target.dtype.is_floating_point
     if soft:
@@ -107,7 +111,9 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
 
     run = path(*tensors)
     if run is _autograd:
-        return run.cross_entropy(tensors, options, loss_dtype, inplace, name)
+        options = options.checked()
+        _checks.loss_tensors((name, options.label_name), *tensors)
+        return run.cross_entropy(tensors, options, loss_dtype, inplace)
     divisor, dtype = None, loss_dtype
     if isinstance(options.normalizer, Tensor):
         # Its value may not be known here.
@@ -128,7 +134,7 @@ def path(*tensors):
     # Transforms come first: they are traced with what they transform, and operators have no rules for them.
     if _functorch_is_active() or forward_ad._current_level >= 0:
         return _formula
-    if is_compiling() or _dispatch_modes() or is_tracing():
+    if is_compiling() or _dispatch_modes() or _is_tracing():
         return _library
     for tensor in tensors:
         if type(tensor) not in _checks.PLAIN and not _checks.is_wrapper(tensor):
@@ -138,6 +144,8 @@ def path(*tensors):
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
     """As `torch.nn.functional.softmax`."""
+    if dtype is None and path() is _autograd and (found := _autograd.plain_softmax(input, dim)) is not None:
+        return found
     return _normalized("softmax", input, dim, _stacklevel, dtype)
 
 
@@ -145,6 +153,8 @@ def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> Tensor:
     """As `torch.nn.functional.log_softmax`."""
+    if dtype is None and path() is _autograd and (found := _autograd.plain_log_softmax(input, dim)) is not None:
+        return found
     return _normalized("log_softmax", input, dim, _stacklevel, dtype)
 
 
