@@ -56,11 +56,11 @@ def loss_and_gradient(tensors, options, dtype, arriving=1.0, out=None):
 
     It goes to the memory of `out`, an ndarray, where given.
     """
-    found = _plainly("loss", tensors, options, dtype, arriving) if out is None else None
-    return _by_arrays(tensors, options, dtype, arriving, out) if found is None else found
+    found = plainly("loss", tensors, options, dtype, arriving) if out is None else None
+    return by_arrays(tensors, options, dtype, arriving, out) if found is None else found
 
 
-def _by_arrays(tensors, options, dtype, arriving, out):
+def by_arrays(tensors, options, dtype, arriving, out):
     logits, target, weight, sample_weight = tensors
     if out is None and arriving is not None:
         out = _arrays.empty_like(logits)
@@ -133,7 +133,7 @@ def cross_entropy(tensors, options, dtype, inplace):
     tracked |= others_tracked
     if tracked and inplace:
         _checks.inplace(logits)
-    found = _by_arrays(tensors, options, dtype, 1.0 if early else None, array(logits) if early and inplace else None)
+    found = by_arrays(tensors, options, dtype, 1.0 if early else None, array(logits) if early and inplace else None)
     if not tracked:
         return found[0]
     call = tensors, found, (options, dtype, others_tracked), inplace
@@ -258,14 +258,14 @@ class SelectiveLogSoftmax(Function):
         return grad, None, None, None, None
 
 
-def _plainly(name, *arguments):
+def plainly(name, *arguments):
     """What the C core's function `name` answers; None where it does not serve."""
     core = _core()
     return None if core is None else getattr(core, name)(*arguments)
 
 
 def softmax_(logits, dim, temperature=1.0, out=None):
-    if out is None and temperature == 1 and (found := _plainly("softmax", logits, dim)) is not None:
+    if out is None and temperature == 1 and (found := plainly("softmax", logits, dim)) is not None:
         return found
     out_array = None if out is None else array(out)
     probs = fastlogits.softmax(array(logits), dim, temperature=temperature, out=out_array)
@@ -273,7 +273,7 @@ def softmax_(logits, dim, temperature=1.0, out=None):
 
 
 def log_softmax_(logits, dim, temperature=1.0, out=None):
-    if out is None and temperature == 1 and (found := _plainly("log_softmax", logits, dim)) is not None:
+    if out is None and temperature == 1 and (found := plainly("log_softmax", logits, dim)) is not None:
         return found
     out_array = None if out is None else array(out)
     log_probs = fastlogits.log_softmax(array(logits), dim, temperature=temperature, out=out_array)
@@ -297,7 +297,7 @@ def selective_log_softmax_gradient(grad, logits, ids, dim, out=None):
 def softmax_gradient(grad, probs, dim):
     if torch.is_grad_enabled():
         return softmax_formula(grad, probs, dim)
-    if (found := _plainly("softmax_backward", grad, probs, dim)) is not None:
+    if (found := plainly("softmax_backward", grad, probs, dim)) is not None:
         return found
     return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype)
 
@@ -305,7 +305,7 @@ def softmax_gradient(grad, probs, dim):
 def log_softmax_gradient(grad, log_probs, dim):
     if torch.is_grad_enabled():
         return log_softmax_formula(grad, log_probs, dim)
-    if (found := _plainly("log_softmax_backward", grad, log_probs, dim)) is not None:
+    if (found := plainly("log_softmax_backward", grad, log_probs, dim)) is not None:
         return found
     return tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
 
