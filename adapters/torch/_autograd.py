@@ -38,12 +38,12 @@ def _trusted():
         return False
 
 
-def _core():
+def core():
     """The calls of the C core on tensors, where it is what is in force; else None."""
     return _native if _native is not None and config.reaches_core() and _trusted() else None
 
 
-config.ROUTES["torch"] = lambda: _core() is not None
+config.ROUTES["torch"] = lambda: core() is not None
 
 
 def loss(tensors, options, dtype):
@@ -116,8 +116,8 @@ def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
 
 def plain_cross_entropy(tensors, options, dtype):
     """The loss, with options as they were given, in `dtype` or torch's own, where the C core serves; else None."""
-    core = _core()
-    return None if core is None else core.cross_entropy(tensors, options, dtype, CrossEntropy.attach)
+    native = core()
+    return None if native is None else native.cross_entropy(tensors, options, dtype, CrossEntropy.attach)
 
 
 def cross_entropy(tensors, options, dtype, inplace):
@@ -260,8 +260,8 @@ class SelectiveLogSoftmax(Function):
 
 def plainly(name, *arguments):
     """What the C core's function `name` answers; None where it does not serve."""
-    core = _core()
-    return None if core is None else getattr(core, name)(*arguments)
+    native = core()
+    return None if native is None else getattr(native, name)(*arguments)
 
 
 def softmax_(logits, dim, temperature=1.0, out=None):
@@ -364,16 +364,16 @@ def kept(reduced, dim, ndim):
 
 def plain_softmax(logits, dim):
     """`softmax` where the C core serves; else None."""
-    core = _core()
-    found = None if core is None else core.softmax(logits, dim)
+    native = core()
+    found = None if native is None else native.softmax(logits, dim)
     if found is not None and logits.requires_grad and torch.is_grad_enabled():
         return Softmax.attach(logits, (found, (dim, 1.0)))
     return found
 
 
 def plain_log_softmax(logits, dim):
-    core = _core()
-    found = None if core is None else core.log_softmax(logits, dim)
+    native = core()
+    found = None if native is None else native.log_softmax(logits, dim)
     if found is not None and logits.requires_grad and torch.is_grad_enabled():
         return LogSoftmax.attach(logits, (found, (dim, 1.0)))
     return found

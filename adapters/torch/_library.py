@@ -1,7 +1,7 @@
 """The composable path: registered operators, for torch.compile, export and all else that must see them.
 
-The loss is `cross_entropy`, which autograd knows. Where its options are known as it is traced, they become one word, and
-what is left in the compiled graph are operators that take it and that autograd does not know: 25 us less a step.
+The loss is `cross_entropy`, which autograd knows. Where its options are known as it is traced, they become one text.
+What is left in the compiled graph are operators that take it, and that autograd does not know: 25 us less a step.
 """
 
 import ast
@@ -61,7 +61,8 @@ def _gradient(grad_loss, *call):
 def _evaluated(arriving, logits, target, weight, sample_weight, *how):
     """As `_autograd.loss_and_gradient`, the loss contiguous, the gradient as `torch.empty_like`."""
     tensors, (dtype, options) = (logits, target, weight, sample_weight), _checked(how)
-    found = _autograd.plainly("loss", tensors, options, dtype, arriving)
+    native = _autograd.core()
+    found = None if native is None else native.loss(tensors, options, dtype, arriving)
     if found is not None:
         return found
     grad = None if arriving is None else torch.empty_like(logits)
@@ -135,7 +136,7 @@ class _CrossEntropy(Function):
 
 
 def _is_early(logits, how):
-    """Whether the gradient comes with the loss: not if it is large, since then its own sweep costs less than scaling it.
+    """Whether the gradient comes with the loss: if it is large, scaling it costs more than a sweep of its own.
 
     See also `_autograd.cross_entropy`.
     """

@@ -87,7 +87,8 @@ def cross_entropy(
 
 def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
     """`cross_entropy` with options as they were given, a loss in `loss_dtype`, and logits called `name`."""
-    if path() is _autograd and not inplace:
+    run = path()
+    if run is _autograd and not inplace:
         loss = _autograd.plain_cross_entropy(tensors, options, loss_dtype)
         if loss is not None:
             return loss
@@ -109,7 +110,8 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
         if loss_dtype.itemsize == 2 and torch.is_autocast_enabled("cpu"):
             loss_dtype = torch.float32
 
-    run = path(*tensors)
+    if run is _autograd:
+        run = path(*tensors)
     if run is _autograd:
         options = options.checked()
         _checks.loss_tensors((name, options.label_name), *tensors)
