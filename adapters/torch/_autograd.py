@@ -203,7 +203,8 @@ class Softmax(Function):
     @staticmethod
     def backward(ctx, grad):
         (probs,), (dim, temperature) = ctx.saved_tensors, ctx.how
-        return _divided(softmax_gradient(grad, probs, dim), temperature), None
+        grad = softmax_gradient(grad, probs, dim)
+        return grad if temperature == 1 else grad / temperature, None
 
 
 @_lean
@@ -217,11 +218,8 @@ class LogSoftmax(Function):
     @staticmethod
     def backward(ctx, grad):
         (log_probs,), (dim, temperature) = ctx.saved_tensors, ctx.how
-        return _divided(log_softmax_gradient(grad, log_probs, dim), temperature), None
-
-
-def _divided(grad, temperature):
-    return grad if temperature == 1 else grad / temperature
+        grad = log_softmax_gradient(grad, log_probs, dim)
+        return grad if temperature == 1 else grad / temperature, None
 
 
 @_lean
@@ -297,17 +295,21 @@ def selective_log_softmax_gradient(grad, logits, ids, dim, out=None):
 def softmax_gradient(grad, probs, dim):
     if torch.is_grad_enabled():
         return softmax_formula(grad, probs, dim)
-    if (found := plainly("softmax_backward", grad, probs, dim)) is not None:
-        return found
-    return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype)
+    native = core()
+    found = None if native is None else native.softmax_backward(grad, probs, dim)
+    return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype) if found is None else found
 
 
 def log_softmax_gradient(grad, log_probs, dim):
     if torch.is_grad_enabled():
         return log_softmax_formula(grad, log_probs, dim)
-    if (found := plainly("log_softmax_backward", grad, log_probs, dim)) is not None:
-        return found
-    return tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
+    native = core()
+    found = None if native is None else native.log_softmax_backward(grad, log_probs, dim)
+    return (
+        tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
+        if found is None
+        else found
+    )
 
 
 def logsumexp_gradient(grad, logits, lse, dim, keepdim):
