@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 X, LABELS = torch.linspace(-3, 3, 60).reshape(4, 5, 3), torch.arange(12).reshape(4, 3) % 5
 SHARES, WEIGHT, ROWS = torch.linspace(0, 1, 60).reshape(4, 5, 3), torch.linspace(0.5, 1, 5), torch.rand(4, 3)
 OPTIONS = LossOptions(1, -100, 0.1, 0.01, 2.0, 0.5)
+HOW = "('float32', 1, -100, 0.1, 0.01, 2.0, 0.5, 'mean', None, 'labels')"
 
 
 def tracked(tensor):
@@ -40,7 +41,12 @@ OPERATORS = {
         ops.cross_entropy_backward,
         (ROWS.t(), X.transpose(0, 2), LABELS.t(), None, None, torch.float32, *OPTIONS._replace(reduction="none")),
     ),
+    "loss in a graph": (ops.loss, (X, LABELS, WEIGHT, None, HOW)),
+    "with gradient": (ops.loss_and_gradient, (X.transpose(0, 2), LABELS.t(), None, ROWS.t(), HOW)),
+    "its backward": (ops.loss_backward, (torch.ones(()), X, LABELS, WEIGHT, None, HOW)),
     "softmax": (ops.softmax, (tracked(X), 1)),
+    "softmax_backward": (ops.softmax_backward, (X[:, ::2], X[:, ::2].sigmoid(), 1)),
+    "log_softmax_backward": (ops.log_softmax_backward, (X.transpose(0, 1), -X.transpose(0, 1), 0)),
     "softmax of a view": (ops.softmax, (tracked(X)[:, ::2], -1)),
     "log_softmax": (ops.log_softmax, (tracked(X.transpose(0, 1)), 0)),
     "logsumexp": (ops.logsumexp, (tracked(X), [1], False)),

@@ -29,8 +29,9 @@ def _trusted():
     """Whether calls of the C core on tensors give the right numbers; a version of torch to come may do otherwise."""
     try:
         _native.begin()
-        logits, options = torch.tensor([[0.0, 1.0], [2.0, -1.0]]), LossOptions(1)
-        found = _native.loss((logits, torch.tensor([0, 1]), None, None), options, torch.float32, 1.0)
+        logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]], dtype=torch.float32, device="cpu")
+        tensors = logits, torch.tensor([0, 1], device="cpu"), None, None
+        found = _native.loss(tensors, LossOptions(1), torch.float32, 1.0)
         pairs = [*zip(found, (2.1809, [[-0.3655, 0.3655], [0.4763, -0.4763]]), strict=True)]
         pairs.append((_native.softmax(logits, 1), [[0.2689, 0.7311], [0.9526, 0.0474]]))
         return all(np.allclose(ours, exact, atol=1e-4) for ours, exact in pairs)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.library import Library, custom_op, register_fake
 
+import fastlogits
 from fastlogits import _memory
 from fastlogits._options import LossOptions
 from fastlogits.torch import _autograd
@@ -28,7 +29,7 @@ _library = Library("fastlogits", "FRAGMENT")
 
 
 def _operator(name, schema, function, fake):
-    """Without a derivative"""
+    """Without a derivative. A schema that changes needs another name: compiled graphs are kept on disk."""
     _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _library.impl(name, function, "CPU")
     register_fake(f"fastlogits::{name}", fake, lib=_library)
@@ -143,8 +144,8 @@ def _is_early(logits, how):
     size = logits.numel()
     if len(how) > 1 or type(size) is not int or size * logits.dtype.itemsize >= _memory.KEPT_FROM:
         return False
-    _, options = _checked(how)
-    return options.reduction != "none" and logits.dtype is not torch.float16
+    _, *options = _values(how)
+    return LossOptions(*options).reduction != "none" and logits.dtype is not torch.float16
 
 
 def _untracked(*call):
@@ -161,14 +162,63 @@ def _tracked(*call):
 _library.impl("cross_entropy", _tracked, "Autograd")
 
 
-@custom_op("fastlogits::softmax", mutates_args=())
-def softmax(logits: Tensor, dim: int) -> Tensor:
-    return _autograd.softmax_(logits, dim, out=torch.empty_like(logits))
+# softmax and log_softmax, in the same way: what is left in a graph ends in _forward or _backward.
 
 
-@custom_op("fastlogits::log_softmax", mutates_args=())
-def log_softmax(logits: Tensor, dim: int) -> Tensor:
-    return _autograd.log_softmax_(logits, dim, out=torch.empty_like(logits))
+def _forward(name, logits, dim):
+    found = _autograd.plainly(name, logits, dim)
+    return getattr(_autograd, name + "_")(logits, dim, out=torch.empty_like(logits)) if found is None else found
+
+
+def _backward(name, grad, result, dim):
+    found = _autograd.plainly(name, grad, result, dim)
+    if found is None:
+        found = torch.empty_like(result)
+        getattr(fastlogits, name)(*map(_autograd.array, (grad, result)), dim, out=_autograd.array(found))
+    return found
+
+
+def _fake_like(*tensors_and_dim):
+    return torch.empty_like(tensors_and_dim[-2])
+
+
+class _Softmax(Function):
+    @staticmethod
+    def forward(ctx, name, logits, dim):
+        result = _softmax_untracked(name, logits, dim)
+        ctx.save_for_backward(result)
+        ctx.how = name, dim
+        return result
+
+    @staticmethod
+    def backward(ctx, grad):
+        (result,), (name, dim) = ctx.saved_tensors, ctx.how
+        by_formula = torch.is_grad_enabled()
+        function = getattr(_autograd, name + "_formula") if by_formula else getattr(OPERATORS, name + "_backward")
+        return None, function(grad, result, dim), None
+
+
+def _softmax_untracked(name, logits, dim):
+    with torch._C._AutoDispatchBelowAutograd():
+        return getattr(OPERATORS, name + "_forward")(logits, dim)
+
+
+def _softmax_tracked(name, logits, dim):
+    tracked = torch.is_grad_enabled() and logits.requires_grad
+    return (_Softmax.apply if tracked else _softmax_untracked)(name, logits, dim)
+
+
+def _define(name):
+    forward, backward = functools.partial(_forward, name), functools.partial(_backward, name + "_backward")
+    _operator(name, "(Tensor logits, int dim) -> Tensor", forward, _fake_like)
+    _operator(name + "_forward", "(Tensor logits, int dim) -> Tensor", forward, _fake_like)
+    _operator(name + "_backward", "(Tensor grad, Tensor result, int dim) -> Tensor", backward, _fake_like)
+    _library.impl(name, functools.partial(_softmax_tracked, name), "Autograd")
+
+
+_define("softmax")
+_define("log_softmax")
+softmax, log_softmax = OPERATORS.softmax.default, OPERATORS.log_softmax.default
 
 
 @custom_op("fastlogits::logsumexp", mutates_args=())
@@ -198,22 +248,11 @@ def _(grad, logits, ids, dim):
     return torch.empty_like(logits)
 
 
-@softmax.register_fake
-@log_softmax.register_fake
-def _(logits, dim):
-    return torch.empty_like(logits)
-
-
 @logsumexp.register_fake
 def _(logits, dim, keepdim):
     dims = {d % logits.dim() for d in dim}
     sizes = [1 if i in dims else n for i, n in enumerate(logits.shape) if keepdim or i not in dims]
     return logits.new_empty(sizes)
-
-
-def _keep_output(ctx, inputs, output):
-    ctx.dim = inputs[1]
-    ctx.save_for_backward(output)
 
 
 def _keep_input(ctx, inputs, output):
@@ -224,16 +263,6 @@ def _keep_input(ctx, inputs, output):
 def _keep_selection(ctx, inputs, output):
     logits, ids, ctx.dim, _ = inputs
     ctx.save_for_backward(logits, ids)
-
-
-def _softmax_gradient(ctx, grad):
-    (probs,) = ctx.saved_tensors
-    return _autograd.softmax_formula(grad, probs, ctx.dim), None
-
-
-def _log_softmax_gradient(ctx, grad):
-    (log_probs,) = ctx.saved_tensors
-    return _autograd.log_softmax_formula(grad, log_probs, ctx.dim), None
 
 
 def _logsumexp_gradient(ctx, grad):
@@ -255,7 +284,5 @@ def _selective_log_softmax_gradient(ctx, grad):
     return result, None, None, None
 
 
-softmax.register_autograd(_softmax_gradient, setup_context=_keep_output)
-log_softmax.register_autograd(_log_softmax_gradient, setup_context=_keep_output)
 logsumexp.register_autograd(_logsumexp_gradient, setup_context=_keep_input)
 selective_log_softmax.register_autograd(_selective_log_softmax_gradient, setup_context=_keep_selection)
