@@ -43,8 +43,8 @@ def answers(monkeypatch):
 
     for name in ("loss", "cross_entropy", "softmax", "log_softmax", "softmax_backward", "log_softmax_backward"):
         setattr(Watched, name, staticmethod(watched(name)))
-    _autograd._trusted()
-    monkeypatch.setattr(_autograd, "_native", Watched)
+    assert _autograd.core() is _native
+    monkeypatch.setattr(_autograd, "core", lambda: Watched)
     return found
 
 

@@ -41,7 +41,13 @@ def _trusted():
 
 def core():
     """The calls of the C core on tensors, where it is what is in force; else None."""
-    return _native if _native is not None and config.reaches_core() and _trusted() else None
+    return _core_of(config.backend())
+
+
+@functools.cache
+def _core_of(backend):
+    reached = _native is not None and config.reaches_core(config.name_of(backend)) and _trusted()
+    return _native if reached else None
 
 
 config.ROUTES["torch"] = lambda: core() is not None
