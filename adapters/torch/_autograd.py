@@ -121,12 +121,6 @@ def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
     return [next(found) if need else None for need in needed]
 
 
-def plain_cross_entropy(tensors, options, dtype):
-    """The loss, with options as they were given, in `dtype` or torch's own, where the C core serves; else None."""
-    native = core()
-    return None if native is None else native.cross_entropy(tensors, options, dtype, CrossEntropy.attach)
-
-
 def cross_entropy(tensors, options, dtype, inplace):
     """The gradient of a mean or sum is computed with the loss, and that of anything else when it is asked for.
 
@@ -369,23 +363,6 @@ def kept(reduced, dim, ndim):
     for axis in sorted(d % ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,))):
         reduced = reduced.unsqueeze(axis)
     return reduced
-
-
-def plain_softmax(logits, dim):
-    """`softmax` where the C core serves; else None."""
-    native = core()
-    found = None if native is None else native.softmax(logits, dim)
-    if found is not None and logits.requires_grad and torch.is_grad_enabled():
-        return Softmax.attach(logits, (found, (dim, 1.0)))
-    return found
-
-
-def plain_log_softmax(logits, dim):
-    native = core()
-    found = None if native is None else native.log_softmax(logits, dim)
-    if found is not None and logits.requires_grad and torch.is_grad_enabled():
-        return LogSoftmax.attach(logits, (found, (dim, 1.0)))
-    return found
 
 
 def softmax(logits, dim, temperature=1.0):

@@ -235,12 +235,19 @@ cdef object rows_of(operation function, object x, object y, object axis):
     return result
 
 
-def softmax(x, axis):
-    return rows_of(_core.softmax, x, None, axis)
+def softmax(x, axis, attach=None):
+    return tracked(rows_of(_core.softmax, x, None, axis), x, axis, attach)
 
 
-def log_softmax(x, axis):
-    return rows_of(_core.log_softmax, x, None, axis)
+def log_softmax(x, axis, attach=None):
+    return tracked(rows_of(_core.log_softmax, x, None, axis), x, axis, attach)
+
+
+cdef object tracked(object result, object x, object axis, object attach):
+    """The result, `attach`ed to autograd where `x` needs a gradient."""
+    if attach is None or result is None or not tracks(x) or not is_grad_enabled():
+        return result
+    return attach(x, (result, (axis, 1.0)))
 
 
 def softmax_backward(grad, probs, axis):

@@ -88,8 +88,8 @@ def cross_entropy(
 def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
     """`cross_entropy` with options as they were given, a loss in `loss_dtype`, and logits called `name`."""
     run = path()
-    if run is _autograd and not inplace:
-        loss = _autograd.plain_cross_entropy(tensors, options, loss_dtype)
+    if run is _autograd and not inplace and (native := _autograd.core()) is not None:
+        loss = native.cross_entropy(tensors, options, loss_dtype, _autograd.CrossEntropy.attach)
         if loss is not None:
             return loss
     logits, target, weight, sample_weight = tensors
@@ -146,8 +146,10 @@ def path(*tensors):
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
     """As `torch.nn.functional.softmax`."""
-    if dtype is None and path() is _autograd and (found := _autograd.plain_softmax(input, dim)) is not None:
-        return found
+    if dtype is None and path() is _autograd and (native := _autograd.core()) is not None:
+        found = native.softmax(input, dim, _autograd.Softmax.attach)
+        if found is not None:
+            return found
     return _normalized("softmax", input, dim, _stacklevel, dtype)
 
 
@@ -155,8 +157,10 @@ def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> Tensor:
     """As `torch.nn.functional.log_softmax`."""
-    if dtype is None and path() is _autograd and (found := _autograd.plain_log_softmax(input, dim)) is not None:
-        return found
+    if dtype is None and path() is _autograd and (native := _autograd.core()) is not None:
+        found = native.log_softmax(input, dim, _autograd.LogSoftmax.attach)
+        if found is not None:
+            return found
     return _normalized("log_softmax", input, dim, _stacklevel, dtype)
 
 
