@@ -56,33 +56,11 @@ cdef extern from "dlpack.h" nogil:
 cdef extern from *:
     """
     static PyObject *owned(void *object) { return (PyObject *)object; }
-
-    static float widened(uint16_t bfloat16) {
-        union { uint32_t bits; float number; } word = {(uint32_t)bfloat16 << 16};
-        return word.number;
-    }
-
-    /* To the nearest, even where that is not one. */
-    static uint16_t narrowed(float number) {
-        union { float number; uint32_t bits; } word = {number};
-        return number != number ? 0x7fc0 : (uint16_t)((word.bits + 0x7fff + (word.bits >> 16 & 1)) >> 16);
-    }
-
-    #define CONVERT(from, to, function) for (i = 0; i < n; i++) ((to *)y)[i] = (to)function(((const from *)x)[i])
-
-    /* Whether the conversion is among those that are needed. */
-    static int convert(const void *x, int from, void *y, int to, int64_t n) {
-        int64_t i;
-        if (from == FL_BFLOAT16 && to == FL_FLOAT32) CONVERT(uint16_t, float, widened);
-        else if (from == FL_BFLOAT16 && to == FL_FLOAT64) CONVERT(uint16_t, double, widened);
-        else if (from == FL_FLOAT32 && to == FL_FLOAT64) CONVERT(float, double, );
-        else if (from == FL_FLOAT64 && to == FL_FLOAT32) CONVERT(double, float, );
-        else if (from == FL_FLOAT32 && to == FL_BFLOAT16) CONVERT(float, uint16_t, narrowed);
-        else return 0;
-        return 1;
-    }
     """
     object owned(void*)  # by who calls, as all objects that C returns
+
+
+cdef extern from "conversions.h":
     bint convert(const void* x, int from_dtype, void* y, int to, int64_t n) noexcept
 
 
@@ -236,14 +214,14 @@ cdef object rows_of(operation function, object x, object y, object axis):
 
 
 def softmax(x, axis, attach=None):
-    return tracked(rows_of(_core.softmax, x, None, axis), x, axis, attach)
+    return attached(rows_of(_core.softmax, x, None, axis), x, axis, attach)
 
 
 def log_softmax(x, axis, attach=None):
-    return tracked(rows_of(_core.log_softmax, x, None, axis), x, axis, attach)
+    return attached(rows_of(_core.log_softmax, x, None, axis), x, axis, attach)
 
 
-cdef object tracked(object result, object x, object axis, object attach):
+cdef object attached(object result, object x, object axis, object attach):
     """The result, `attach`ed to autograd where `x` needs a gradient."""
     if attach is None or result is None or not tracks(x) or not is_grad_enabled():
         return result
