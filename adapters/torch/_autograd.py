@@ -31,7 +31,7 @@ def _trusted():
         _native.begin()
         logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]], dtype=torch.float32, device="cpu")
         tensors = logits, torch.tensor([0, 1], device="cpu"), None, None
-        found = _native.loss(tensors, LossOptions(1), torch.float32, 1.0)
+        found = _native.loss(tensors, LossOptions(1), torch.float32, 1.0) or (np.nan, np.nan)
         pairs = [*zip(found, (2.1809, [[-0.3655, 0.3655], [0.4763, -0.4763]]), strict=True)]
         pairs.append((_native.softmax(logits, 1), [[0.2689, 0.7311], [0.9526, 0.0474]]))
         return all(np.allclose(ours, exact, atol=1e-4) for ours, exact in pairs)
@@ -51,11 +51,6 @@ def _core_of(backend):
 
 
 config.ROUTES["torch"] = lambda: core() is not None
-
-
-def loss(tensors, options, dtype):
-    """The loss alone."""
-    return loss_and_gradient(tensors, options, dtype, None)[0]
 
 
 def loss_and_gradient(tensors, options, dtype, arriving=1.0, out=None):
