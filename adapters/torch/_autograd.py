@@ -144,7 +144,8 @@ class CrossEntropy(Function):
     def forward(ctx, logits, call, *others):
         tensors, (value, ctx.grad_logits), ctx.how, inplace = call
         if inplace:
-            tensors, ctx.overwritten = (None, *tensors[1:]), logits.detach()
+            tensors = None, *tensors[1:]
+            ctx.overwritten = logits.detach() if ctx.grad_logits is None else None
             torch.autograd.graph.increment_version(logits)
         ctx.save_for_backward(*tensors)
         return value
@@ -161,7 +162,6 @@ class CrossEntropy(Function):
         # Handed over, not kept, since autograd may add to it; a second pass computes it again.
         grad, ctx.grad_logits = ctx.grad_logits, None
         if grad is not None:
-            ctx.overwritten = None
             factor = grad_loss.item()
             if factor != 1.0:
                 grad.mul_(factor)

@@ -412,13 +412,14 @@ def cross_entropy(tensors, options, dtype, attach):
     logits, target, weight, sample_weight = tensors
     if tracks(target) or tracks(weight) or tracks(sample_weight):
         return None
+    own_dtype = logits.dtype
     if dtype is None:
-        dtype = logits.dtype
+        dtype = own_dtype
         if dtype is not FLOAT32 and dtype is not FLOAT64 and is_autocast_enabled("cpu"):
             dtype = FLOAT32
     cdef bint tracked = tracks(logits) and is_grad_enabled()
     # What else is early: see _autograd.cross_entropy
-    early = tracked and options[6] != "none" and logits.dtype is not FLOAT16
+    early = tracked and options[6] != "none" and own_dtype is not FLOAT16
     found = loss(tensors, options, dtype, 1.0 if early else None)
     if found is None or not tracked:
         return found and found[0]

@@ -82,7 +82,7 @@ def cross_entropy(
         1 if input.dim() > 1 else 0, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer,
         "target",
     )  # fmt: skip
-    return along((input, target, weight, sample_weight), options, inplace, name="input")
+    return along((input, target, weight, sample_weight), options, inplace, None, "input")
 
 
 def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
