@@ -120,6 +120,7 @@ def backend():
     return _backend.get() or _default_backend()
 
 
+@functools.cache
 def name_of(module):
     """A backend's, as `settings` takes it."""
     return module.__name__.rpartition(".")[2]

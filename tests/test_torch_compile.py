@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 X, LABELS = torch.linspace(-3, 3, 60).reshape(4, 5, 3), torch.arange(12).reshape(4, 3) % 5
 SHARES, WEIGHT, ROWS = torch.linspace(0, 1, 60).reshape(4, 5, 3), torch.linspace(0.5, 1, 5), torch.rand(4, 3)
 OPTIONS = LossOptions(1, -100, 0.1, 0.01, 2.0, 0.5)
+HOW = "('float32', 1, -100, 0.1, 0.01, 2.0, 0.5, 'mean', None, 'labels')"
 
 
 def tracked(tensor):
@@ -40,7 +41,12 @@ OPERATORS = {
         ops.cross_entropy_backward,
         (ROWS.t(), X.transpose(0, 2), LABELS.t(), None, None, torch.float32, *OPTIONS._replace(reduction="none")),
     ),
+    "loss in a graph": (ops.loss, (X, LABELS, WEIGHT, None, HOW)),
+    "with gradient": (ops.loss_and_gradient, (X.transpose(0, 2), LABELS.t(), None, ROWS.t(), HOW)),
+    "its backward": (ops.loss_backward, (torch.ones(()), X, LABELS, WEIGHT, None, HOW)),
     "softmax": (ops.softmax, (tracked(X), 1)),
+    "softmax_backward": (ops.softmax_backward, (X[:, ::2], X[:, ::2].sigmoid(), 1)),
+    "log_softmax_backward": (ops.log_softmax_backward, (X.transpose(0, 1), -X.transpose(0, 1), 0)),
     "softmax of a view": (ops.softmax, (tracked(X)[:, ::2], -1)),
     "log_softmax": (ops.log_softmax, (tracked(X.transpose(0, 1)), 0)),
     "logsumexp": (ops.logsumexp, (tracked(X), [1], False)),
@@ -103,6 +109,84 @@ def test_extras_compiled():
         x = tracked(X)
         grads = [torch.autograd.grad(function(x, normalizer), x)[0] for function in (compiled, loss)]
         torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("rows", [3, 1100], ids=["small", "large"])
+def test_gradients_compiled(rows, reduction, dtype):
+    """That come with the loss, and that come later: of "none", of float16, and where they are large."""
+    x = torch.linspace(-3, 3, rows * 1000).reshape(rows, 1000).to(dtype).requires_grad_()
+    labels, weight = torch.arange(rows) % 1000, torch.linspace(0.5, 1, 1000)
+
+    def loss(x):
+        return ft.cross_entropy(x, labels, weight, reduction=reduction, label_smoothing=0.1)
+
+    (compiled, eager) = (function(x) for function in (torch.compile(loss, fullgraph=True, backend="aot_eager"), loss))
+    torch.testing.assert_close(compiled, eager)
+    arriving = torch.full_like(eager, 2.0)
+    grads = [torch.autograd.grad(value, x, arriving)[0] for value in (compiled, eager)]
+    torch.testing.assert_close(*grads)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(loss, fullgraph=True, backend="aot_eager")(x), eager)
+
+
+def test_what_is_left_in_a_graph():
+    """Operators with few arguments; the options themselves where they are symbols."""
+    found = []
+
+    def remember(graph, inputs):
+        found.extend(str(node.target) for node in graph.graph.nodes if "fastlogits" in str(node.target))
+        return graph
+
+    def targets(function, *arguments):
+        found.clear()
+        backend = torch._dynamo.backends.common.aot_autograd(fw_compiler=remember)
+        function = torch.compile(function, fullgraph=True, backend=backend)
+        for argument in arguments:
+            x = tracked(X)
+            torch.autograd.grad(function(x, argument), x)
+        return [*found]
+
+    def rows(x, labels):
+        return ft.cross_entropy(x, labels, reduction="none").sum()
+
+    early = targets(ft.cross_entropy, LABELS)
+    assert early == ["fastlogits.loss_and_gradient.default"]
+    assert targets(rows, LABELS) == ["fastlogits.loss.default", "fastlogits.loss_backward.default"]
+
+
+def test_options_that_change_compiled():
+    def loss(x, smoothing, ignored):
+        return ft.cross_entropy(x, LABELS, label_smoothing=smoothing, ignore_index=ignored)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for smoothing, ignored in ((0.1, -100), (0.2, 3), (0.3, 4), (0.4, 2)):
+        x = tracked(X)
+        values = [function(x, smoothing, ignored) for function in (compiled, loss)]
+        torch.testing.assert_close(*values)
+        torch.testing.assert_close(*(torch.autograd.grad(value, x)[0] for value in values))
+    with pytest.raises(ValueError, match="label_smoothing"):
+        compiled(X, 1.5, 2)
+
+
+def test_gradients_of_all_that_has_one_compiled():
+    def loss(x, shares, weight, rows):
+        return ft.cross_entropy(x, shares, weight, sample_weight=rows, z_loss=0.1)
+
+    inputs = [tracked(tensor.double()) for tensor in (X, SHARES, WEIGHT, ROWS)]
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    grads = [torch.autograd.grad(function(*inputs), inputs) for function in (compiled, loss)]
+    torch.testing.assert_close(*grads)
+
+
+def test_autocast_compiled():
+    x = tracked(X.bfloat16())
+    with torch.autocast("cpu"):
+        loss = torch.compile(ft.cross_entropy, fullgraph=True, backend="aot_eager")(x, LABELS)
+    assert loss.dtype is torch.float32
+    torch.testing.assert_close(loss, ft.cross_entropy(x.float(), LABELS))
+    assert torch.autograd.grad(loss, x)[0].dtype is torch.bfloat16
 
 
 def test_bad_labels_compiled():

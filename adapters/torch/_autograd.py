@@ -29,8 +29,9 @@ def _trusted():
     """Whether calls of the C core on tensors give the right numbers; a version of torch to come may do otherwise."""
     try:
         _native.begin()
-        logits, options = torch.tensor([[0.0, 1.0], [2.0, -1.0]]), LossOptions(1)
-        found = _native.loss(logits, torch.tensor([0, 1]), options, torch.float32, 1.0)
+        logits = torch.tensor([[0.0, 1.0], [2.0, -1.0]], dtype=torch.float32, device="cpu")
+        tensors = logits, torch.tensor([0, 1], device="cpu"), None, None
+        found = _native.loss(tensors, LossOptions(1), torch.float32, 1.0) or (np.nan, np.nan)
         pairs = [*zip(found, (2.1809, [[-0.3655, 0.3655], [0.4763, -0.4763]]), strict=True)]
         pairs.append((_native.softmax(logits, 1), [[0.2689, 0.7311], [0.9526, 0.0474]]))
         return all(np.allclose(ours, exact, atol=1e-4) for ours, exact in pairs)
@@ -38,53 +39,65 @@ def _trusted():
         return False
 
 
-def _core():
+def core():
     """The calls of the C core on tensors, where it is what is in force; else None."""
-    return _native if _native is not None and config.reaches_core() and _trusted() else None
+    return _core_of(config.backend())
 
 
-config.ROUTES["torch"] = lambda: _core() is not None
+@functools.cache
+def _core_of(backend):
+    reached = _native is not None and config.reaches_core(config.name_of(backend)) and _trusted()
+    return _native if reached else None
 
 
-def loss(tensors, options, dtype):
-    """The loss alone."""
-    return loss_and_gradient(tensors, options, dtype, None)[0]
+config.ROUTES["torch"] = lambda: core() is not None
 
 
-def loss_and_gradient(tensors, options, dtype, grad_loss=1.0, out=None):
-    """Both as tensors, the gradient None if none arrives; it goes to the memory of `out`, an ndarray, where given."""
+def loss_and_gradient(tensors, options, dtype, arriving=1.0, out=None):
+    """Both as tensors, the gradient where `arriving` does, a number or a tensor of one a row; or None for None.
+
+    It goes to the memory of `out`, an ndarray, where given.
+    """
+    found = plainly("loss", tensors, options, dtype, arriving) if out is None else None
+    return by_arrays(tensors, options, dtype, arriving, out) if found is None else found
+
+
+def by_arrays(tensors, options, dtype, arriving, out):
     logits, target, weight, sample_weight = tensors
-    if out is weight is sample_weight is None and not isinstance(grad_loss, np.ndarray) and (core := _core()):
-        found = core.loss(logits, target, options, dtype, grad_loss)
-        if found is not None:
-            return found
-    if out is None and grad_loss is not None:
+    if out is None and arriving is not None:
         out = _arrays.empty_like(logits)
     if weight is not None:
         weight = array(weight if weight.dtype.itemsize > 2 else weight.float())
     if sample_weight is not None:
         sample_weight = array(sample_weight.double())
+    if isinstance(arriving, torch.Tensor):
+        arriving = array(arriving.double())
+    if target.dtype.is_floating_point:
+        options = LossOptions.of_plain(options)
     x = floats(array(logits), "input")
-    value, grad = evaluate(x, array(target), weight, sample_weight, options, grad_loss, out)
+    value, grad = evaluate(x, array(target), weight, sample_weight, options, arriving, out)
     if grad is not None:
         grad = tensor(grad, logits.dtype)
+    if dtype is None:
+        return None, grad
     if type(value) is not float:
         return torch.from_numpy(value).to(dtype), grad
-    if dtype is torch.float32:
-        # 0.6 us; scalar_tensor takes 0.9.
-        return torch.from_numpy(np.array(value, np.float32)), grad
     return torch.scalar_tensor(value, dtype=dtype), grad
 
 
-def gradient(grad_loss, tensors, options, dtype, out=None):
+def gradient(grad_loss, tensors, options, out=None):
     """Gradient to the logits of what arrives at the loss."""
-    grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
-    return loss_and_gradient(tensors, options, dtype, grad_loss, out)[1]
+    return loss_and_gradient(tensors, options, None, grad_loss if grad_loss.dim() else grad_loss.item(), out)[1]
 
 
-def apply(function, *args):
-    """`function.apply` without its preparations for functorch, which does not come this way: 1 to 2 us."""
-    return super(Function, function).apply(*args)
+def _lean(function):
+    """The class of an autograd function, with `attach`: `apply` without what does not come this way, 2 us of its 5.
+
+    That is what functorch and a `vjp` beside `backward` would need.
+    """
+    function.attach = super(Function, function).apply
+    function._backward_cls.apply = function.backward
+    return function
 
 
 def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
@@ -104,116 +117,108 @@ def formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp):
 
 
 def cross_entropy(tensors, options, dtype, inplace):
-    if torch.is_grad_enabled() and (
-        tensors[0].requires_grad or any(t is not None and t.requires_grad for t in tensors[1:])
-    ):
-        if inplace:
-            _checks.inplace(tensors[0])
-        return apply(CrossEntropy, *tensors, options, dtype, inplace)
-    return loss(tensors, options, dtype)
+    """The gradient of a mean or sum is computed with the loss, and that of anything else when it is asked for.
 
-
-class CrossEntropy(Function):
-    """Computes the gradient of a mean or sum with the loss, and that of anything else when it is asked for.
-
-    With "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient
-    would have lost what the scale is there to save.
+    With "none" the incoming gradient differs by row; and float16 may be loss-scaled: an unscaled gradient would have
+    lost what the scale is there to save.
     """
+    logits, *others = tensors
+    others_tracked = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in others)
+    tracked = torch.is_grad_enabled() and logits.requires_grad
+    early = tracked and options.reduction != "none" and logits.dtype is not torch.float16
+    tracked |= others_tracked
+    if tracked and inplace:
+        _checks.inplace(logits)
+    found = by_arrays(tensors, options, dtype, 1.0 if early else None, array(logits) if early and inplace else None)
+    if not tracked:
+        return found[0]
+    call = tensors, found, (options, dtype, others_tracked), inplace
+    return CrossEntropy.attach(logits, call, *(others if others_tracked else ()))
+
+
+@_lean
+class CrossEntropy(Function):
+    """Of logits; and of target, weight and sample_weight, where one of them needs a gradient."""
 
     @staticmethod
-    def forward(ctx, logits, target, weight, sample_weight, options, dtype, inplace):
-        ctx.options, ctx.dtype = options, dtype
-        # By the tensors, since `ctx.needs_input_grad` takes 2 us.
-        ctx.others_needed = any(t is not None and t.requires_grad for t in (target, weight, sample_weight))
-        kept = None if inplace else logits, target
-        ctx.save_for_backward(*(kept if weight is sample_weight is None else (*kept, weight, sample_weight)))
-        ctx.overwritten = logits.detach() if inplace else None
-        tensors = logits, target, weight, sample_weight
-        if logits.requires_grad and options.reduction != "none" and logits.dtype is not torch.float16:
-            out = array(logits) if inplace else None
-            value, ctx.grad_logits = loss_and_gradient(tensors, options, dtype, out=out)
-        else:
-            ctx.grad_logits = None
-            value = loss(tensors, options, dtype)
+    def forward(ctx, logits, call, *others):
+        tensors, (value, ctx.grad_logits), ctx.how, inplace = call
         if inplace:
+            tensors = None, *tensors[1:]
+            ctx.overwritten = logits.detach() if ctx.grad_logits is None else None
             torch.autograd.graph.increment_version(logits)
+        ctx.save_for_backward(*tensors)
         return value
 
     @staticmethod
     def backward(ctx, grad_loss):
+        _, _, others_tracked = ctx.how
         if torch.is_grad_enabled():
-            return *CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad[:4]), None, None, None
-        others = None, None, None
-        if ctx.others_needed:
-            others = CrossEntropy._by_formula(ctx, grad_loss, (False, *ctx.needs_input_grad[1:4]))[1:]
+            grad, *others = CrossEntropy._by_formula(ctx, grad_loss, ctx.needs_input_grad)
+            return grad, None, *(others if others_tracked else ())
+        others = ()
+        if others_tracked:
+            _, *others = CrossEntropy._by_formula(ctx, grad_loss, (False, *ctx.needs_input_grad[1:]))
         # Handed over, not kept, since autograd may add to it; a second pass computes it again.
         grad, ctx.grad_logits = ctx.grad_logits, None
         if grad is not None:
-            ctx.overwritten = None
             factor = grad_loss.item()
             if factor != 1.0:
                 grad.mul_(factor)
         elif ctx.needs_input_grad[0]:
             grad = CrossEntropy._later(ctx, grad_loss)
-        return grad, *others, None, None, None
-
-    @staticmethod
-    def _saved(ctx):
-        """Logits, target, weight and sample_weight"""
-        tensors = ctx.saved_tensors
-        return tensors if len(tensors) == 4 else (*tensors, None, None)
+        return grad, None, *others
 
     @staticmethod
     def _by_formula(ctx, grad_loss, needed):
-        tensors = CrossEntropy._saved(ctx)
+        tensors, (options, dtype, _), (logits_needed, _, *others_needed) = ctx.saved_tensors, ctx.how, needed
         if tensors[0] is None:
             raise _checks.gradient_gone()
-        return formula_gradients(needed, grad_loss, tensors, ctx.options, ctx.dtype, logsumexp)
+        needed = logits_needed, *(others_needed or (False, False, False))
+        return formula_gradients(needed, grad_loss, tensors, options, dtype, logsumexp)
 
     @staticmethod
     def _later(ctx, grad_loss):
-        logits, *others = CrossEntropy._saved(ctx)
-        out = None
+        (logits, *others), (options, _, _), out = ctx.saved_tensors, ctx.how, None
         if logits is None:
             logits, ctx.overwritten = ctx.overwritten, None
             if logits is None:
                 raise _checks.gradient_gone()
             out = array(logits)
-        return gradient(grad_loss, (logits, *others), ctx.options, ctx.dtype, out)
+        return gradient(grad_loss, (logits, *others), options, out)
 
 
+@_lean
 class Softmax(Function):
     @staticmethod
-    def forward(ctx, logits, dim, temperature):
-        probs = softmax_(logits, dim, temperature)
-        ctx.dim, ctx.temperature = dim, temperature
+    def forward(ctx, logits, found):
+        probs, ctx.how = found
         ctx.save_for_backward(probs)
         return probs
 
     @staticmethod
     def backward(ctx, grad):
-        (probs,) = ctx.saved_tensors
-        return _divided(softmax_gradient(grad, probs, ctx.dim), ctx.temperature), None, None
+        (probs,), (dim, temperature) = ctx.saved_tensors, ctx.how
+        grad = softmax_gradient(grad, probs, dim)
+        return grad if temperature == 1 else grad / temperature, None
 
 
+@_lean
 class LogSoftmax(Function):
     @staticmethod
-    def forward(ctx, logits, dim, temperature):
-        log_probs = log_softmax_(logits, dim, temperature)
-        ctx.dim, ctx.temperature = dim, temperature
+    def forward(ctx, logits, found):
+        log_probs, ctx.how = found
         ctx.save_for_backward(log_probs)
         return log_probs
 
     @staticmethod
     def backward(ctx, grad):
-        (log_probs,) = ctx.saved_tensors
-        return _divided(log_softmax_gradient(grad, log_probs, ctx.dim), ctx.temperature), None, None
+        (log_probs,), (dim, temperature) = ctx.saved_tensors, ctx.how
+        grad = log_softmax_gradient(grad, log_probs, dim)
+        return grad if temperature == 1 else grad / temperature, None
 
 
-def _divided(grad, temperature):
-    return grad if temperature == 1 else grad / temperature
-
-
+@_lean
 class LogSumExp(Function):
     @staticmethod
     def forward(ctx, logits, dim, keepdim, dtype):
@@ -228,6 +233,7 @@ class LogSumExp(Function):
         return logsumexp_gradient(grad, logits, lse, ctx.dim, ctx.keepdim), None, None, None
 
 
+@_lean
 class SelectiveLogSoftmax(Function):
     @staticmethod
     def forward(ctx, logits, ids, dim, ids_name, dtype):
@@ -246,14 +252,14 @@ class SelectiveLogSoftmax(Function):
         return grad, None, None, None, None
 
 
-def _plainly(name, *arguments):
+def plainly(name, *arguments):
     """What the C core's function `name` answers; None where it does not serve."""
-    core = _core()
-    return core and getattr(core, name)(*arguments)
+    native = core()
+    return None if native is None else getattr(native, name)(*arguments)
 
 
 def softmax_(logits, dim, temperature=1.0, out=None):
-    if out is None and temperature == 1 and (found := _plainly("softmax", logits, dim)) is not None:
+    if out is None and temperature == 1 and (found := plainly("softmax", logits, dim)) is not None:
         return found
     out_array = None if out is None else array(out)
     probs = fastlogits.softmax(array(logits), dim, temperature=temperature, out=out_array)
@@ -261,7 +267,7 @@ def softmax_(logits, dim, temperature=1.0, out=None):
 
 
 def log_softmax_(logits, dim, temperature=1.0, out=None):
-    if out is None and temperature == 1 and (found := _plainly("log_softmax", logits, dim)) is not None:
+    if out is None and temperature == 1 and (found := plainly("log_softmax", logits, dim)) is not None:
         return found
     out_array = None if out is None else array(out)
     log_probs = fastlogits.log_softmax(array(logits), dim, temperature=temperature, out=out_array)
@@ -285,17 +291,21 @@ def selective_log_softmax_gradient(grad, logits, ids, dim, out=None):
 def softmax_gradient(grad, probs, dim):
     if torch.is_grad_enabled():
         return softmax_formula(grad, probs, dim)
-    if (found := _plainly("softmax_backward", grad, probs, dim)) is not None:
-        return found
-    return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype)
+    native = core()
+    found = None if native is None else native.softmax_backward(grad, probs, dim)
+    return tensor(fastlogits.softmax_backward(array(grad), array(probs), dim), probs.dtype) if found is None else found
 
 
 def log_softmax_gradient(grad, log_probs, dim):
     if torch.is_grad_enabled():
         return log_softmax_formula(grad, log_probs, dim)
-    if (found := _plainly("log_softmax_backward", grad, log_probs, dim)) is not None:
-        return found
-    return tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
+    native = core()
+    found = None if native is None else native.log_softmax_backward(grad, log_probs, dim)
+    return (
+        tensor(fastlogits.log_softmax_backward(array(grad), array(log_probs), dim), log_probs.dtype)
+        if found is None
+        else found
+    )
 
 
 def logsumexp_gradient(grad, logits, lse, dim, keepdim):
@@ -351,26 +361,28 @@ def kept(reduced, dim, ndim):
 
 
 def softmax(logits, dim, temperature=1.0):
+    found = softmax_(logits, dim, temperature)
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(Softmax, logits, dim, temperature)
-    return softmax_(logits, dim, temperature)
+        return Softmax.attach(logits, (found, (dim, temperature)))
+    return found
 
 
 def log_softmax(logits, dim, temperature=1.0):
+    found = log_softmax_(logits, dim, temperature)
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(LogSoftmax, logits, dim, temperature)
-    return log_softmax_(logits, dim, temperature)
+        return LogSoftmax.attach(logits, (found, (dim, temperature)))
+    return found
 
 
 def logsumexp(logits, dim, keepdim=False, dtype=None):
     """In `dtype`, or that of the logits."""
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(LogSumExp, logits, dim, keepdim, dtype)
+        return LogSumExp.attach(logits, dim, keepdim, dtype)
     return logsumexp_(logits, dim, keepdim, dtype)
 
 
 def selective_log_softmax(logits, ids, dim, ids_name, dtype=None):
     """In `dtype`, or that of the logits."""
     if logits.requires_grad and torch.is_grad_enabled():
-        return apply(SelectiveLogSoftmax, logits, ids, dim, ids_name, dtype)
+        return SelectiveLogSoftmax.attach(logits, ids, dim, ids_name, dtype)
     return selective_log_softmax_(logits, ids, dim, ids_name, dtype)

@@ -2,15 +2,18 @@
 """Calls of the C core on torch's tensors, which DLPack's exchange shows and makes: what evaluating through NumPy costs
 is spared, 5 to 10 us a call.
 
-Each function returns None for what is not plain: another layout, dtype or device, a weight, a label that is no class,
-a result so large that kept memory pays. Then the general way is taken, which alone knows the rules and has the messages.
+Each function returns None for what is not plain: another layout, dtype or device, a label that is no class, an option
+that is out of its range, a result so large that kept memory pays. Then the general way is taken, which alone knows the rules and has the messages.
 """
 
 import torch
 
 from cpython.exc cimport PyErr_Clear
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.math cimport NAN, isfinite
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 from fastlogits.backends.cython cimport _core
 from fastlogits.backends.cython._calls cimport answer
@@ -19,7 +22,7 @@ from fastlogits.backends.cython._core cimport (
     FL_NORMALIZED, FL_SUM, fl_loss, fl_loss_of, fl_rows, fl_rows_of, operation,
 )
 
-from fastlogits import _memory, config
+from fastlogits import _checks, _memory, config
 from fastlogits.backends.threads import SERIAL_BELOW
 
 
@@ -57,9 +60,17 @@ cdef extern from *:
     object owned(void*)  # by who calls, as all objects that C returns
 
 
+cdef extern from "conversions.h":
+    bint convert(const void* x, int from_dtype, void* y, int to, int64_t n) noexcept
+
+
 cdef object Tensor = torch.Tensor, Parameter = torch.nn.Parameter
-cdef object FLOAT32 = torch.float32, FLOAT64 = torch.float64
+cdef object FLOAT32 = torch.float32, FLOAT64 = torch.float64, BFLOAT16 = torch.bfloat16, FLOAT16 = torch.float16
+cdef object is_grad_enabled = torch.is_grad_enabled, is_autocast_enabled = torch.is_autocast_enabled
+cdef dict REDUCTIONS = {"mean": FL_MEAN, "sum": FL_SUM, "none": FL_NONE}
 cdef Py_ssize_t serial_below = SERIAL_BELOW, kept_from = _memory.KEPT_FROM
+cdef double least_scale, largest_scale
+least_scale, largest_scale = _checks.SCALE_RANGE
 cdef const dl_exchange* exchange = NULL
 
 
@@ -174,9 +185,13 @@ cdef object rows_of(operation function, object x, object y, object axis):
     cdef dl_tensor view, other
     cdef Layout layout
     cdef void* where
-    if y is not None and x.numel() * x.element_size() < kept_from:
+    if not look(x, &view):
+        if y is None or x.numel() * x.element_size() >= kept_from:
+            return None
         x = x.contiguous()  # what arrives from a sum is one number, seen from everywhere
-    if not look(x, &view) or not layout_of(&view, axis, &layout):
+        if not look(x, &view):
+            return None
+    if not layout_of(&view, axis, &layout):
         return None
     cdef int dtype = dtype_of(view.dtype)
     logits = layout.outer * layout.classes * layout.inner
@@ -198,12 +213,19 @@ cdef object rows_of(operation function, object x, object y, object axis):
     return result
 
 
-def softmax(x, axis):
-    return rows_of(_core.softmax, x, None, axis)
+def softmax(x, axis, attach=None):
+    return attached(rows_of(_core.softmax, x, None, axis), x, axis, attach)
 
 
-def log_softmax(x, axis):
-    return rows_of(_core.log_softmax, x, None, axis)
+def log_softmax(x, axis, attach=None):
+    return attached(rows_of(_core.log_softmax, x, None, axis), x, axis, attach)
+
+
+cdef object attached(object result, object x, object axis, object attach):
+    """The result, `attach`ed to autograd where `x` needs a gradient."""
+    if attach is None or result is None or not tracks(x) or not is_grad_enabled():
+        return result
+    return attach(x, (result, (axis, 1.0)))
 
 
 def softmax_backward(grad, probs, axis):
@@ -214,14 +236,81 @@ def log_softmax_backward(grad, log_probs, axis):
     return rows_of(_core.log_softmax_backward, grad, log_probs, axis)
 
 
-def loss(logits, target, options, dtype, upstream):
-    """(the loss in `dtype`, the gradient where the number `upstream` arrives at it, None where that is None)"""
-    cdef dl_tensor x, labels, like
+cdef double number(object value) noexcept:
+    """NaN for what is none, or not plain."""
+    kind = type(value)
+    if kind is float:
+        return <double>value
+    return <double><int64_t>value if kind is int and -1e15 < value < 1e15 else NAN
+
+
+cdef bint take(object options, fl_loss* call) except -1:
+    """Whether they are plain, and in their ranges."""
+    cdef int too_large = 0
+    _, ignore_index, smoothing, z_loss, softcap, logit_scale, reduction, normalizer, _ = <tuple>options
+    if not isinstance(ignore_index, int):
+        return False
+    call.ignore_index = PyLong_AsLongLongAndOverflow(ignore_index, &too_large)
+    call.label_smoothing, call.z_loss, call.logit_scale = number(smoothing), number(z_loss), number(logit_scale)
+    call.softcap = 0.0 if softcap is None else number(softcap)
+    call.reduction = REDUCTIONS.get(reduction, -1) if type(reduction) is str else -1
+    if normalizer is not None and call.reduction == FL_MEAN:
+        call.reduction = FL_NORMALIZED
+        call.normalizer = number(normalizer)
+    elif normalizer is not None:
+        return False
+    return (call.reduction >= 0 and not too_large and call.ignore_index > INT64_MIN
+            and 0.0 <= call.label_smoothing <= 1.0 and isfinite(call.z_loss) and isfinite(call.logit_scale)
+            and (softcap is None or least_scale <= call.softcap <= largest_scale)
+            and 0.0 <= call.normalizer and isfinite(call.normalizer))
+
+
+cdef class Memory:
+    cdef void* data
+
+    def __cinit__(self, size_t size):
+        self.data = malloc(size)
+        if self.data == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef object numbers(object tensor, dl_tensor* view, int wanted, const void** where):
+    """What keeps in `where` the numbers of a tensor, packed and of the dtype `wanted`; None if that is not plain."""
+    cdef int64_t n = 1
+    cdef int i
+    if not isinstance(tensor, Tensor):
+        return None
+    if not look(tensor, view):
+        tensor = tensor.contiguous()  # what arrives from a sum is one number, seen from everywhere
+        if not look(tensor, view):
+            return None
+    if dtype_of(view.dtype) == wanted:
+        where[0] = data(view)
+        return tensor
+    if dtype_of(view.dtype) == FL_FLOAT16:
+        return numbers(tensor.float(), view, wanted, where)
+    for i in range(view.ndim):
+        n *= view.shape[i]
+    kept = Memory(n * (8 if wanted == FL_FLOAT64 else 4))
+    where[0] = kept.data
+    return kept if convert(data(view), dtype_of(view.dtype), kept.data, wanted, n) else None
+
+
+def loss(tensors, options, dtype, arriving=None):
+    """(the loss in `dtype`, its gradient where the number, or the tensor of one a row, `arriving` arrives at it)
+
+    What is not asked for, by None, is None.
+    """
+    cdef dl_tensor x, labels, view, like
     cdef Layout layout
     cdef int64_t[64] shape
     cdef void* where = NULL
-    axis, ignore_index, smoothing, z_loss, softcap, logit_scale, reduction, normalizer, _ = <tuple>options
-    if not look(logits, &x) or not look(target, &labels) or not layout_of(&x, axis, &layout) or x.ndim > 64:
+    cdef const void* read = NULL
+    logits, target, weight, sample_weight = tensors
+    if not look(logits, &x) or not look(target, &labels) or not layout_of(&x, options[0], &layout) or x.ndim > 64:
         return None
     cdef int kind = dtype_of(x.dtype), label_kind = dtype_of(labels.dtype)
     cdef bint soft = label_kind == kind
@@ -229,11 +318,13 @@ def loss(logits, target, options, dtype, upstream):
     if not is_floating(kind) or not (soft or label_kind == FL_INT64 or label_kind == FL_INT32):
         return None
     if not same_shape(&x, &labels, -1 if soft else layout.axis) or (
-        upstream is not None and size * (x.dtype.bits // 8) >= kept_from
+        arriving is not None and size * (x.dtype.bits // 8) >= kept_from
     ):
         return None
 
     cdef fl_loss call = fl_loss_of(kind, data(&x), layout.outer, layout.classes)
+    if not take(options, &call) or (soft and call.ignore_index >= 0):
+        return None
     call.inner = layout.inner
     call.x_stride = call.grad_stride = call.targets_stride = layout.classes * layout.inner
     if soft:
@@ -241,53 +332,95 @@ def loss(logits, target, options, dtype, upstream):
     else:
         call.labels = data(&labels)
         call.label_dtype = label_kind
-    call.ignore_index = ignore_index
-    call.label_smoothing = smoothing
-    call.z_loss = z_loss
-    call.softcap = 0.0 if softcap is None else softcap
-    call.logit_scale = logit_scale
+    if weight is not None:
+        weight = numbers(weight, &view, FL_FLOAT64 if kind == FL_FLOAT64 else FL_FLOAT32, &read)
+        if weight is None or view.ndim != 1 or view.shape[0] != layout.classes:
+            return None
+        call.weight = read
+    if sample_weight is not None:
+        sample_weight = numbers(sample_weight, &view, FL_FLOAT64, &read)
+        if sample_weight is None or not same_shape(&x, &view, layout.axis):
+            return None
+        call.sample_weight = <const double*>read
     call.threads = threads_for(size)
     call.listen = True
-    call.reduction = FL_NONE if reduction == "none" else FL_SUM if reduction == "sum" else FL_MEAN
-    if normalizer is not None:
-        call.reduction = FL_NORMALIZED
-        call.normalizer = normalizer
+
+    grad = None
+    if type(arriving) is float:
+        call.upstream = arriving
+    elif arriving is not None:
+        arriving = numbers(arriving, &view, FL_FLOAT64, &read)
+        if arriving is None or call.reduction != FL_NONE or not same_shape(&x, &view, layout.axis):
+            return None
+        call.grad_loss = <const double*>read
+    if arriving is not None:
+        grad = made(&x, &where)
+        call.grad = where
 
     # The losses are numbers for rows, or the one number that they are reduced to.
-    like = x
-    like.strides = NULL
-    like.byte_offset = 0
-    like.dtype.code, like.dtype.bits = DL_FLOAT, 64
-    if dtype is FLOAT32:
-        like.dtype.bits = 32
-    elif call.reduction == FL_NONE and dtype is not FLOAT64:
-        return None
-    like.ndim = 0
-    if call.reduction == FL_NONE:
-        like.ndim = x.ndim - 1
-        for i in range(like.ndim):
-            shape[i] = x.shape[i + (i >= layout.axis)]
-    like.shape = shape
-    value = made(&like, &where) if dtype is FLOAT32 or dtype is FLOAT64 else None
-    if call.reduction == FL_NONE:
+    cdef Memory singles = None
+    cdef int64_t n = 1
+    value = None
+    if dtype is not None:
+        like = x
+        like.strides = NULL
+        like.byte_offset = 0
+        like.dtype.code, like.dtype.bits = DL_FLOAT, 64 if dtype is FLOAT64 else 32
+        like.shape = shape
+        like.ndim = 0
+        if call.reduction == FL_NONE:
+            like.ndim = x.ndim - 1
+            n = layout.outer * layout.inner
+            for i in range(like.ndim):
+                shape[i] = x.shape[i + (i >= layout.axis)]
+        if dtype is BFLOAT16:
+            like.dtype.code, like.dtype.bits = DL_BFLOAT, 16
+        value = made(&like, &where)
         call.losses = where
-        call.loss_dtype = FL_FLOAT32 if dtype is FLOAT32 else FL_FLOAT64
-    grad = None
-    cdef void* grad_data = NULL
-    if upstream is not None:
-        grad = made(&x, &grad_data)
-        call.grad = grad_data
-        call.upstream = upstream
+        if dtype is BFLOAT16:
+            singles = Memory(n * sizeof(float))
+            call.losses = singles.data
+        call.loss_dtype = FL_FLOAT64 if dtype is FLOAT64 else FL_FLOAT32
     with nogil:
         code = _core.cross_entropy(&call)
     if code == FL_BAD_LABEL or code == FL_BAD_ARGUMENT:
         return None
     answer(code)
-    if value is None:
-        value = torch.scalar_tensor(call.loss, dtype=dtype)
-    elif call.reduction != FL_NONE:
-        if dtype is FLOAT32:
-            (<float*>where)[0] = <float>call.loss
+    if dtype is None:
+        return None, grad
+    if call.reduction != FL_NONE:
+        if dtype is FLOAT64:
+            (<double*>call.losses)[0] = call.loss
         else:
-            (<double*>where)[0] = call.loss
+            (<float*>call.losses)[0] = <float>call.loss
+    if dtype is BFLOAT16:
+        convert(singles.data, FL_FLOAT32, where, FL_BFLOAT16, n)
+    elif dtype is not FLOAT32 and dtype is not FLOAT64:
+        value = value.to(dtype)
     return value, grad
+
+
+cdef bint tracks(object tensor) except -1:
+    return tensor is not None and tensor.requires_grad
+
+
+def cross_entropy(tensors, options, dtype, attach):
+    """The loss in `dtype`, by default that of torch, `attach`ed to autograd where logits need a gradient.
+
+    None also where another tensor does.
+    """
+    logits, target, weight, sample_weight = tensors
+    if tracks(target) or tracks(weight) or tracks(sample_weight):
+        return None
+    own_dtype = logits.dtype
+    if dtype is None:
+        dtype = own_dtype
+        if dtype is not FLOAT32 and dtype is not FLOAT64 and is_autocast_enabled("cpu"):
+            dtype = FLOAT32
+    cdef bint tracked = tracks(logits) and is_grad_enabled()
+    # What else is early: see _autograd.cross_entropy
+    early = tracked and options[6] != "none" and own_dtype is not FLOAT16
+    found = loss(tensors, options, dtype, 1.0 if early else None)
+    if found is None or not tracked:
+        return found and found[0]
+    return attach(logits, (tensors, found, (options, dtype, False), False))

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
-from torch.jit import is_tracing
 from torch.nn import _reduction
 from torch.nn.functional import _get_softmax_dim
 
@@ -13,6 +12,7 @@ from fastlogits._options import LossOptions
 from fastlogits.torch import _autograd, _checks, _formula, _library
 
 _dispatch_modes = torch._C._len_torch_dispatch_stack
+_is_tracing = torch._C._is_tracing
 _functorch_is_active = torch._C._are_functorch_transforms_active
 
 
@@ -82,17 +82,23 @@ def cross_entropy(
         1 if input.dim() > 1 else 0, ignore_index, label_smoothing, z_loss, softcap, logit_scale, reduction, normalizer,
         "target",
     )  # fmt: skip
-    return along((input, target, weight, sample_weight), options, inplace, name="input")
+    return along((input, target, weight, sample_weight), options, inplace, None, "input")
 
 
 def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
     """`cross_entropy` with options as they were given, a loss in `loss_dtype`, and logits called `name`."""
+    run = path()
+    if run is _autograd and not inplace and (native := _autograd.core()) is not None:
+        loss = native.cross_entropy(tensors, options, loss_dtype, _autograd.CrossEntropy.attach)
+        if loss is not None:
+            return loss
     logits, target, weight, sample_weight = tensors
     soft = target.dtype.is_floating_point
     if soft:
         if options.ignore_index >= 0:
             raise ignored_distribution(options.label_name)
-        options = options._replace(ignore_index=-100)
+        if options.ignore_index != -100:
+            options = options._replace(ignore_index=-100)
         if target.dtype != logits.dtype:
             dtype = torch.promote_types(logits.dtype, target.dtype)
             logits, target = logits.to(dtype), target.to(dtype)
@@ -104,9 +110,14 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
         if loss_dtype.itemsize == 2 and torch.is_autocast_enabled("cpu"):
             loss_dtype = torch.float32
 
-    run = path(*tensors)
+    if run is _autograd:
+        run = path(*tensors)
+    if run is _autograd:
+        options = options.checked()
+        _checks.loss_tensors((name, options.label_name), *tensors)
+        return run.cross_entropy(tensors, options, loss_dtype, inplace)
     divisor, dtype = None, loss_dtype
-    if isinstance(options.normalizer, Tensor) and run is not _autograd:
+    if isinstance(options.normalizer, Tensor):
         # Its value may not be known here.
         if options.reduction != "mean":
             raise _checks.normalizer(options.reduction)
@@ -116,13 +127,7 @@ def along(tensors, options, inplace=False, loss_dtype=None, name="logits"):
         # Symbols, perhaps; the operator checks their values.
         loss = _library.cross_entropy(*tensors, dtype, *options)
     else:
-        options = options.checked()
-        if run is _autograd:
-            _checks.loss_tensors((name, options.label_name), *tensors)
-            if soft:
-                options = LossOptions.of_plain(options)
-            return _autograd.cross_entropy(tensors, options, dtype, inplace)
-        loss = _formula.cross_entropy(tensors, options, dtype)
+        loss = _formula.cross_entropy(tensors, options.checked(), dtype)
     return loss if divisor is None else _formula.over(loss, divisor).to(loss_dtype)
 
 
@@ -131,7 +136,7 @@ def path(*tensors):
     # Transforms come first: they are traced with what they transform, and operators have no rules for them.
     if _functorch_is_active() or forward_ad._current_level >= 0:
         return _formula
-    if is_compiling() or _dispatch_modes() or is_tracing():
+    if is_compiling() or _dispatch_modes() or _is_tracing():
         return _library
     for tensor in tensors:
         if type(tensor) not in _checks.PLAIN and not _checks.is_wrapper(tensor):
@@ -141,6 +146,10 @@ def path(*tensors):
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
     """As `torch.nn.functional.softmax`."""
+    if dtype is None and path() is _autograd and (native := _autograd.core()) is not None:
+        found = native.softmax(input, dim, _autograd.Softmax.attach)
+        if found is not None:
+            return found
     return _normalized("softmax", input, dim, _stacklevel, dtype)
 
 
@@ -148,6 +157,10 @@ def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> Tensor:
     """As `torch.nn.functional.log_softmax`."""
+    if dtype is None and path() is _autograd and (native := _autograd.core()) is not None:
+        found = native.log_softmax(input, dim, _autograd.LogSoftmax.attach)
+        if found is not None:
+            return found
     return _normalized("log_softmax", input, dim, _stacklevel, dtype)
 
 

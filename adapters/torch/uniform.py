@@ -198,8 +198,8 @@ def cross_entropy_with_grad(
         grad_loss = torch.ones_like(loss) if grad_loss is None else torch.as_tensor(grad_loss)
         return CrossEntropy(loss, _library.cross_entropy_backward(grad_loss, *tensors, dtype, *options))
     _torch_checks.loss_tensors(("logits", "labels"), *tensors)
-    if isinstance(grad_loss, Tensor):
-        grad_loss = array(grad_loss.double()) if grad_loss.dim() else grad_loss.item()
+    if isinstance(grad_loss, Tensor) and not grad_loss.dim():
+        grad_loss = grad_loss.item()
     memory, arriving = None if out is None else array(out), 1.0 if grad_loss is None else grad_loss
     loss, grad = _autograd.loss_and_gradient(tensors, LossOptions.of_plain(options), dtype, arriving, memory)
     return CrossEntropy(loss, grad if out is None else _written(out))
