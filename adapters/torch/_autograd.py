@@ -96,7 +96,8 @@ def _lean(function):
     That is what functorch and a `vjp` beside `backward` would need.
     """
     function.attach = super(Function, function).apply
-    function._backward_cls.apply = function.backward
+    if hasattr(function, "_backward_cls"):  # torch's own name
+        function._backward_cls.apply = function.backward
     return function
 
 
