@@ -9,7 +9,7 @@ from fastlogits.kernels.gradients import limit, slope
 from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, flush_lanes
 from fastlogits.kernels.records import Tile
 from fastlogits.kernels.sizes import LANES, SHORT, TERMS
-from fastlogits.kernels.sums import add_twice, load_some, save_some
+from fastlogits.kernels.sums import load_some, lost_by, save_some
 from fastlogits.kernels.tiles import tile_at
 
 
@@ -34,7 +34,8 @@ def lane_totals(g, p, tile, first, count, work, times):
             most = machine.larger(other, most)
             if times:
                 v = v * other
-            total, away = add_twice(total, away, v)
+            away = away + lost_by(total, v)
+            total = total + v
         save_some(work.peaks, j, left, most)
         machine.add_exactly_to(work.rest, work.lost, j, total)
         machine.add_to(work.lost, j, machine.zero_nan(away))
@@ -108,8 +109,12 @@ def look_at_lanes(task, g, p, tile, first, work):
             e = exp_lanes(q, rate, floor)
         else:
             v = (v - own) * q
-        grads, lost_grads = add_twice(grads, lost_grads, machine.zero_where_equal(q, peaks, v))
-        probs, lost_probs = add_twice(probs, lost_probs, machine.zero_where_equal(q, peaks, e))
+        v = machine.zero_where_equal(q, peaks, v)
+        e = machine.zero_where_equal(q, peaks, e)
+        lost_grads = lost_grads + lost_by(grads, v)
+        grads = grads + v
+        lost_probs = lost_probs + lost_by(probs, e)
+        probs = probs + e
     grads = grads + lost_grads
     probs = probs + lost_probs
     prob = peaks

@@ -28,7 +28,7 @@ from fastlogits.kernels.loss import (
 from fastlogits.kernels.numbers import LOG2_E, exp_lanes, floor_of, flush, flush_lanes, rounded_away, weigh
 from fastlogits.kernels.records import Kept, Tile
 from fastlogits.kernels.sizes import DISCARD, KEEP, NOTHING, SHORT, TERMS, TILE
-from fastlogits.kernels.sums import add_twice, load_some, save_some
+from fastlogits.kernels.sums import load_some, lost_by, save_some
 from fastlogits.kernels.tiles import tile_at
 
 
@@ -235,7 +235,8 @@ def lane_tops(task, x, targets, tile, first, work):
         mass = class_mass(task, targets, tile.targets_at + c * tile.targets_step + first, c, left)
         other = machine.zero_where_equal(machine.splat(c), place, mass)
         own = own + (mass - other)
-        others, lost = add_twice(others, lost, other)
+        lost = lost + lost_by(others, other)
+        others = others + other
     machine.save(work.spare, 0, own)
     machine.save(work.spare, w, others)
     machine.save(work.spare, 2 * w, lost)

@@ -264,10 +264,28 @@ INLINE lanes zip_high(lanes a, lanes b) { return shuffled(a, b, (lane_bits)EACH_
 
 /* ---- folds ---- */
 
+enum { F64S = VECTOR_BYTES / sizeof(double) };
+
+/* The lanes of one half of a vector of floats, or all lanes. Not by way of an array, as which GCC would keep v itself. */
+INLINE f64v doubles_of(lanes v, int half)
+{
+#if DOUBLE
+    return v;
+#elif defined(__AVX512F__)
+    return _mm512_cvtps_pd(half ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v));
+#elif defined(__AVX2__)
+    return _mm256_cvtps_pd(half ? _mm256_extractf128_ps(v, 1) : _mm256_castps256_ps128(v));
+#elif defined(__SSE2__)
+    return _mm_cvtps_pd(half ? _mm_movehl_ps(v, v) : (__m128)v);
+#else
+    return half ? (f64v){v[2], v[3]} : (f64v){v[0], v[1]};
+#endif
+}
+
 #if DOUBLE
 #define PAIRS(v) (v)
 #else
-#define PAIRS(v) (_mm512_cvtps_pd(_mm512_castps512_ps256(v)) + _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)))
+#define PAIRS(v) (doubles_of(v, 0) + doubles_of(v, 1))
 #endif
 
 INLINE double add_lanes(lanes v)
@@ -399,21 +417,29 @@ INLINE ptrdiff_t digit_of(real x, ptrdiff_t place)
 
 INLINE void add_to(double *sums, ptrdiff_t at, lanes v)
 {
-    real a[LANES_OF];
-    memcpy(a, &v, sizeof v);
-#pragma GCC ivdep
-    for (int i = 0; i < LANES_OF; i++)
-        sums[at + i] += a[i];
+    f64v sum;
+    UNROLL
+    for (int part = 0; part < LANES_OF / F64S; part++) {
+        memcpy(&sum, sums + at + part * F64S, sizeof sum);
+        sum += doubles_of(v, part);
+        memcpy(sums + at + part * F64S, &sum, sizeof sum);
+    }
 }
 
 INLINE void add_exactly_to(double *sums, double *lost, ptrdiff_t at, lanes v)
 {
-    real a[LANES_OF];
-    memcpy(a, &v, sizeof v);
-#pragma GCC ivdep
-    for (int i = 0; i < LANES_OF; i++) {
-        lost[at + i] += rounded_away(sums[at + i], a[i]);
-        sums[at + i] += a[i];
+    f64v a, both, rest, away;
+    UNROLL
+    for (int part = 0; part < LANES_OF / F64S; part++) {
+        f64v b = doubles_of(v, part);
+        memcpy(&a, sums + at + part * F64S, sizeof a);
+        memcpy(&away, lost + at + part * F64S, sizeof away);
+        both = a + b;
+        rest = both - a;
+        rest = (a - (both - rest)) + (b - rest);
+        away += (f64v)((int64_t VECTOR)rest & (rest == rest));
+        memcpy(sums + at + part * F64S, &both, sizeof both);
+        memcpy(lost + at + part * F64S, &away, sizeof away);
     }
 }
 

@@ -17,7 +17,7 @@ cdef inline lanes product(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, 
                           bint times) noexcept nogil
 cdef inline lanes sum_run(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n, bint times) noexcept nogil
 cdef inline double sum_of(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n, bint times) noexcept nogil
-cdef inline (lanes, lanes) add_twice(lanes total, lanes lost, lanes v) noexcept nogil
+cdef inline lanes lost_by(lanes total, lanes v) noexcept nogil
 cdef inline double narrow_sum(place* x, Py_ssize_t x_at, place* y, Py_ssize_t y_at, Py_ssize_t n,
                               bint times) noexcept nogil
 cdef double total(place* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil

@@ -188,11 +188,11 @@ def sum_of(x, x_at, y, y_at, n, times):
     return total
 
 
-def add_twice(total, lost, v):
-    """(total + v, lost and what that rounds away), by two-sum"""
+def lost_by(total, v):
+    """What total + v rounds away, by two-sum"""
     both = total + v
     part = both - total
-    return both, lost + ((total - (both - part)) + (v - part))
+    return (total - (both - part)) + (v - part)
 
 
 def narrow_sum(x, x_at, y, y_at, n, times):
@@ -201,7 +201,8 @@ def narrow_sum(x, x_at, y, y_at, n, times):
     i = 0
     while i < n:
         v = product(x, x_at + i, y, y_at + i, n - i, times)
-        s, lost = add_twice(s, lost, v)
+        lost = lost + lost_by(s, v)
+        s = s + v
         i += machine.WIDTH
     total = machine.add_lanes_exactly(s)
     away = machine.add_lanes(lost)
