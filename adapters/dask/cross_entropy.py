@@ -38,9 +38,7 @@ def cross_entropy_with_grad(
     return CrossEntropy(*_evaluate(logits, labels, weight, sample_weight, options, grad_loss))
 
 
-def perplexity(
-    logits, labels, *, axis=-1, ignore_index=IGNORE_INDEX, temperature=1.0, bias=None, where=None
-):
+def perplexity(logits, labels, *, axis=-1, ignore_index=IGNORE_INDEX, temperature=1.0, bias=None, where=None):
     """As `fastlogits.perplexity`."""
     if bias is not None or where is not None or not is_number(temperature) or number(temperature) != 1:
         options = {"temperature": temperature, "bias": bias, "where": where}

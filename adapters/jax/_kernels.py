@@ -10,7 +10,7 @@ from jax import lax
 from fastlogits import config, formula
 from fastlogits.formula import Operations, Targets
 from fastlogits.jax import _lowering
-from fastlogits.jax._primitives import like, linear_pair, one_per_row, operation
+from fastlogits.jax._primitives import like, linear_pair, one_per_row, operation, operation_with_gradient
 
 
 def wide(dtype):
@@ -160,6 +160,8 @@ def _operations(settings):
 
 
 def _at(values, labels):
+    if values.ndim == 1:
+        return values.at[labels].get(mode="fill")
     values = jnp.broadcast_to(values, (*labels.shape, values.shape[-1]))
     return jnp.take_along_axis(values, labels[..., None], -1)[..., 0]
 
@@ -199,12 +201,12 @@ def _loss_type(x, labels, *others, options, settings):
 
 
 def _losses_forward(tangent, x, *others, **params):
-    *others, losses = others
+    *others, losses, grad, expected = others
     return jax.jvp(lambda x: _losses(x, *others, **params), (x,), (tangent,))[1]
 
 
 def _losses_backward(g, x, *others, **params):
-    *others, losses = others
+    *others, losses, grad, expected = others
     (grad,) = jax.vjp(lambda x: _losses(x, *others, **params), x)[1](g)
     return grad
 
@@ -213,16 +215,9 @@ CROSS_ENTROPY_JVP, _ = linear_pair(
     "cross_entropy",
     (_losses_forward, _losses_backward),
     (lambda tangent, *operands, **params: _loss_type(*operands, **params), like(1)),
-    _lowering.by_kernel("cross_entropy_backward", overwrites=1),
+    _lowering.by_kept_gradient("cross_entropy"),
 )
-CROSS_ENTROPY = operation(
-    "cross_entropy",
-    _loss_type,
-    # Of the losses the gradient needs nothing; but it may overwrite x, and so it waits until they have been computed.
-    lambda operands, losses: (*operands, losses),
-    CROSS_ENTROPY_JVP,
-    formula=_losses,
-)
+CROSS_ENTROPY = operation_with_gradient("cross_entropy", _loss_type, CROSS_ENTROPY_JVP, formula=_losses)
 
 
 def cross_entropy(x, labels, options, *weight):

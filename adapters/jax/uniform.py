@@ -180,8 +180,10 @@ def _loss(logits, labels, weight, sample_weight, options, normalizer):
     targets = Targets(jnp.moveaxis(labels, axis, -1) if soft else labels, soft, *weights or [None], sample_weight)
 
     def loss_of(logits):
-        losses = _kernels.cross_entropy(logits, labels, options, *weights)
-        return formula.reduced(_kernels.OPERATIONS, losses, targets, options, normalizer)
+        losses = _kernels.cross_entropy(logits, labels, options, *weights)  # 0 of rows that are ignored
+        if sample_weight is not None:
+            losses = formula.weighted(_kernels.OPERATIONS, losses, targets, options)
+        return formula.reduced_weighted(_kernels.OPERATIONS, losses, targets, options, normalizer)
 
     return loss_of
 
