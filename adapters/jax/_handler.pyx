@@ -13,7 +13,7 @@ cimport numpy as cnp
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.math cimport NAN, isfinite, isnan
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -230,13 +230,14 @@ ctypedef struct Plan:
 
 cdef enum:
     SOFTMAX, LOG_SOFTMAX, SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD, LOGSUMEXP, CROSS_ENTROPY, CROSS_ENTROPY_BACKWARD
-    CROSS_ENTROPY_WITH_GRAD, CROSS_ENTROPY_KEPT
+    CROSS_ENTROPY_WITH_GRAD, CROSS_ENTROPY_KEPT, DIVISOR
     ROOM = 512          # so many numbers are kept on the stack
     KINDS = 64
+    PART = 256          # so many numbers are added up before their sum is added to that of the others
 
 OPERATIONS = (
     "softmax", "log_softmax", "softmax_backward", "log_softmax_backward", "logsumexp", "cross_entropy",
-    "cross_entropy_backward", "cross_entropy_with_grad", "cross_entropy_kept",
+    "cross_entropy_backward", "cross_entropy_with_grad", "cross_entropy_kept", "divisor",
 )
 cdef int64_t NO_LABEL = NOTHING
 
@@ -250,7 +251,9 @@ cdef bint is_served(xla_ffi_call* call) noexcept nogil:
         return False
     team = team_of(call)
     join(&team.pool)
-    if plan.operation >= CROSS_ENTROPY:
+    if plan.operation == DIVISOR:
+        served = is_served_divisor(call, plan)
+    elif plan.operation >= CROSS_ENTROPY:
         served = is_served_loss(call, plan)
     else:
         served = are_served_rows(call, plan)
@@ -387,34 +390,49 @@ cdef bint is_served_loss(const xla_ffi_call* call, const Plan* plan) noexcept no
 
 cdef bint has_weights(fl_loss* loss, const xla_ffi_buffer* weight, Numbers* numbers) noexcept nogil:
     """Whether the weights of classes are such as the core takes, once they are in what is computed in."""
-    cdef const double* doubles = <const double*>weight.data
-    cdef float* singles
+    cdef int given = dtype_of(weight), taken = computed_in(loss.dtype)
+    cdef void* room = weight.data
     cdef int64_t i
-    if weight.rank != 1:
+    if weight.rank != 1 or not is_weight(weight):
         return False
-    if dtype_of(weight) == computed_in(loss.dtype):
-        loss.weight = weight.data
-        return True
-    if dtype_of(weight) != FL_FLOAT64:
-        return False
-    singles = <float*>room_for(numbers, loss.classes)
-    if singles == NULL:
-        return False
-    for i in range(loss.classes):
-        singles[i] = <float>doubles[i]
-    loss.weight = singles
+    if given != taken:
+        room = room_for(numbers, loss.classes)
+        if room == NULL:
+            return False
+        for i in range(loss.classes):
+            if taken == FL_FLOAT32:
+                (<float*>room)[i] = <float>weight_at(weight, i)
+            else:
+                (<double*>room)[i] = weight_at(weight, i)
+    loss.weight = room
     return True
 
 
+cdef bint is_weight(const xla_ffi_buffer* weight) noexcept nogil:
+    cdef int dtype = dtype_of(weight)
+    return dtype == FL_FLOAT32 or dtype == FL_FLOAT64 or dtype == FL_BFLOAT16
+
+
+cdef double weight_at(const xla_ffi_buffer* weight, int64_t i) noexcept nogil:
+    cdef uint32_t bits
+    cdef float single
+    if dtype_of(weight) == FL_FLOAT64:
+        return (<const double*>weight.data)[i]
+    if dtype_of(weight) == FL_FLOAT32:
+        return (<const float*>weight.data)[i]
+    bits = <uint32_t>(<const uint16_t*>weight.data)[i] << 16
+    memcpy(&single, &bits, sizeof(single))
+    return single
+
+
 cdef bint has_no_label(const fl_loss* loss) noexcept nogil:
-    """Whether a label is the number by which nothing is ignored."""
+    """Whether a label may be the number by which nothing is ignored, which is negative: an error, as all of them."""
     cdef const int64_t* labels = <const int64_t*>loss.labels
-    cdef int64_t i
-    cdef bint found = False
+    cdef int64_t signs = 0, i
     if loss.label_dtype == FL_INT64:
         for i in range(loss.outer * loss.inner):
-            found |= labels[i] == NO_LABEL
-    return found
+            signs |= labels[i]
+    return signs < 0
 
 
 # What arrived at all losses of a kind is guessed to arrive again, if it did so twice: their gradient is then there after
@@ -494,8 +512,11 @@ cdef double one_number(const fl_loss* loss, const xla_ffi_buffer* g) noexcept no
     cdef const double* doubles = <const double*>g.data if dtype_of(g) == FL_FLOAT64 else NULL
     cdef const float* singles = <const float*>g.data
     cdef double number, found = NAN
-    cdef int64_t i
-    for i in range(loss.outer * loss.inner):
+    cdef int64_t rows = loss.outer * loss.inner, i
+    if rows and is_one_pattern(g, rows):
+        found = doubles[0] if doubles != NULL else singles[0]
+        return found if isfinite(found) else NAN
+    for i in range(rows):
         number = doubles[i] if doubles != NULL else singles[i]
         if number != found and not is_ignored(loss, i):
             if not isnan(found) or not isfinite(number):
@@ -504,9 +525,73 @@ cdef double one_number(const fl_loss* loss, const xla_ffi_buffer* g) noexcept no
     return found
 
 
+cdef bint is_one_pattern(const xla_ffi_buffer* g, int64_t rows) noexcept nogil:
+    cdef const uint64_t* longs = <const uint64_t*>g.data
+    cdef const uint32_t* ints = <const uint32_t*>g.data
+    cdef uint64_t long_gap = 0
+    cdef uint32_t gap = 0
+    cdef int64_t i
+    if dtype_of(g) == FL_FLOAT64:
+        for i in range(rows):
+            long_gap |= longs[i] ^ longs[0]
+    else:
+        for i in range(rows):
+            gap |= ints[i] ^ ints[0]
+    return not gap and not long_gap
+
+
 cdef bint is_ignored(const fl_loss* loss, int64_t row) noexcept nogil:
     if loss.labels == NULL:
         return False
     if loss.label_dtype == FL_INT64:
         return (<const int64_t*>loss.labels)[row] == loss.ignore_index
     return (<const int32_t*>loss.labels)[row] == loss.ignore_index
+
+
+cdef bint is_served_divisor(const xla_ffi_call* call, const Plan* plan) noexcept nogil:
+    """The operands are labels[, weight]; the last `plan.axis` axes of the labels are rows of one loss."""
+    cdef const xla_ffi_buffer* labels = operand(call, 0)
+    cdef const xla_ffi_buffer* weight = operand(call, 1) if call.arguments.size > 1 else NULL
+    cdef const xla_ffi_buffer* z = result_of(call)
+    cdef int64_t first = labels.rank - plan.axis, batch = product(labels.dims, 0, first), i
+    cdef int64_t rows = product(labels.dims, first, labels.rank)
+    cdef double total
+    if dtype_of(labels) != FL_INT32 and dtype_of(labels) != FL_INT64:
+        return False
+    if weight != NULL and (not is_weight(weight) or weight.rank != 1 and weight.rank != first + 1):
+        return False
+    for i in range(batch):
+        total = total_weight(labels, weight, i, rows, plan.ignore_index)
+        if dtype_of(z) == FL_FLOAT64:
+            (<double*>z.data)[i] = total
+        else:
+            (<float*>z.data)[i] = <float>total
+    return True
+
+
+cdef double total_weight(
+    const xla_ffi_buffer* labels, const xla_ffi_buffer* weight, int64_t number, int64_t rows, int64_t ignored
+) noexcept nogil:
+    """Labels that are no classes, which the losses refuse, weigh nothing."""
+    cdef const int64_t* longs = <const int64_t*>labels.data + number * rows if dtype_of(labels) == FL_INT64 else NULL
+    cdef const int32_t* ints = <const int32_t*>labels.data + number * rows
+    cdef double total = 0, part = 0
+    cdef int64_t i, label, classes, first, count = 0
+    if weight == NULL:
+        if longs != NULL:
+            for i in range(rows):
+                count += longs[i] != ignored
+        else:
+            for i in range(rows):
+                count += ints[i] != ignored
+        return <double>count
+    classes = weight.dims[weight.rank - 1]
+    first = 0 if weight.rank == 1 else number * classes
+    for i in range(rows):
+        if i % PART == 0:
+            total += part
+            part = 0
+        label = longs[i] if longs != NULL else ints[i]
+        if label != ignored and 0 <= label < classes:
+            part += weight_at(weight, first + label)
+    return total + part

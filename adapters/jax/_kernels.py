@@ -160,8 +160,6 @@ def _operations(settings):
 
 
 def _at(values, labels):
-    if values.ndim == 1:
-        return values.at[labels].get(mode="fill")
     values = jnp.broadcast_to(values, (*labels.shape, values.shape[-1]))
     return jnp.take_along_axis(values, labels[..., None], -1)[..., 0]
 
@@ -186,6 +184,7 @@ def _losses(x, labels, weight=None, *, options, settings):
     soft = labels.ndim == x.ndim
     z = jnp.moveaxis(x.astype(_loss_dtype(x, labels)), options.axis, -1)
     if weight is not None:  # with axes of `vmap` in front
+        weight = weight.astype(z.dtype)
         weight = weight.reshape(*weight.shape[:-1], *(1 for _ in range(x.ndim - weight.ndim)), weight.shape[-1])
     targets = Targets(jnp.moveaxis(labels, options.axis, -1) if soft else labels, soft, weight)
     return formula.weighted(ops, formula.row_losses(ops, z, targets, options), targets, options)
@@ -224,6 +223,32 @@ def cross_entropy(x, labels, options, *weight):
     """A loss for each row, in JAX's default float, or that of `x` if it is wider."""
     options = options._replace(axis=options.axis - x.ndim, reduction="none")
     return CROSS_ENTROPY.bind(x, labels, *weight, options=options, settings=_settings())
+
+
+# What a mean divides by
+
+
+def _divisor(labels, weight=None, *, options, settings):
+    rows = tuple(range(-options.axis, 0))
+    valid = labels != options.ignore_index
+    if weight is None:
+        return valid.sum(rows, dtype=jnp.result_type(float))
+    weight = weight.astype(float)
+    weight = weight.reshape(*weight.shape[:-1], *(1 for _ in range(labels.ndim - weight.ndim + 1)), weight.shape[-1])
+    return jnp.where(valid, _at(weight, jnp.where(valid, labels, 0)), 0).sum(rows)
+
+
+def _divisor_type(labels, *weight, options, settings):
+    return one_per_row(labels, tuple(range(-options.axis, 0)), jnp.result_type(float))
+
+
+DIVISOR = operation("divisor", _divisor_type, None, None, formula=_divisor)
+
+
+def divisor(labels, options, *weight):
+    """How many labels count, or the sum of their weights, in JAX's default float."""
+    # All axes but those that `vmap` puts in front.
+    return DIVISOR.bind(labels, *weight, options=options._replace(axis=labels.ndim), settings=_settings())
 
 
 # selective_log_softmax
