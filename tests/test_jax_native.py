@@ -127,6 +127,20 @@ def test_what_arrives_differs_by_row_after_all(no_python):
         assert_array_equal(step(x, ones if same else several)[1], fresh[same])
 
 
+def test_memory_without_a_gradient_is_no_nan(no_python):
+    """Where nothing is guessed; `jax.debug_nans` looks at what a call alone gives."""
+    x, labels = logits_of((53, 21), "float32"), jnp.arange(53) % 21
+
+    def gradient():
+        return jax.vjp(lambda x: fj.softmax_cross_entropy_with_integer_labels(x, labels), x)[1](jnp.linspace(0, 1, 53))
+
+    gradient()
+    jax.block_until_ready([jnp.full((53, 21), jnp.nan) for _ in range(20)])
+    with jax.debug_nans(True):
+        for _ in range(20):
+            gradient()
+
+
 def test_a_guess_in_a_scan_and_under_vmap(no_python):
     x, labels = logits_of((4, 30, 7), "float32"), jnp.arange(30) % 7
 

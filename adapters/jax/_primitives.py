@@ -118,7 +118,7 @@ def _primitive(name, result, lowering, derivative, mapped=0):
 
 
 def _alone(primitive, *operands, **params):
-    run = _jitted(primitive, tuple(params.items()))
+    run = _jitted(primitive, tuple(params.items()), _lowering.looks_for_nan())
     if not jax.config.jax_disable_jit:
         return run(*operands)
     # Without jit, `bind` would come back here, for ever: an operation is one call of the host, compiled or not at all.
@@ -127,7 +127,8 @@ def _alone(primitive, *operands, **params):
 
 
 @functools.cache
-def _jitted(primitive, params):
+def _jitted(primitive, params, looks_for_nan):
+    """A function for each way in which the primitive may be lowered."""
     return jax.jit(functools.partial(primitive.bind, **dict(params)))
 
 
