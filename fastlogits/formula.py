@@ -149,7 +149,11 @@ def weighted(ops, losses, targets, options):
 
 def reduced(ops, losses, targets, options, normalizer=None):
     """What the reduction makes of `row_losses`."""
-    losses = weighted(ops, losses, targets, options)
+    return reduced_weighted(ops, weighted(ops, losses, targets, options), targets, options, normalizer)
+
+
+def reduced_weighted(ops, losses, targets, options, normalizer=None):
+    """The same of losses that have their weights."""
     if options.reduction == "none":
         return losses
     total = ops.total(losses)

@@ -61,6 +61,18 @@ def cross_entropy(x, labels, *others, options):
         out[batch], _ = evaluate(floats(x[batch], "logits"), labels[batch], weights, None, options)
 
 
+def cross_entropy_with_grad(x, labels, *others, options):
+    """The losses, and no gradient."""
+    *weight, losses, _, expected = others
+    cross_entropy(x, labels, *weight, losses, options=options)
+    expected[...] = np.frombuffer(np.float64(np.nan).tobytes(), np.uint8)
+
+
+def cross_entropy_kept(g, x, labels, *others, options):
+    *weight, losses, _, _, out = others
+    cross_entropy_backward(g, x, labels, *weight, losses, out, options=options)
+
+
 def cross_entropy_backward(g, x, labels, *others, options):
     *weight, _, out = others
     for batch, weights in _by_weight(*weight):
@@ -70,11 +82,24 @@ def cross_entropy_backward(g, x, labels, *others, options):
 
 def _by_weight(weight=None):
     """Index pairs (part of the batch, its class weights): `vmap` over the weights puts axes in front."""
+    if weight is not None:
+        weight = weight.astype(np.float64)
     if weight is None or weight.ndim == 1:
         yield ..., weight
     else:
         for batch in np.ndindex(weight.shape[:-1]):
             yield batch, weight[batch]
+
+
+def divisor(labels, *others, options):
+    *weight, out = others
+    rows = tuple(range(-options.axis, 0))
+    valid = labels != options.ignore_index
+    if weight:
+        batch = labels.reshape(*labels.shape[: labels.ndim - options.axis], -1)
+        each = [np.take(w, batch[i], mode="clip") for i, w in _by_weight(*weight)]
+        valid = np.where(valid, np.reshape(each, labels.shape), 0)
+    valid.sum(rows, out=out, dtype=np.float64)
 
 
 def selective_log_softmax(x, ids, out, *, axis):

@@ -10,7 +10,7 @@ from jax import lax
 from fastlogits import config, formula
 from fastlogits.formula import Operations, Targets
 from fastlogits.jax import _lowering
-from fastlogits.jax._primitives import like, linear_pair, one_per_row, operation
+from fastlogits.jax._primitives import like, linear_pair, one_per_row, operation, operation_with_gradient
 
 
 def wide(dtype):
@@ -184,6 +184,7 @@ def _losses(x, labels, weight=None, *, options, settings):
     soft = labels.ndim == x.ndim
     z = jnp.moveaxis(x.astype(_loss_dtype(x, labels)), options.axis, -1)
     if weight is not None:  # with axes of `vmap` in front
+        weight = weight.astype(z.dtype)
         weight = weight.reshape(*weight.shape[:-1], *(1 for _ in range(x.ndim - weight.ndim)), weight.shape[-1])
     targets = Targets(jnp.moveaxis(labels, options.axis, -1) if soft else labels, soft, weight)
     return formula.weighted(ops, formula.row_losses(ops, z, targets, options), targets, options)
@@ -199,12 +200,12 @@ def _loss_type(x, labels, *others, options, settings):
 
 
 def _losses_forward(tangent, x, *others, **params):
-    *others, losses = others
+    *others, losses, grad, expected = others
     return jax.jvp(lambda x: _losses(x, *others, **params), (x,), (tangent,))[1]
 
 
 def _losses_backward(g, x, *others, **params):
-    *others, losses = others
+    *others, losses, grad, expected = others
     (grad,) = jax.vjp(lambda x: _losses(x, *others, **params), x)[1](g)
     return grad
 
@@ -213,22 +214,41 @@ CROSS_ENTROPY_JVP, _ = linear_pair(
     "cross_entropy",
     (_losses_forward, _losses_backward),
     (lambda tangent, *operands, **params: _loss_type(*operands, **params), like(1)),
-    _lowering.by_kernel("cross_entropy_backward", overwrites=1),
+    _lowering.by_kept_gradient("cross_entropy"),
 )
-CROSS_ENTROPY = operation(
-    "cross_entropy",
-    _loss_type,
-    # Of the losses the gradient needs nothing; but it may overwrite x, and so it waits until they have been computed.
-    lambda operands, losses: (*operands, losses),
-    CROSS_ENTROPY_JVP,
-    formula=_losses,
-)
+CROSS_ENTROPY = operation_with_gradient("cross_entropy", _loss_type, CROSS_ENTROPY_JVP, formula=_losses)
 
 
 def cross_entropy(x, labels, options, *weight):
     """A loss for each row, in JAX's default float, or that of `x` if it is wider."""
     options = options._replace(axis=options.axis - x.ndim, reduction="none")
     return CROSS_ENTROPY.bind(x, labels, *weight, options=options, settings=_settings())
+
+
+# What a mean divides by
+
+
+def _divisor(labels, weight=None, *, options, settings):
+    rows = tuple(range(-options.axis, 0))
+    valid = labels != options.ignore_index
+    if weight is None:
+        return valid.sum(rows, dtype=jnp.result_type(float))
+    weight = weight.astype(float)
+    weight = weight.reshape(*weight.shape[:-1], *(1 for _ in range(labels.ndim - weight.ndim + 1)), weight.shape[-1])
+    return jnp.where(valid, _at(weight, jnp.where(valid, labels, 0)), 0).sum(rows)
+
+
+def _divisor_type(labels, *weight, options, settings):
+    return one_per_row(labels, tuple(range(-options.axis, 0)), jnp.result_type(float))
+
+
+DIVISOR = operation("divisor", _divisor_type, None, None, formula=_divisor)
+
+
+def divisor(labels, options, *weight):
+    """How many labels count, or the sum of their weights, in JAX's default float."""
+    # All axes but those that `vmap` puts in front.
+    return DIVISOR.bind(labels, *weight, options=options._replace(axis=labels.ndim), settings=_settings())
 
 
 # selective_log_softmax

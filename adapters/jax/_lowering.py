@@ -36,11 +36,14 @@ def by_formula(formula):
 
 
 def by_kernel(name, overwrites=None):
-    """A call of `_host`'s function `name`, whose result may take the place of the operand number `overwrites`."""
+    """A call of `_host`'s function `name`, whose result may take the place of the operand number `overwrites`.
+
+    Of one that is counted from the end, it takes the place in any case.
+    """
 
     def through_handler(context, *operands, **params):
-        in_place = overwrites is not None and _can_be_overwritten(operands[overwrites])
-        aliases = {overwrites: 0} if in_place else None
+        in_place = overwrites is not None and (overwrites < 0 or _can_be_overwritten(operands[overwrites]))
+        aliases = {overwrites % len(operands): 0} if in_place else None
         rule = jax.ffi.ffi_lowering("fastlogits", operand_output_aliases=aliases)
         return rule(context, *operands, call=_host.described(name, params), plan=plan(name, params))
 
@@ -52,6 +55,42 @@ def by_kernel(name, overwrites=None):
         return rule(context, *operands)
 
     return through_handler if _handler else through_callback
+
+
+# Bytes of the number that no gradient is for
+_NOTHING = np.frombuffer(np.float64(np.nan).tobytes(), np.uint8)
+
+
+def with_gradient(name):
+    """The call of `name`_with_grad; of `name` alone where the gradient may overwrite the logits later."""
+    alone, both = by_kernel(name), by_kernel(f"{name}_with_grad")
+
+    def rule(context, x, *others, **params):
+        if _handler and plan(name, params).size and not _can_be_overwritten(x) and not looks_for_nan():
+            return both(context, x, *others, **params)
+        losses = alone(context.replace(avals_out=context.avals_out[:1]), x, *others, **params)
+        return [*losses, x, mlir.ir_constant(_NOTHING)]
+
+    return rule
+
+
+def looks_for_nan():
+    """Whether JAX looks at all results for NaN or infinity: where nothing is guessed, the gradient is just memory."""
+    return jax.config.jax_debug_nans or jax.config.jax_debug_infs
+
+
+def by_kept_gradient(name):
+    """The gradient that was kept, in its place, if it is for what arrives; else that of `name`_backward."""
+    alone, kept = by_kernel(f"{name}_backward", overwrites=1), by_kernel(f"{name}_kept", overwrites=-2)
+
+    def rule(context, g, x, *others, **params):
+        *others, grad, expected = others
+        if _handler and plan(name, params).size and grad != x:
+            return kept(context, g, x, *others, grad, expected, **params)
+        # Of the losses the gradient needs nothing; but it may overwrite x, and so it waits for them.
+        return alone(context.replace(avals_in=context.avals_in[:-2]), g, x, *others, **params)
+
+    return rule
 
 
 config.ROUTES["jax"] = lambda: _handler is not None and config.reaches_core()

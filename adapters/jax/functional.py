@@ -232,8 +232,8 @@ def softmax_cross_entropy_with_integer_labels(
 
     Notes
     -----
-    The gradient is computed in one sweep over the logits, which are overwritten by it where they were donated to the
-    jitted function, or are an intermediate result that nothing else needs.
+    The logits are overwritten by the gradient where they were donated to the jitted function, or are an intermediate
+    result that nothing else needs; else it is computed in one sweep with the losses, as far as what arrives is known.
 
     Examples
     --------

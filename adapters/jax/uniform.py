@@ -174,14 +174,20 @@ def _loss(logits, labels, weight, sample_weight, options, normalizer):
     dtype = _kernels.widest(logits.dtype)
     weights = []
     if weight is not None:
-        weights = [_jax_checks.weights("weight", weight, logits.shape[axis : axis + 1], dtype)]
+        weight = jnp.asarray(weight)
+        kept = weight.dtype if weight.dtype in (jnp.float32, jnp.float64, jnp.bfloat16) else dtype
+        weights = [_jax_checks.weights("weight", weight, logits.shape[axis : axis + 1], kept)]
     if sample_weight is not None:
         sample_weight = _jax_checks.weights("sample_weight", sample_weight, batch_shape, dtype)
     targets = Targets(jnp.moveaxis(labels, axis, -1) if soft else labels, soft, *weights or [None], sample_weight)
 
     def loss_of(logits):
-        losses = _kernels.cross_entropy(logits, labels, options, *weights)
-        return formula.reduced(_kernels.OPERATIONS, losses, targets, options, normalizer)
+        losses = _kernels.cross_entropy(logits, labels, options, *weights)  # 0 of rows that are ignored
+        if sample_weight is not None:
+            losses = formula.weighted(_kernels.OPERATIONS, losses, targets, options)
+        if options.reduction == "mean" and normalizer is sample_weight is None and not soft:
+            return losses.sum() / _kernels.divisor(labels, options, *weights)
+        return formula.reduced_weighted(_kernels.OPERATIONS, losses, targets, options, normalizer)
 
     return loss_of
 

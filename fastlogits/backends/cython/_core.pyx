@@ -449,15 +449,15 @@ cdef void hand_over(const fl_loss* call, Py_ssize_t rows, const double* losses) 
 
 
 cdef Py_ssize_t count_labels(const fl_loss* call, const int64_t* labels, double* total) noexcept nogil:
-    """The first row with a label that is no class, or -1; in `total`, what a mean divides by."""
+    """The first row with a label that is no class, or -1; in `total`, what a mean divides by, if it is one."""
     cdef Task task = new_task(NULL, 0, call.outer * call.inner, call.classes, 1)
     cdef Py_ssize_t bad
     task.labels = <int64_t*>labels
     task.weight = <real*>call.weight
     task.sample_weight = <double*>call.sample_weight
     task.loss.ignore_index = call.ignore_index
-    task.loss.weighted = call.weight != NULL
-    task.loss.sampled = call.sample_weight != NULL
+    task.loss.weighted = call.weight != NULL and call.reduction == FL_MEAN
+    task.loss.sampled = call.sample_weight != NULL and call.reduction == FL_MEAN
     task.losses = total
     task.indices = &bad
     unit_of(call.dtype).count.rows(&task, NULL, 0, task.rows)
