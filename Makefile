@@ -5,7 +5,7 @@
 PYTHON ?= python3
 comma := ,
 COMPILED := $(if $(filter 1,$(FASTLOGITS_SKIP_EXTENSION)),,cython$(comma))
-REQUIRE := $(COMPILED)numba,scipy,ml_dtypes,dask,distributed,pandas,polars,xarray,array_api_strict,onnxruntime,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr,sphinx
+REQUIRE := $(COMPILED)numba,scipy,ml_dtypes,dask,distributed,pandas,polars,xarray,array_api_strict,onnxruntime,torch,transformers,tensorflow,jax,h5py,pyarrow,safetensors,zarr,sphinx,mypy,basedpyright
 
 # Two workers, whatever the machine: one compiles and runs the Numba backend, which takes as long as all the rest.
 WORKERS ?= 2

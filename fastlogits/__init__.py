@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name == "_C_API":  # by which C finds the functions of fastlogits.h
         from fastlogits.backends.cython import _core
 

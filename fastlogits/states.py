@@ -227,7 +227,7 @@ class RowState:
         return _layout.rounded(values, x.dtype)
 
     @property
-    def scale(self):
+    def scale(self) -> Any:
         """What the logits of each row are multiplied by."""
         return self.parts.get("scale", 1.0)
 

@@ -32,6 +32,7 @@ array([8.51719319, 8.51719319, 8.51719319])
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from fastlogits.dask._checks import not_lazy
 from fastlogits.dask.calibration import (
@@ -47,13 +48,36 @@ from fastlogits.dask.calibration import (
     reliability_curve,
     risk_coverage_curve,
 )
-from fastlogits.dask.cross_entropy import cross_entropy, cross_entropy_with_grad, perplexity
-from fastlogits.dask.filters import filter_logits, sample
 from fastlogits.dask.likelihood import bits_per_byte as bits_per_byte
-from fastlogits.dask.likelihood import loglikelihood
-from fastlogits.dask.row_stats import accuracy, argmax, entropy, row_stats, topk
-from fastlogits.dask.selective import selective_log_softmax, selective_log_softmax_backward
-from fastlogits.dask.softmax import log_softmax, log_softmax_backward, logsumexp, softmax, softmax_backward
+
+if TYPE_CHECKING:  # of the same signatures, and of dask's arrays where they get them
+    from fastlogits import (
+        accuracy,
+        argmax,
+        cross_entropy,
+        cross_entropy_with_grad,
+        entropy,
+        filter_logits,
+        log_softmax,
+        log_softmax_backward,
+        loglikelihood,
+        logsumexp,
+        perplexity,
+        row_stats,
+        sample,
+        selective_log_softmax,
+        selective_log_softmax_backward,
+        softmax,
+        softmax_backward,
+        topk,
+    )
+else:
+    from fastlogits.dask.cross_entropy import cross_entropy, cross_entropy_with_grad, perplexity
+    from fastlogits.dask.filters import filter_logits, sample
+    from fastlogits.dask.likelihood import loglikelihood
+    from fastlogits.dask.row_stats import accuracy, argmax, entropy, row_stats, topk
+    from fastlogits.dask.selective import selective_log_softmax, selective_log_softmax_backward
+    from fastlogits.dask.softmax import log_softmax, log_softmax_backward, logsumexp, softmax, softmax_backward
 
 __all__ = [
     "accuracy",

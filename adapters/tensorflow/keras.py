@@ -9,7 +9,7 @@ from fastlogits.tensorflow import _checks, _gradients
 if keras.backend.backend() != "tensorflow":
     raise _checks.keras_backend(keras.backend.backend())
 
-registered = keras.saving.register_keras_serializable("fastlogits")
+_registered = keras.saving.register_keras_serializable("fastlogits")
 
 
 class _CrossEntropy(keras.losses.Loss):
@@ -84,7 +84,7 @@ class _Reduction(keras.losses.Loss):
         return y_pred
 
 
-@registered
+@_registered
 class SparseCategoricalCrossentropy(_CrossEntropy):
     """As `keras.losses.SparseCategoricalCrossentropy`, **but from logits**: `from_logits` is True, and must be.
 
@@ -145,7 +145,7 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
         return None if self.ignore_class is None else labels != self.ignore_class
 
 
-@registered
+@_registered
 class CategoricalCrossentropy(_CrossEntropy):
     """As `keras.losses.CategoricalCrossentropy`, **but from logits**: `from_logits` is True, and must be.
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from fastlogits import _checks, row_stats
 from fastlogits.calibration import CalibrationState
 
-registered = keras.saving.register_keras_serializable("fastlogits")
+_registered = keras.saving.register_keras_serializable("fastlogits")
 
 
 class _OfStates(keras.metrics.Metric):
@@ -41,7 +41,7 @@ class _OfStates(keras.metrics.Metric):
         return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
-@registered
+@_registered
 class Perplexity(_OfStates):
     """exp of the mean negative log-likelihood of the labels, from logits.
 
@@ -66,7 +66,7 @@ class Perplexity(_OfStates):
         return tf.cast(tf.exp(tf.math.divide_no_nan(total, count))[0], self.dtype)
 
 
-@registered
+@_registered
 class TopKAccuracy(_OfStates):
     """How many labels are among the `k` largest logits; of equal logits the first is the larger, as in `topk`.
 
@@ -94,7 +94,7 @@ class TopKAccuracy(_OfStates):
         return {**super().get_config(), "k": self.k}
 
 
-@registered
+@_registered
 class ExpectedCalibrationError(_OfStates):
     """As `fastlogits.calibration.expected_calibration_error`, of all batches together.
 

@@ -1,13 +1,19 @@
 """fastlogits in the place of torch.nn.functional's functions, for models that one does not want to touch."""
 
+from __future__ import annotations
+
 import functools
 import threading
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
 from fastlogits.torch import _checks, functional
+
+if TYPE_CHECKING:
+    from typing import Self
 
 NAMES = ("cross_entropy", "softmax", "log_softmax")
 _lock = threading.Lock()
@@ -36,13 +42,13 @@ class patch:
     Without a block: ``patched = patch(); patched.on(); ...; patched.off()``.
     """
 
-    def __init__(self):
-        self.served = Counter()
-        self.passed_on = Counter()
+    def __init__(self) -> None:
+        self.served: Counter[str] = Counter()
+        self.passed_on: Counter[str] = Counter()
         self._originals = None
         self._replacements = None
 
-    def on(self):
+    def on(self) -> Self:
         """Replace the functions; returns this object."""
         with _lock:
             if self._originals is not None:
@@ -54,7 +60,7 @@ class patch:
                 setattr(module, name, function)
         return self
 
-    def off(self):
+    def off(self) -> None:
         """Put the functions back that were there before."""
         with _lock:
             if self._originals is None:
@@ -66,13 +72,13 @@ class patch:
                 setattr(module, name, function)
             self._originals = self._replacements = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self.on()
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.off()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         served, passed_on = (
             ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
             for counts in (self.served, self.passed_on)

@@ -1,6 +1,9 @@
 """For Hugging Face transformers: loss and evaluation of causal language models, filters and draws in `generate`."""
 
+from __future__ import annotations
+
 import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,19 +15,24 @@ from fastlogits._checks_filters import PENALTIES
 from fastlogits._options import LossOptions
 from fastlogits.torch.functional import along
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
+
 __all__ = ["LogitsProcessor", "Sampler", "causal_lm_loss", "compute_metrics", "preprocess_logits_for_metrics"]
 
 IGNORED = -100
 
 
 def causal_lm_loss(
-    logits,
+    logits: Any,
     labels: Tensor | None = None,
     vocab_size: int | None = None,
     num_items_in_batch: Tensor | int | None = None,
     ignore_index: int = -100,
     shift_labels: Tensor | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> Tensor:
     """As `transformers.loss.loss_utils.ForCausalLMLoss`, without a float32 copy of half-precision logits.
 
@@ -64,7 +72,7 @@ def causal_lm_loss(
     return along((rows, labels, None, None), options, loss_dtype=torch.float32 if half else logits.dtype)
 
 
-def preprocess_logits_for_metrics(logits, labels: Tensor) -> tuple[Tensor, Tensor]:
+def preprocess_logits_for_metrics(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, Tensor]:
     """(negative log-likelihood, prediction) of each token: what `Trainer` keeps instead of the logits.
 
     Works as ``Trainer(preprocess_logits_for_metrics=preprocess_logits_for_metrics, compute_metrics=compute_metrics)``.
@@ -88,7 +96,7 @@ def preprocess_logits_for_metrics(logits, labels: Tensor) -> tuple[Tensor, Tenso
     return found.nll.float(), found.argmax
 
 
-def compute_metrics(prediction) -> dict[str, float]:
+def compute_metrics(prediction: Any) -> dict[str, float]:
     """Perplexity and accuracy of the next token, of what `preprocess_logits_for_metrics` has kept.
 
     Parameters
@@ -129,15 +137,15 @@ class LogitsProcessor:
         with the ids so far at each step and returns the mask: a grammar's, of bool or of packed bits.
     """
 
-    function = staticmethod(fastlogits.filter_logits)
-    given = ("history", "axis", "out")
+    function: ClassVar[Callable[..., Any]] = staticmethod(fastlogits.filter_logits)
+    given: ClassVar[tuple[str, ...]] = ("history", "axis", "out")
 
-    def __init__(self, *, prompt_ignore_length: int = 0, **options):
+    def __init__(self, *, prompt_ignore_length: int = 0, **options: Any) -> None:
         known = inspect.signature(self.function).parameters.keys() - set(self.given) - {"logits"}
         for name in options.keys() - known:
             raise TypeError(f"{name}: expected one of {', '.join(sorted(known))}")
         self.prompt_ignore_length = prompt_ignore_length
-        self.options = options
+        self.options: dict[str, Any] = options
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         return self.function(scores.detach(), **self._of_step(input_ids))
@@ -166,10 +174,12 @@ class Sampler(LogitsProcessor):
         As of `LogitsProcessor`, and `xtc_probability`.
     """
 
-    function = staticmethod(fastlogits.sample)
-    given = ("history", "axis", "rows", "draws", "replacement")
+    function: ClassVar[Callable[..., Any]] = staticmethod(fastlogits.sample)
+    given: ClassVar[tuple[str, ...]] = ("history", "axis", "rows", "draws", "replacement")
 
-    def __init__(self, *, seed=None, prompt_ignore_length: int = 0, **options):
+    def __init__(
+        self, *, seed: ArrayLike | np.random.Generator | None = None, prompt_ignore_length: int = 0, **options: Any
+    ) -> None:
         super().__init__(prompt_ignore_length=prompt_ignore_length, seed=seed, **options)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Metrics from logits for torchmetrics: `update`, `compute`, synchronised over processes and mergeable like its own."""
 
+from typing import Any
+
 import torch
 import torchmetrics
 from torch import Tensor
@@ -15,7 +17,7 @@ class _OfLogits(torchmetrics.Metric):
     is_differentiable = False
     full_state_update = False
 
-    def __init__(self, ignore_index: int = -100, **kwargs):
+    def __init__(self, ignore_index: int = -100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ignore_index = ignore_index
 
@@ -39,9 +41,9 @@ class Perplexity(_OfLogits):
         As of `torchmetrics.Metric`.
     """
 
-    higher_is_better = False
+    higher_is_better: bool | None = False
 
-    def __init__(self, ignore_index: int = -100, **kwargs):
+    def __init__(self, ignore_index: int = -100, **kwargs: Any) -> None:
         super().__init__(ignore_index, **kwargs)
         self._sum("total")
         self._sum("count")
@@ -68,11 +70,11 @@ class TopKAccuracy(_OfLogits):
         As of `Perplexity`.
     """
 
-    higher_is_better = True
+    higher_is_better: bool | None = True
 
-    def __init__(self, k: int = 1, ignore_index: int = -100, **kwargs):
+    def __init__(self, k: int = 1, ignore_index: int = -100, **kwargs: Any) -> None:
         super().__init__(ignore_index, **kwargs)
-        self.k = _checks.count("k", k)
+        self.k: int = _checks.count("k", k)
         self._sum("total")
         self._sum("count")
 
@@ -98,11 +100,11 @@ class ExpectedCalibrationError(_OfLogits):
         As of `Perplexity`.
     """
 
-    higher_is_better = False
+    higher_is_better: bool | None = False
 
-    def __init__(self, bins: int = 15, ignore_index: int = -100, **kwargs):
+    def __init__(self, bins: int = 15, ignore_index: int = -100, **kwargs: Any) -> None:
         super().__init__(ignore_index, **kwargs)
-        self.bins = _checks.count("bins", bins)
+        self.bins: int = _checks.count("bins", bins)
         for name in ("count", "correct", "confidence"):
             self._sum(name, bins)
 

@@ -1,5 +1,9 @@
 """Calibration class by class, by a step function of each class's probability, as a scikit-learn estimator."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.isotonic import IsotonicRegression
@@ -9,6 +13,11 @@ from fastlogits import _checks, _checks_calibration
 from fastlogits.calibration.estimator import VALID, encoded
 from fastlogits.calibration.state import bin_of, edges
 from fastlogits.softmax import softmax
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import ArrayLike, NDArray
 
 
 class ClasswiseCalibrator(ClassifierMixin, BaseEstimator):
@@ -50,12 +59,14 @@ class ClasswiseCalibrator(ClassifierMixin, BaseEstimator):
     array([[0.75, 0.25]])
     """
 
-    def __init__(self, method="isotonic", bins=15, classes=None):
+    def __init__(
+        self, method: Literal["isotonic", "histogram"] = "isotonic", bins: int = 15, classes: ArrayLike | None = None
+    ) -> None:
         self.method = method
         self.bins = bins
         self.classes = classes
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Find the map of each class.
 
         Parameters
@@ -75,10 +86,11 @@ class ClasswiseCalibrator(ClassifierMixin, BaseEstimator):
         bins = _checks_calibration.at_least_one("bins", self.bins)
         X, y = validate_data(self, X, y, **VALID)
         _checks_calibration.below_infinity("X", X)
+        self.classes_: NDArray[Any]
         self.classes_, labels = encoded(column_or_1d(y, warn=True), self.classes, X.shape[1])
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         probs = softmax(X.astype(np.float64, copy=False))
-        self.maps_ = []
+        self.maps_: list[Any] = []
         for column in range(X.shape[1]):
             hit = (labels == column).astype(np.float64)
             if self.method == "isotonic":
@@ -87,7 +99,7 @@ class ClasswiseCalibrator(ClassifierMixin, BaseEstimator):
                 self.maps_.append(_frequencies(probs[:, column], hit, weight, bins))
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Calibrated probabilities; where all of a row's would be 0, they are equal."""
         check_is_fitted(self)
         X = _checks_calibration.below_infinity("X", validate_data(self, X, reset=False, **VALID))
@@ -102,12 +114,12 @@ class ClasswiseCalibrator(ClassifierMixin, BaseEstimator):
             probs = np.where(total > 0, probs / total, 1 / probs.shape[1])
         return probs.astype(X.dtype, copy=False)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Their logarithms."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The label of the largest calibrated probability in each row."""
         columns = self.predict_proba(X).argmax(axis=1)
         return self.classes_[columns]

@@ -148,7 +148,7 @@ class TemperatureScaler(OneToOneFeatureMixin, ClassifierMixin, TransformerMixin,
         check_is_fitted(self)
         return _checks_calibration.below_infinity("X", validate_data(self, X, reset=False, **VALID))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
