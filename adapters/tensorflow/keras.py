@@ -61,8 +61,8 @@ class _CrossEntropy(keras.losses.Loss):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if rows.is_fully_defined():
             return tf.constant(rows.num_elements() * replicas, tf.float64)
-        sizes = tf.shape(logits, tf.int64)
-        return tf.cast(tf.reduce_prod(sizes) // sizes[self.axis] * replicas, tf.float64)
+        logits, classes = tf.size(logits, tf.int64), tf.shape(logits, tf.int64)[self.axis]
+        return tf.math.divide_no_nan(tf.cast(logits, tf.float64), tf.cast(classes, tf.float64)) * replicas
 
     def _loss(self, labels, logits, weights, reduction, normalizer=None):
         options = self._options._replace(reduction=reduction)
