@@ -21,7 +21,7 @@ from files import FORMATS
 from subprocesses import environment
 
 import fastlogits
-from fastlogits.cli import formats, main
+from fastlogits.cli import formats, main, workers
 from fastlogits.cli.job import Job
 from fastlogits.cli.partial import Partial
 
@@ -81,7 +81,7 @@ def interrupt_until_done(words, target, rng, signals):
             wait_for_blocks(process, target, before)
             time.sleep(rng.uniform(0, 0.1))
             process.send_signal(signals.pop())
-        _, errors = process.communicate()
+        _, errors = process.communicate(timeout=300)
         assert process.returncode in (0, 130, -signal.SIGKILL, -signal.SIGTERM), errors
         assert "Traceback" not in errors
         interrupted += process.returncode != 0
@@ -258,6 +258,21 @@ def test_interrupted_at_the_end(suffix, source, tmp_path, monkeypatch):
 
 def interrupted(*args):
     raise KeyboardInterrupt
+
+
+def test_no_lock_is_left_locked(source, tmp_path, monkeypatch):
+    """Ctrl-C within what takes locks in Python is heard afterwards: else a thread might wait for one for ever."""
+    submit, begun, submitted = workers.Workers.submit, [], []
+
+    def interrupted_within(self, *args):
+        begun.append(args)
+        signal.raise_signal(signal.SIGINT)
+        submitted.append(args)
+        return submit(self, *args)
+
+    monkeypatch.setattr(workers.Workers, "submit", interrupted_within)
+    assert main(["apply", "softmax", str(source), str(tmp_path / "out.npy"), *SLOW]) == 130
+    assert begun == submitted != []
 
 
 def test_folders_are_replaced(source, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Logits in a file, with their labels, cut into blocks that some threads read and work on."""
 
 import collections
+import concurrent.futures
 import contextlib
 import math
 import threading
@@ -16,6 +17,7 @@ from fastlogits.cli.workers import Workers
 
 # Blocks on their way per worker: enough for a steady flow, few enough for Ctrl-C to be heard soon.
 WAITING = 4
+TICK = 0.05  # seconds between two looks for Ctrl-C
 
 
 class Blocks:
@@ -74,9 +76,9 @@ class Blocks:
 
     def each(self, call, regions):
         """call(region, logits, labels) of one block after the other; some threads do them, and read what is None."""
-        with Workers(self.plan.workers) as pool:
+        with interrupts.held_back() as let_through, Workers(self.plan.workers) as pool:
             try:
-                yield from self._in_order(pool, call, regions)
+                yield from self._in_order(pool, call, regions, let_through)
                 self.check_unchanged()
             except BaseException:
                 interrupts.heard()
@@ -84,17 +86,17 @@ class Blocks:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _in_order(self, pool, call, regions):
+    def _in_order(self, pool, call, regions, let_through):
         waiting = collections.deque()
         # What is read here has to be kept until a worker takes it.
         most = self.plan.workers + 1 if self.source.ordered else WAITING * self.plan.workers
         for region in regions:
             if len(waiting) >= most:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft(), let_through)
             read = self._read_in_order(region)
             waiting.append(pool.submit(call, region, *read))
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft(), let_through)
 
     def _read_in_order(self, region):
         """(logits, labels), what of them should be read before those of the next region; else None."""
@@ -146,6 +148,13 @@ class Blocks:
 
     def _batch(self, axes):
         return (*axes[: self.axis], *axes[self.axis + 1 :])
+
+
+def _result(future, let_through):
+    while concurrent.futures.wait([future], TICK).not_done:
+        let_through()
+    let_through()
+    return future.result()
 
 
 def _native(dtype):

@@ -23,20 +23,26 @@ def restored():
 def held_back():
     """It is held back until the end, or until what this yields is called.
 
-    For work of libraries with threads of their own: those go on while the main thread is already cleaning up.
+    For work of libraries with threads of their own: those go on while the main thread is already cleaning up. And for
+    locks written in Python, as those of concurrent.futures: an exception between their taking and their `with` leaves
+    them locked, and a thread that wants one waits for ever.
     """
     caught, before = [], signal.getsignal(signal.SIGINT)
 
     def let_through():
         if caught:
-            before(*caught[0])
+            before(*caught.pop())
+
+    def hold(*signalled):
+        caught.append(signalled)
 
     if callable(before):
-        _handle(lambda *signalled: caught.append(signalled))
+        _handle(hold)
     try:
         yield let_through
     finally:
-        _handle(before)
+        if signal.getsignal(signal.SIGINT) is hold:  # and not of `heard`
+            _handle(before)
     let_through()
 
 

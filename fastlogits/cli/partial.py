@@ -99,9 +99,10 @@ class Partial:
 
     def sync(self, blocks, nan_rows):
         """The same, and wait."""
-        self._settle()
-        self._syncing = self._syncer.submit(self._sync, blocks, nan_rows)
-        self._settle()
+        with held_back():
+            self._settle()
+            self._syncing = self._syncer.submit(self._sync, blocks, nan_rows)
+            self._settle()
 
     def _settle(self):
         # The system reports an error of the disk once, to whoever asks first.
